@@ -1,0 +1,141 @@
+"""From a film's pixels to the network's uint8 square: the only implementation, for training and screening.
+
+lookup → area resize, aspect kept → percentile stretch to 8 bits → CLAHE → black padding to a square.
+
+The resize works on 16 bits and the stretch comes after it, so a film costs one pass over its full size,
+and a window that leaves the film dark, or none at all, loses nothing. CLAHE sees the film alone: black
+padding would fill the border tiles' histograms. Padding, not cropping: see docs/decisions.md.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.film import Pixels
+
+MIN_SIDE = 32
+"""Pixels; films with a shorter side are `too_small`."""
+
+_IMPLEMENTATION = 1
+"""Part of the digest: raise it when the code below gives other squares for the same spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessSpec:
+    """All that defines a square. Stored in checkpoints and model files.
+
+    size: side of the square, pixels.
+    low_percentile, high_percentile: of the resized film, mapped to 0 and 255 (0 to 100).
+    clahe_clip: OpenCV's clip limit, a multiple of the mean histogram height.
+    clahe_tiles: tiles along each side of the film.
+    """
+
+    size: int = 224
+    low_percentile: float = 0.5
+    high_percentile: float = 99.5
+    clahe_clip: float = 2.0
+    clahe_tiles: int = 8
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no square can be made from.
+
+        Raises ValueError.
+        """
+        if not 32 <= self.size <= 2048:
+            raise ValueError(f"size {self.size} is not within 32 … 2048")
+        if not 0 <= self.low_percentile < self.high_percentile <= 100:
+            raise ValueError("percentiles must satisfy 0 <= low < high <= 100")
+        if not 0 < self.clahe_clip <= 100 or not 1 <= self.clahe_tiles <= 32:
+            raise ValueError("CLAHE needs 0 < clip <= 100 and 1 <= tiles <= 32")
+        if self.version != 1:
+            raise ValueError(f"preprocessing version {self.version} is not known to this code (1)")
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the spec and of the implementation that this code is."""
+        canonical = json.dumps({"implementation": _IMPLEMENTATION, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the film lies in the square: all in pixels.
+
+    height, width: of the film as stored. top, left, content_height, content_width: its box in the square.
+    """
+
+    height: int
+    width: int
+    size: int
+    top: int
+    left: int
+    content_height: int
+    content_width: int
+
+    @classmethod
+    def fit(cls, height: int, width: int, size: int) -> "Geometry":
+        """The film centred, its longer side filling the square, at least one pixel thin."""
+        longer = max(height, width)
+        # Integer rounding (half up), so that no floating-point unit has a say in it.
+        content_height = max(1, (2 * height * size + longer) // (2 * longer))
+        content_width = max(1, (2 * width * size + longer) // (2 * longer))
+        return cls(
+            height=height,
+            width=width,
+            size=size,
+            top=(size - content_height) // 2,
+            left=(size - content_width) // 2,
+            content_height=content_height,
+            content_width=content_width,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """values: uint8 [S, S], bone bright, after CLAHE, padding 0.
+
+    blank: the film's percentiles coincide: there is nothing on it, and `values` is black.
+    """
+
+    values: NDArray[np.uint8]
+    geometry: Geometry
+    blank: bool
+
+
+def square_from_pixels(px: Pixels, spec: PreprocessSpec) -> Square:
+    """Stored values uint8|uint16 [H, W] and their lookup -> the network's square, uint8 [S, S]."""
+    height, width = px.values.shape
+    geometry = Geometry.fit(height, width, spec.size)
+    content_size = (geometry.content_width, geometry.content_height)
+    grey = cv2.LUT(px.values, px.lookup)
+    shrinks = max(height, width) > spec.size
+    small = cv2.resize(grey, content_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    values = np.zeros((spec.size, spec.size), np.uint8)
+    stretch = _stretch_lookup(small, spec)
+    if stretch is None:
+        return Square(values, geometry, blank=True)
+    clahe = cv2.createCLAHE(spec.clahe_clip, (spec.clahe_tiles, spec.clahe_tiles))
+    box = np.s_[
+        geometry.top : geometry.top + geometry.content_height,
+        geometry.left : geometry.left + geometry.content_width,
+    ]
+    values[box] = clahe.apply(stretch[small])
+    return Square(values, geometry, blank=False)
+
+
+def _stretch_lookup(small: NDArray[np.uint16], spec: PreprocessSpec) -> NDArray[np.uint8] | None:
+    """uint8 [65536] that maps the two percentiles (nearest rank) to 0 and 255; None if they coincide."""
+    last = small.size - 1
+    ranks = (int(last * spec.low_percentile / 100), last - int(last * (100 - spec.high_percentile) / 100))
+    ordered = np.partition(small, ranks, axis=None)
+    low, high = int(ordered[ranks[0]]), int(ordered[ranks[1]])
+    # One 8-bit step between them is noise around one grey.
+    if high - low <= 257:
+        return None
+    span = high - low
+    offset = np.clip(np.arange(65536, dtype=np.int64) - low, 0, span)
+    return ((offset * 510 + span) // (2 * span)).astype(np.uint8)

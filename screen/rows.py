@@ -1,0 +1,93 @@
+"""A row: all that a decision or a report needs to know about one file. Versioned; kept in the ledger.
+
+Reports, pages and pictures are views of rows. Fields are only ever appended, with a default.
+"""
+
+import json
+import zlib
+from base64 import b64decode, b64encode
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.film import Identity
+from screen.preprocess import Geometry
+from screen.reasons import Reason, Status
+
+ROW_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What one forward pass said of one film; thresholds and calibration have no part in it.
+
+    logits: one per finding, in the model's order. gate: logit, > 0 means chest film. distance: from normal
+    films, as the graph gives it. heatmap: float16 [K, h, w], logit units before the bias.
+    """
+
+    logits: tuple[float, ...]
+    gate: float
+    distance: float
+    heatmap: NDArray[np.float16]
+    weights_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input file.
+
+    file: as reports show it (INPUT joined with the relative path, or its pseudonym).
+    status, reason: what reading and inference made of it. The gate's verdict is a decision (`screen.decide`)
+    and not in here: a picture that the gate will turn away is `screened` in its row.
+    warnings: codes from `screen.reasons.Warn` that reading gave.
+    pixel_digest: hex; empty if there are no pixels. decode_policy: how pixels were read, `full` or a policy
+    that the model lists.
+    """
+
+    file: str
+    status: Status
+    reason: Reason | None = None
+    detail: str = ""
+    warnings: tuple[str, ...] = ()
+    identity: Identity = field(default_factory=Identity)
+    declared_chest: bool = False
+    pixel_digest: str = ""
+    decoder: str = ""
+    decode_policy: str = "full"
+    geometry: Geometry | None = None
+    inference: Inference | None = None
+    version: int = ROW_VERSION
+
+    def to_json(self) -> str:
+        """The row as one line of JSON; the heat map zlib-compressed within."""
+        plain = asdict(self)
+        if self.inference is not None:
+            grid = self.inference.heatmap.astype("<f2")
+            plain["inference"]["heatmap"] = {
+                "shape": grid.shape,
+                "data": b64encode(zlib.compress(grid.tobytes(), 1)).decode(),
+            }
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Row":
+        """The row again; fields that a newer version appended are ignored. Raises ValueError if it is broken."""
+        plain: dict[str, Any] = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        plain = {name: value for name, value in plain.items() if name in known}
+        plain["status"] = Status(plain["status"])
+        plain["reason"] = Reason(plain["reason"]) if plain["reason"] else None
+        plain["warnings"] = tuple(plain["warnings"])
+        plain["identity"] = Identity(**plain["identity"])
+        if plain["geometry"] is not None:
+            plain["geometry"] = Geometry(**plain["geometry"])
+        if plain["inference"] is not None:
+            inference = dict(plain["inference"])
+            packed = inference["heatmap"]
+            grid = np.frombuffer(zlib.decompress(b64decode(packed["data"])), "<f2")
+            inference["heatmap"] = grid.reshape(packed["shape"]).astype(np.float16)
+            inference["logits"] = tuple(inference["logits"])
+            plain["inference"] = Inference(**inference)
+        return cls(**plain)
