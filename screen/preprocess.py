@@ -113,7 +113,8 @@ def square_from_pixels(px: Pixels, spec: PreprocessSpec) -> Square:
     content_size = (geometry.content_width, geometry.content_height)
     grey = cv2.LUT(px.values, px.lookup)
     shrinks = max(height, width) > spec.size
-    small = cv2.resize(grey, content_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    small = np.asarray(cv2.resize(grey, content_size, interpolation=interpolation), np.uint16)
     values = np.zeros((spec.size, spec.size), np.uint8)
     stretch = _stretch_lookup(small, spec)
     if stretch is None:

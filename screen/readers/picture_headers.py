@@ -1,0 +1,205 @@
+"""What a picture's header says before anything is decoded: size, samples, orientation, inks.
+
+Small bounded parsers, because the decoders only tell after they have allocated. They never loop without
+advancing and never trust an offset. A header that cannot be followed raises Refusal(corrupt_header).
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.readers.refusal import Refusal
+from screen.readers.signature import Kind
+from screen.reasons import Reason
+
+_MAX_TIFF_ENTRIES = 512
+_ORIENTATION_TAG = 274
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHeader:
+    """One picture (or its first page).
+
+    samples: channels per pixel, alpha included; 1 for palette pictures. bits: per sample.
+    orientation: EXIF 1 … 8. inverted: 0 is white (TIFF WhiteIsZero). inks: CMYK;
+    adobe_inks: stored inverted.
+    planar: samples lie in planes. palette: uint16 [n, 3], of TIFF files; PNG's is the decoder's affair.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+    orientation: int = 1
+    inverted: bool = False
+    inks: bool = False
+    adobe_inks: bool = False
+    planar: bool = False
+    palette: NDArray[np.uint16] | None = None
+    several: bool = False
+
+
+def picture_header(data: bytes, kind: Kind) -> PictureHeader:
+    """Raises Refusal: `corrupt_header`, or `unsupported_pixels` where the format allows more than we read."""
+    parse = {
+        Kind.JPEG: _jpeg_header,
+        Kind.PNG: _png_header,
+        Kind.TIFF: _tiff_header,
+        Kind.WEBP: _webp_header,
+    }[kind]
+    try:
+        return parse(data)
+    except (struct.error, IndexError, KeyError) as error:
+        raise Refusal(
+            Reason.CORRUPT_HEADER, f"the {kind.name} header ends early or contradicts itself"
+        ) from error
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and payload of each segment up to the first scan (ITU-T T.81, B.1.1.4)."""
+    at = 2
+    while True:
+        while data[at] == 0xFF and data[at + 1] == 0xFF:
+            at += 1
+        if data[at] != 0xFF:
+            raise Refusal(Reason.CORRUPT_HEADER, "no JPEG marker where one has to be")
+        marker = data[at + 1]
+        if marker in (0xD9, 0xDA):
+            return
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        yield marker, data[at + 4 : at + 2 + length]
+        at += 2 + max(length, 2)
+
+
+def _jpeg_header(data: bytes) -> PictureHeader:
+    frame: tuple[int, int, int, int] | None = None
+    orientation, adobe = 1, False
+    for marker, payload in _jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", payload)
+            frame = (rows, columns, samples, bits)
+        elif marker == 0xE1 and payload.startswith(b"Exif\0\0"):
+            orientation = _exif_orientation(payload[6:])
+        elif marker == 0xEE and payload.startswith(b"Adobe"):
+            adobe = True
+    if frame is None:
+        raise Refusal(Reason.CORRUPT_HEADER, "no JPEG frame header before the first scan")
+    # Adobe's applications store CMYK inverted and leave this segment; nobody else's do either.
+    return PictureHeader(*frame, orientation=orientation, inks=frame[2] == 4, adobe_inks=adobe)
+
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
+
+
+def _png_header(data: bytes) -> PictureHeader:
+    columns, rows, bits, colour_type = struct.unpack_from(">IIBB", data, 16)
+    orientation, several = 1, False
+    at = 8
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"eXIf":
+            orientation = _exif_orientation(data[at + 8 : at + 8 + length])
+        elif name == b"acTL":
+            several = struct.unpack_from(">I", data, at + 8)[0] > 1
+        elif name == b"IDAT":
+            break
+        at += 12 + length
+    # What the decoder makes of it: fewer than 8 bits and palettes are widened, a palette possibly with alpha.
+    return PictureHeader(
+        rows, columns, _PNG_SAMPLES[colour_type], max(bits, 8), orientation=orientation, several=several
+    )
+
+
+def _webp_header(data: bytes) -> PictureHeader:
+    orientation, several = 1, False
+    size: tuple[int, int] | None = None
+    at = 12
+    while at + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, at)
+        body = at + 8
+        if name == b"VP8X":
+            size = _uint24(data, body + 7) + 1, _uint24(data, body + 4) + 1
+            several = bool(data[body] & 0x02)
+        elif name == b"VP8L" and size is None:
+            (packed,) = struct.unpack_from("<I", data, body + 1)
+            size = (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1
+        elif name == b"VP8 " and size is None:
+            width, height = struct.unpack_from("<HH", data, body + 6)
+            size = height & 0x3FFF, width & 0x3FFF
+        elif name == b"EXIF":
+            orientation = _exif_orientation(data[body : body + length].removeprefix(b"Exif\0\0"))
+        at = body + length + length % 2
+    if size is None:
+        raise Refusal(Reason.CORRUPT_HEADER, "no picture in the WebP container")
+    return PictureHeader(*size, samples=4, bits=8, orientation=orientation, several=several)
+
+
+def _uint24(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 3], "little")
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """1 … 8; 1 if there is none or the block is broken, as viewers do."""
+    try:
+        tags, _ = _tiff_directory(exif)
+        value = tags[_ORIENTATION_TAG][0]
+    except (struct.error, IndexError, KeyError, Refusal):
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+_TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
+
+
+def _tiff_directory(data: bytes) -> tuple[dict[int, tuple[int, ...]], bool]:
+    """Integer tags of the first directory (TIFF 6.0, section 2), and whether there is another one."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}[data[:4]]
+    (at,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    if count > _MAX_TIFF_ENTRIES:
+        raise Refusal(Reason.CORRUPT_HEADER, "more TIFF tags than a picture has")
+    tags: dict[int, tuple[int, ...]] = {}
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind, n = struct.unpack_from(f"{order}HHI", data, entry)
+        letter = _TIFF_TYPES.get(kind)
+        if letter is None or not 0 < n <= 3 * 65536:
+            continue
+        size = n * struct.calcsize(letter)
+        where = entry + 8 if size <= 4 else struct.unpack_from(f"{order}I", data, entry + 8)[0]
+        # Strip tables are long and not ours; a broken one is the decoder's to find.
+        if where + size <= len(data) and (n <= 16 or tag == 320):
+            tags[tag] = struct.unpack_from(f"{order}{n}{letter}", data, where)
+    (following,) = struct.unpack_from(f"{order}I", data, at + 2 + 12 * count)
+    return tags, following != 0
+
+
+def _tiff_header(data: bytes) -> PictureHeader:
+    tags, several = _tiff_directory(data)
+    (columns,), (rows,) = tags[256], tags[257]
+    bits, samples = tags.get(258, (1,)), tags.get(277, (1,))[0]
+    photometric, sample_format = tags[262][0], tags.get(339, (1,))
+    if len(set(bits)) != 1 or bits[0] not in (8, 16) or set(sample_format) != {1}:
+        raise Refusal(
+            Reason.UNSUPPORTED_PIXELS, f"TIFF with {bits[0]} bits, sample format {sample_format[0]}"
+        )
+    palette = None
+    if photometric == 3:
+        palette = np.array(tags[320], np.uint16).reshape(3, -1).T
+        if samples != 1 or len(palette) != 1 << bits[0]:
+            raise Refusal(Reason.CORRUPT_HEADER, "the TIFF palette does not fit the samples")
+    elif photometric not in (0, 1, 2, 6) or samples > 4:
+        raise Refusal(Reason.UNSUPPORTED_PIXELS, f"TIFF with photometric interpretation {photometric}")
+    return PictureHeader(
+        rows,
+        columns,
+        samples,
+        bits[0],
+        orientation=_exif_orientation(data),
+        inverted=photometric == 0,
+        planar=tags.get(284, (1,))[0] == 2 and samples > 1,
+        palette=palette,
+        several=several,
+    )
