@@ -1,0 +1,139 @@
+"""`screen train pretrain | finetune | calibrate | evaluate`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.decorators import FC
+
+from screen.errors import ScreenError
+
+
+class _Group(click.Group):
+    """Errors meant for the operator become one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScreenError as error:
+            click.echo(f"train: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=_Group)
+def cli() -> None:
+    """Train on your own films: pre-train without labels, fine-tune with few, calibrate, measure."""
+
+
+def table_options(command: FC) -> FC:
+    """How a table of labels names what is needed."""
+    for option in (
+        click.option("--file-column", default="file", show_default=True, help="Path, relative to the table."),
+        click.option("--patient-column", default="patient_id", show_default=True),
+        click.option("--label-column", default="tumor", show_default=True, help="1, 0, or empty: unknown."),
+        click.option(
+            "--source-column", default="source", show_default=True, help="Collection; may be missing."
+        ),
+        click.option(
+            "--abnormal-column",
+            default="abnormal",
+            show_default=True,
+            help="0 is a normal film; may be missing.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def data_options(command: FC) -> FC:
+    """Where squares are kept, and the seed."""
+    for option in (
+        click.option(
+            "--cache", type=click.Path(path_type=Path), default=Path("cache"), show_default=True,
+            help="Folder for the squares: they are made once.",
+        ),
+        click.option("--seed", default=0, show_default=True, help="Of the split and of everything random."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _columns(options: dict[str, str]) -> Any:
+    from train.table import Columns
+
+    names = ("file", "patient", "label", "source", "abnormal")
+    return Columns(**{name: options[f"{name}_column"] for name in names})
+
+
+def _report(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """A bar on a terminal, a line every thousand otherwise."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return lambda done, total: _report(f"{what}: {done}/{total}") if done % 1000 == 0 else None
+    bar = Progress(console=console)
+    task = bar.add_task(what)
+    bar.start()
+
+    def advance(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+
+    return advance
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Checkpoint; resumed if it is there."
+)
+@click.option("--epochs", default=20, show_default=True)
+@click.option("--batch-size", default=128, show_default=True)
+@click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
+@click.option(
+    "--leave-out-test", is_flag=True, help="Keep the films of the test split's patients out (needs patients)."
+)
+@data_options
+@table_options
+def pretrain(
+    inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, leave_out_test: bool,
+    cache: Path, seed: int, **options: str,
+) -> None:  # fmt: skip
+    """SimCLR on films without labels: folders and files as `screen run` takes them, or tables of labels."""
+    import numpy as np
+
+    from screen.errors import UsageError
+    from screen.preprocess import PreprocessSpec
+    from train import pretrain as engine
+    from train.films import unlabelled_films
+    from train.folds import Split, split_of
+    from train.provenance import code_version
+
+    squares = unlabelled_films(inputs, _columns(options), PreprocessSpec(), cache, _progress("reading films"))
+    values = squares.values
+    if leave_out_test:
+        if not all(squares.patients):
+            raise UsageError(
+                "--leave-out-test needs a patient for every film: PatientID, or a table of labels"
+            )
+        kept = [split_of(patient, seed) != Split.TEST for patient in squares.patients]
+        values = values[np.flatnonzero(kept)]
+    provenance = {
+        "films": len(values),
+        "data_digest": squares.digest,
+        "test_patients_left_out": leave_out_test,
+        "dropped": squares.dropped,
+        **code_version(),
+    }
+    _report(f"{len(values)} films, {sum(squares.dropped.values())} dropped {squares.dropped or ''}")
+    settings = engine.PretrainSettings(epochs=epochs, batch_size=batch_size, size=size, seed=seed)
+    engine.pretrain(values, settings, out, provenance, _report)

@@ -1,0 +1,92 @@
+"""What a training command is given (folders, files, tables of labels) as squares with patients and labels."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.discover import discover, key_from_path
+from screen.preprocess import PreprocessSpec
+from train.folds import Split, split_of
+from train.squares import Squares, cached_squares
+from train.table import Columns, Labelled, read_table
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFilms:
+    """N films with all that fine-tuning, calibration and evaluation ask for.
+
+    values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. patients, sources, keys:
+    str [N]. splits: str [N], a `Split` each. digest: of the pixels. dropped: counts by reason.
+    """
+
+    values: NDArray[np.uint8]
+    labels: NDArray[np.float32]
+    abnormal: NDArray[np.float32]
+    patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    keys: NDArray[np.str_]
+    splits: NDArray[np.str_]
+    digest: str
+    dropped: dict[str, int]
+
+    def where(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Indices of the films that `mask` keeps."""
+        return np.flatnonzero(mask)
+
+    def of(self, split: Split) -> NDArray[np.bool_]:
+        """Mask [N] of the films on that side of the split."""
+        return np.asarray(self.splits == split.value)
+
+
+def labelled_films(
+    table: Path, columns: Columns, spec: PreprocessSpec, cache: Path, seed: int, progress: Progress
+) -> LabelledFilms:
+    """Every film of a table that can be read; see `train.table.read_table` for tables."""
+    rows: dict[str, Labelled] = {_key(row.path): row for row in read_table(table, columns)}
+    squares = cached_squares(discover([row.path for row in rows.values()], None), spec, cache, progress)
+    kept = [rows[key] for key in squares.keys]
+    return LabelledFilms(
+        values=squares.values,
+        labels=np.array([row.label for row in kept], np.float32),
+        abnormal=np.array([row.abnormal for row in kept], np.float32),
+        patients=np.array([row.patient_id for row in kept]),
+        sources=np.array([row.source for row in kept]),
+        keys=np.array([Path(key).name for key in squares.keys]),
+        splits=np.array([split_of(row.patient_id, seed).value for row in kept]),
+        digest=squares.digest,
+        dropped=squares.dropped,
+    )
+
+
+def unlabelled_films(
+    inputs: Sequence[Path], columns: Columns, spec: PreprocessSpec, cache: Path, progress: Progress
+) -> Squares:
+    """Whatever `screen run` takes, and tables of labels (for their files and patients; labels are not used).
+
+    Patients come from PatientID, or from the table; empty where neither knows.
+    """
+    paths: list[Path] = []
+    patients: dict[str, str] = {}
+    for given in inputs:
+        if given.suffix == ".csv":
+            rows = read_table(given, columns)
+            paths += [row.path for row in rows]
+            patients |= {_key(row.path): row.patient_id for row in rows}
+        else:
+            paths.append(given)
+    squares = cached_squares(discover(paths, None), spec, cache, progress)
+    known = tuple(
+        patients.get(key, patient) for key, patient in zip(squares.keys, squares.patients, strict=True)
+    )
+    return Squares(squares.values, squares.keys, known, squares.dropped, squares.digest)
+
+
+def _key(path: Path) -> str:
+    """As `screen.discover` names a file that is an input itself."""
+    return key_from_path(os.fsencode(path))

@@ -1,0 +1,233 @@
+"""Fine-tuning for one finding with few labels: focal loss, balanced sampling, progressive unfreezing."""
+
+import copy
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from train import losses
+from train.augment import FINETUNE, augment, plain, reequalise
+from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
+from train.films import LabelledFilms
+from train.folds import Split
+from train.metrics import auc, within_source_auc
+from train.model import ResNet18, load_encoder, round_to_storage
+from train.pretrain import learning_rate
+
+KIND = "classifier"
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """One recipe.
+
+    stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
+    down: fc, layer4, layer3, layer2, layer1 with the stem. decay: each part learns this much slower than the
+    one above it. average: per-step decay of the weight average that is kept (0: none).
+    samples: films drawn an epoch.
+    """
+
+    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (7, 128, 5), (2, 224, 5))
+    samples: int = 4096
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    decay: float = 0.7
+    weight_decay: float = 1e-3
+    gamma: float = 1.5
+    average: float = 0.99
+    seed: int = 0
+    mean: float = 0.5
+    std: float = 0.25
+
+
+def sampling_weights(labels: NDArray[np.float32], sources: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Weights [N] for drawing films: in every source as many positives as negatives.
+
+    A source's share is that of its films that have a counterpart; a source with one label only gets none:
+    its look alone would tell the label. With this there is no positive weight in the loss: once is enough.
+    """
+    weights = np.zeros(len(labels))
+    for source in np.unique(sources):
+        positive, negative = ((sources == source) & (labels == value) for value in (1, 0))
+        pairs = min(positive.sum(), negative.sum())
+        # Between the number of pairs and the number of films: few positives are not drawn to shreds.
+        share = np.sqrt(float(pairs) * (positive.sum() + negative.sum()))
+        for side in (positive, negative):
+            if pairs:
+                weights[side] = share / 2 / side.sum()
+    if not weights.any():
+        raise ValueError("no source has films of both labels: nothing can be learned but the source")
+    return weights / weights.sum()
+
+
+def finetune(
+    films: LabelledFilms,
+    settings: FinetuneSettings,
+    encoder: dict[str, Tensor] | None,
+    checkpoint: Path,
+    about: dict[str, Any],
+    report: Callable[[str], None],
+) -> None:
+    """Trains on the training split, looks at the validation split after every epoch, never at the test split.
+
+    encoder: weights to begin with, by `ResNet18`'s names; None begins from random ones. The checkpoint holds
+    the network to go on with, its optimizer, and the averaged network, rounded as it will be stored, under
+    `network.`; `NAME.csv` has a line an epoch.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(settings.seed)
+    network = ResNet18().to(device, memory_format=torch.channels_last)
+    if encoder is not None:
+        load_encoder(network, encoder)
+    nn.init.zeros_(network.fc.weight)
+    nn.init.zeros_(network.fc.bias)
+    averaged = copy.deepcopy(network)
+    weights = sampling_weights(films.labels, films.sources) * films.of(Split.TRAIN)
+    weights /= weights.sum()
+    plan = [(size, parts) for epochs, size, parts in settings.stages for _ in range(epochs)]
+    optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
+    first_epoch = 0
+    if checkpoint.with_name(checkpoint.name + ".json").is_file():
+        tensors, old = load_checkpoint(checkpoint)
+        if old["kind"] != KIND or old["settings"] != _plain_settings(settings):
+            raise ValueError(
+                f"{checkpoint} is a checkpoint of other settings: choose another name or remove it"
+            )
+        network.load_state_dict(under(tensors, "training."))
+        averaged.load_state_dict(under(tensors, "averaged."))
+        restore_optimizer(optimizer, tensors)
+        first_epoch = int(old["epoch"])
+        report(f"resumed after epoch {first_epoch}")
+    per_epoch = settings.samples // settings.batch_size
+    steps_taken = first_epoch * per_epoch
+    for epoch in range(first_epoch, len(plan)):
+        size, parts = plan[epoch]
+        started = time.monotonic()
+        generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
+        draws = np.random.default_rng((settings.seed, epoch))
+        chosen = draws.choice(len(weights), settings.samples, p=weights)
+        _unfreeze(network, parts)
+        loss_sum = 0.0
+        for index in range(per_epoch):
+            batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
+            squares = reequalise(films.values[batch], FINETUNE.clahe, draws)
+            targets = torch.from_numpy(films.labels[batch]).to(device).unsqueeze(1)
+            rate = learning_rate(steps_taken, len(plan) * per_epoch, per_epoch // 2, settings.learning_rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["share"]
+            x = augment(torch.from_numpy(squares).to(device), size, FINETUNE, generator)
+            logits = network(standardise(x, settings.mean, settings.std))
+            loss = losses.focal(logits, targets, settings.gamma)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            steps_taken += 1
+            # The average must forget the random start first.
+            _average(averaged, network, min(settings.average, (1 + steps_taken) / (10 + steps_taken)))
+            loss_sum += loss.item()
+        seconds = time.monotonic() - started
+        final = copy.deepcopy(averaged)
+        round_to_storage(final)
+        measured = _validate(final, films, settings)
+        tensors = {f"network.{name}": value for name, value in final.state_dict().items()}
+        tensors |= {f"training.{name}": value for name, value in network.state_dict().items()}
+        tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
+        tensors |= optimizer_tensors(optimizer)
+        save_checkpoint(
+            checkpoint,
+            tensors,
+            {**about, "kind": KIND, "epoch": epoch + 1, "settings": _plain_settings(settings)},
+        )
+        films_per_second = settings.samples / seconds
+        _log(checkpoint, epoch, [size, parts, loss_sum / per_epoch, *measured, films_per_second])
+        report(
+            f"epoch {epoch + 1}/{len(plan)} ({size} px, {parts} parts): loss {loss_sum / per_epoch:.4f}, "
+            f"validation AUC within source {measured[0]:.3f}, pooled {measured[1]:.3f}, "
+            f"{films_per_second:.1f} films/s"
+        )
+
+
+def standardise(x: Tensor, mean: float, std: float) -> Tensor:
+    """[N, 1, S, S], 0 … 1 -> what the network takes."""
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def predict(
+    network: ResNet18, squares: NDArray[np.uint8], size: int, mean: float, std: float
+) -> NDArray[np.float32]:
+    """uint8 [N, S, S] -> logits float32 [N, K], without augmentation."""
+    network.eval()
+    device = next(network.parameters()).device
+    parts = [
+        network(standardise(plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), size), mean, std))
+        for i in range(0, len(squares), 64)
+    ]
+    return torch.cat(parts).cpu().numpy()
+
+
+def _plain_settings(settings: FinetuneSettings) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return {**asdict(settings), "stages": [list(stage) for stage in settings.stages]}
+
+
+def _parts(network: ResNet18) -> list[list[nn.Module]]:
+    stem: list[nn.Module] = [network.layer1, network.conv1, network.bn1]
+    return [[network.fc], [network.layer4], [network.layer3], [network.layer2], stem]
+
+
+def _groups(network: ResNet18, settings: FinetuneSettings) -> list[dict[str, Any]]:
+    return [
+        {
+            "params": [p for module in modules for p in module.parameters()],
+            "share": settings.decay**depth,
+            "lr": settings.learning_rate,
+        }
+        for depth, modules in enumerate(_parts(network))
+    ]
+
+
+def _unfreeze(network: ResNet18, parts: int) -> None:
+    """The uppermost parts learn; the others keep weights and BatchNorm statistics."""
+    network.train()
+    for depth, modules in enumerate(_parts(network)):
+        for module in modules:
+            module.requires_grad_(depth < parts)
+            if depth >= parts:
+                module.eval()
+
+
+@torch.no_grad()
+def _average(averaged: ResNet18, network: ResNet18, keep: float) -> None:
+    pairs = zip(averaged.state_dict().values(), network.state_dict().values(), strict=True)
+    for old, new in pairs:
+        if old.is_floating_point():
+            old.lerp_(new, 1 - keep)
+        else:
+            old.copy_(new)
+
+
+def _validate(network: ResNet18, films: LabelledFilms, settings: FinetuneSettings) -> list[float]:
+    chosen = films.where(films.of(Split.VALIDATION) & ~np.isnan(films.labels))
+    last_size = settings.stages[-1][1]
+    logits = predict(network, films.values[chosen], last_size, settings.mean, settings.std)[:, 0]
+    labels, sources = films.labels[chosen], films.sources[chosen]
+    return [within_source_auc(logits, labels, sources), auc(logits, labels)]
+
+
+def _log(checkpoint: Path, epoch: int, numbers: list[float]) -> None:
+    log = checkpoint.with_name(checkpoint.name + ".csv")
+    with log.open("w" if epoch == 0 else "a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if epoch == 0:
+            names = "epoch size parts loss within_source_auc pooled_auc films_per_second"
+            writer.writerow(names.split())
+        writer.writerow([epoch + 1, *(f"{number:.5g}" for number in numbers)])

@@ -1,0 +1,68 @@
+"""How far a film is from a set of films: the Mahalanobis distance of pooled features (Lee et al., NeurIPS 2018).
+
+The same form serves two numbers: the distance from normal films (embedding), and what the gate is made of,
+the distance from chest films, sick or well (features of several layers).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.augment import plain
+from train.finetune import standardise
+from train.model import ResNet18
+
+GATE_LAYERS = (1, 2, 3)
+"""Indices of the maps whose averages the gate sees: layer2, layer3, layer4 (896 channels)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """logits [N, K], embedding [N, 512], layers [N, 896]: float32, of N films."""
+
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    layers: NDArray[np.float32]
+
+
+@torch.inference_mode()
+def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> Features:
+    """uint8 [N, S, S] -> features, without augmentation, at the squares' own size."""
+    network.eval()
+    device = next(network.parameters()).device
+    logits, layers = [], []
+    for i in range(0, len(squares), 64):
+        x = plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), squares.shape[-1])
+        maps = network.features(standardise(x, mean, std))
+        pooled = [maps[index].mean((2, 3)) for index in GATE_LAYERS]
+        logits.append(network.fc(pooled[-1]).cpu())
+        layers.append(torch.cat(pooled, 1).cpu())
+    stacked = torch.cat(layers).numpy()
+    return Features(torch.cat(logits).numpy(), stacked[:, -512:], stacked)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """mean float32 [D], whiten float32 [D, D]: score(f) = sqrt(mean(((f − mean) @ whiten)²))."""
+
+    mean: NDArray[np.float32]
+    whiten: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], shrinkage: float) -> "Gaussian":
+        """features float32 [N, D]. shrinkage: share of the mean variance added to every direction.
+
+        Without it the directions in which the fitted films never varied would drown all others.
+        """
+        x = features.astype(np.float64)
+        mean = x.mean(0)
+        values, vectors = np.linalg.eigh(np.cov(x - mean, rowvar=False))
+        values = np.clip(values, 0, None) + shrinkage * values.mean()
+        return cls(mean.astype(np.float32), (vectors / np.sqrt(values)).astype(np.float32))
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [N, D] -> float32 [N]; about 1 for films like those it was fitted on."""
+        z = (features - self.mean) @ self.whiten
+        return np.asarray(np.sqrt(np.square(z).mean(1)))

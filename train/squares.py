@@ -1,0 +1,98 @@
+"""Films as the network gets them, read once through the very code that screening uses, kept as uint8.
+
+A cache is `squares.npy` (uint8 [N, S, S], memory-mapped) and `squares.json` (spec digest, and for each
+square the source's key, change token and patient). What the reader skips or cannot read is dropped and
+counted.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.discover import Source
+from screen.film import Film
+from screen.preprocess import PreprocessSpec, square_from_pixels
+from screen.readers import read
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """values: uint8 [N, S, S], memory-mapped. keys, patients: N strings. dropped: counts by reason."""
+
+    values: NDArray[np.uint8]
+    keys: tuple[str, ...]
+    patients: tuple[str, ...]
+    dropped: dict[str, int]
+    digest: str
+    """SHA-256 (hex) over the preprocessing digest and every pixel: the data's identity in the provenance."""
+
+
+def cached_squares(
+    sources: Iterable[Source],
+    spec: PreprocessSpec,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> Squares:
+    """The sources' squares, in their order; made where the cache in `folder` is missing or stale."""
+    listed = list(sources)
+    tokens = [[source.key, source.change_token] for source in listed]
+    index_file, values_file = folder / "squares.json", folder / "squares.npy"
+    if index_file.is_file():
+        index = json.loads(index_file.read_text(encoding="utf-8"))
+        if index["spec_digest"] == spec.digest() and index["sources"] == tokens:
+            return _open(values_file, index)
+    folder.mkdir(parents=True, exist_ok=True)
+    index_file.unlink(missing_ok=True)
+    index = {"spec_digest": spec.digest(), "sources": tokens, **_build(listed, spec, values_file, progress)}
+    # The index is written last: a cache without one is not there.
+    index_file.write_text(json.dumps(index), encoding="utf-8")
+    return _open(values_file, index)
+
+
+def _open(values_file: Path, index: dict[str, list[str] | dict[str, int] | str]) -> Squares:
+    everything = np.load(values_file, mmap_mode="r")
+    keys, patients = index["keys"], index["patients"]
+    return Squares(
+        everything[: len(keys)], tuple(keys), tuple(patients), dict(index["dropped"]), str(index["digest"])
+    )
+
+
+def _build(
+    sources: Sequence[Source], spec: PreprocessSpec, values_file: Path, progress: Callable[[int, int], None]
+) -> dict[str, list[str] | dict[str, int] | str]:
+    shape = (max(1, len(sources)), spec.size, spec.size)
+    values = np.lib.format.open_memmap(values_file, mode="w+", dtype=np.uint8, shape=shape)
+    keys: list[str] = []
+    patients: list[str] = []
+    dropped: Counter[str] = Counter()
+    digest = hashlib.sha256(spec.digest().encode())
+
+    def load(source: Source) -> tuple[str, NDArray[np.uint8] | None]:
+        film = read(source)
+        if not isinstance(film, Film):
+            return film.reason.value, None
+        square = square_from_pixels(film.pixels, spec)
+        return ("blank", None) if square.blank else (film.identity.patient_id, square.values)
+
+    # The codecs and OpenCV release the GIL, so threads do.
+    with ThreadPoolExecutor() as pool:
+        for done, (source, (said, square)) in enumerate(
+            zip(sources, pool.map(load, sources), strict=True), 1
+        ):
+            if square is None:
+                dropped[said] += 1
+            else:
+                values[len(keys)] = square
+                digest.update(square.tobytes())
+                keys.append(source.key)
+                patients.append(said)
+            progress(done, len(sources))
+    values.flush()
+    return {"keys": keys, "patients": patients, "dropped": dict(dropped), "digest": digest.hexdigest()}
