@@ -1,0 +1,260 @@
+"""The run's memory: one SQLite file. Rows by source, what INPUT listed last, and the run's settings.
+
+A row is committed together with its source's change token. A later run reuses it if the token is the same, so
+that a stop at any moment costs at most the uncommitted tail. One process writes (the folder's lock sees to
+it); the exclusive locking mode keeps the write-ahead log free of shared memory, so it is safe on network
+disks. When closed in order, `ledger.sqlite` is one plain file again that may be copied or archived.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from screen.errors import LedgerError
+from screen.reasons import Reason, Status
+from screen.rows import Row
+
+_APPLICATION_ID = 0x43585253  # "CXRS"
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE listing (
+    position INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, change_token TEXT NOT NULL, path BLOB
+);
+CREATE TABLE rows (
+    file TEXT PRIMARY KEY, change_token TEXT NOT NULL, status TEXT NOT NULL, reason TEXT,
+    sop_instance_uid TEXT NOT NULL, pixel_digest TEXT NOT NULL, row TEXT NOT NULL
+);
+CREATE INDEX rows_by_content ON rows (pixel_digest, sop_instance_uid) WHERE status = 'screened';
+CREATE TABLE timings (file TEXT PRIMARY KEY, read_seconds REAL NOT NULL, square_seconds REAL NOT NULL);
+"""
+
+TRANSIENT = frozenset({Reason.UNREADABLE, Reason.FOLDER_UNREADABLE, Reason.CHANGED_WHILE_READ})
+"""What a plain rerun tries again: the disk or the network may be back, and the file need not have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that one file cost its worker."""
+
+    read: float
+    square: float
+
+
+class Ledger:
+    """An open ledger. Nothing is durable before `commit`. All errors of SQLite leave as LedgerError."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The ledger for writing, created if need be. The folder's lock must be held."""
+        with _mapped(path):
+            ledger = cls(sqlite3.connect(path, isolation_level=None), path)
+            try:
+                ledger._prepare()
+            except BaseException:
+                ledger._db.close()
+                raise
+            return ledger
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Self:
+        """An earlier night's ledger. Raises LedgerError if it is none."""
+        if not path.is_file():
+            raise LedgerError(f"{path}: no such ledger")
+        with _mapped(path):
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            ledger = cls(db, path)
+            try:
+                ledger._check_format()
+            except BaseException:
+                db.close()
+                raise
+            return ledger
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Forget everything: the file and SQLite's side files."""
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not empty:
+            self._check_format()
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # NORMAL survives every crash of ours; a power cut costs the last commits, which are screened again.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        if empty:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _check_format(self) -> None:
+        application, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
+        if application != _APPLICATION_ID:
+            raise LedgerError(f"{self._path}: not a ledger of screen")
+        if version > _VERSION:
+            raise LedgerError(f"{self._path}: written by a newer version of screen; update this one")
+
+    def commit(self) -> None:
+        """Make everything so far durable."""
+        with _mapped(self._path):
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        """Drop what is not committed and leave one plain file."""
+        with _mapped(self._path):
+            try:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                    self._db.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def meta(self, name: str) -> str | None:
+        """A fact about the run, as text; None if it was never set."""
+        with _mapped(self._path):
+            found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def set_meta(self, name: str, value: str | None) -> None:
+        """Keep a fact about the run; None forgets it."""
+        with _mapped(self._path):
+            if value is None:
+                self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def settings(self) -> dict[str, str]:
+        """What all rows have in common (weights, device, …); empty for a new ledger."""
+        return dict(json.loads(self.meta("settings") or "{}"))
+
+    def set_settings(self, settings: dict[str, str]) -> None:
+        """Fix what all rows have in common."""
+        self.set_meta("settings", json.dumps(settings, sort_keys=True))
+
+    def clear_listing(self) -> None:
+        """INPUT is about to be listed anew; until `set_meta("facts", …)` the run is unfinished."""
+        self.set_meta("facts", None)
+        with _mapped(self._path):
+            self._db.execute("DELETE FROM listing")
+
+    def list_file(self, position: int, file: str, change_token: str, path: Path | None) -> None:
+        """INPUT lists this file, in this place. path: absolute; None where identifiers are hidden."""
+        raw = None if path is None else os.fsencode(path)
+        with _mapped(self._path):
+            self._db.execute("INSERT INTO listing VALUES (?, ?, ?, ?)", (position, file, change_token, raw))
+
+    def is_done(self, file: str, change_token: str, *, retry_failed: bool) -> bool:
+        """Whether the file's row may stand: same token, and no failure that is worth another try."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT status, reason FROM rows WHERE file = ? AND change_token = ?", (file, change_token)
+            ).fetchone()
+        if found is None:
+            return False
+        status, reason = found
+        return status != Status.FAILED or not (retry_failed or reason in TRANSIENT)
+
+    def put(self, row: Row, change_token: str, timing: Timing | None = None) -> None:
+        """Keep a file's result; it replaces an earlier one."""
+        record = (
+            row.file,
+            change_token,
+            row.status,
+            row.reason,
+            row.identity.sop_instance_uid,
+            row.pixel_digest,
+            row.to_json(),
+        )
+        with _mapped(self._path):
+            self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", record)
+            if timing is not None:
+                measured = (row.file, timing.read, timing.square)
+                self._db.execute("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", measured)
+
+    def same_content(self, sop_instance_uid: str, pixel_digest: str) -> Row | None:
+        """A screened row of the same film, whatever its file."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT row FROM rows WHERE status = 'screened' AND pixel_digest = ? AND sop_instance_uid = ?"
+                " ORDER BY file LIMIT 1",
+                (pixel_digest, sop_instance_uid),
+            ).fetchone()
+        return None if found is None else self._row(found[0])
+
+    def count_screened(self) -> int:
+        """Rows with a score, listed or not."""
+        with _mapped(self._path):
+            found = self._db.execute("SELECT count(*) FROM rows WHERE status = 'screened'").fetchone()
+        return int(found[0])
+
+    def count_listed(self) -> int:
+        """How many files INPUT lists."""
+        with _mapped(self._path):
+            return int(self._db.execute("SELECT count(*) FROM listing").fetchone()[0])
+
+    def listed_rows(self) -> Iterator[Row]:
+        """The rows of what INPUT lists, in INPUT order, streamed. Nothing may be put meanwhile."""
+        with _mapped(self._path):
+            for file, text in self._db.execute(
+                "SELECT listing.file, rows.row FROM listing LEFT JOIN rows"
+                " ON rows.file = listing.file AND rows.change_token = listing.change_token ORDER BY position"
+            ):
+                if text is None:
+                    raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
+                yield self._row(text)
+
+    def listed_timings(self) -> Iterator[tuple[str, float, float]]:
+        """(file, read seconds, square seconds) of listed files that were decoded, in INPUT order."""
+        with _mapped(self._path):
+            yield from self._db.execute(
+                "SELECT file, read_seconds, square_seconds FROM listing JOIN timings USING (file) ORDER BY position"
+            )
+
+    def path_of(self, file: str) -> Path | None:
+        """Where a listed file lies; None if it is not listed or identifiers are hidden."""
+        with _mapped(self._path):
+            found = self._db.execute("SELECT path FROM listing WHERE file = ?", (file,)).fetchone()
+        return None if found is None or found[0] is None else Path(os.fsdecode(found[0]))
+
+    def _row(self, text: str) -> Row:
+        try:
+            return Row.from_json(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh") from error
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        advice = "make room and run again" if "full" in str(error) else "is its disk writable and free?"
+        raise LedgerError(f"{path}: {error}; {advice}") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+            raise
+        raise LedgerError(f"{path}: {error}; start over with --fresh") from error
