@@ -1,0 +1,51 @@
+"""Text for the page: everything from outside passes through here."""
+
+import base64
+import html
+import unicodedata
+from collections.abc import Iterable
+
+_LONGEST = 160
+# Cc control, Cf format (bidirectional overrides among them), Cs surrogate, Zl and Zp separators.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def text(value: object, longest: int = _LONGEST) -> str:
+    """Any value as safe HTML text or attribute: escaped, invisible characters shown as �, the middle of what
+    is too long left out."""
+    plain = str(value)
+    if len(plain) > longest:
+        half = longest // 2
+        plain = f"{plain[:half]} … {plain[-half:]}"
+    return html.escape("".join("�" if unicodedata.category(c) in _INVISIBLE else c for c in plain))
+
+
+def name(value: object) -> str:
+    """A file name, an identifier: isolated, so that it cannot turn the text around it; may break anywhere."""
+    return f'<bdi class="name">{text(value)}</bdi>' if value else '<span class="none">–</span>'
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """An image within the page. kind: `png` or `jpeg`."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def table(columns: Iterable[str], lines: Iterable[Iterable[str]], caption: str) -> str:
+    """A table of safe HTML cells that turns into cards on a narrow screen (each cell knows its column)."""
+    columns = list(columns)
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td data-column="{column}">{cell}</td>' for column, cell in zip(columns, line, strict=True))
+        + "</tr>"
+        for line in lines
+    )
+    return (
+        f'<table><caption class="unseen">{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
