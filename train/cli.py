@@ -137,3 +137,106 @@ def pretrain(
     _report(f"{len(values)} films, {sum(squares.dropped.values())} dropped {squares.dropped or ''}")
     settings = engine.PretrainSettings(epochs=epochs, batch_size=batch_size, size=size, seed=seed)
     engine.pretrain(values, settings, out, provenance, _report)
+
+
+@cli.command()
+@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Checkpoint; resumed if it is there."
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Checkpoint of `pretrain`; else random weights."
+)
+@data_options
+@table_options
+def finetune(table: Path, out: Path, weights: Path | None, cache: Path, seed: int, **options: str) -> None:
+    """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
+    import numpy as np
+
+    from screen.preprocess import PreprocessSpec
+    from train import finetune as engine
+    from train.checkpoint import load_checkpoint, under
+    from train.films import labelled_films
+    from train.folds import Split
+    from train.provenance import code_version
+
+    films = labelled_films(
+        table, _columns(options), PreprocessSpec(), cache, seed, _progress("reading films"), training_table
+    )
+    used = films.of(Split.TRAIN) & films.scorable()
+    provenance: dict[str, Any] = {
+        "films": int(used.sum()),
+        "positives": int((films.labels[used] == 1).sum()),
+        "patients": len(np.unique(films.patients[used])),
+        "label": options["label_column"],
+        "data_digest": films.digest,
+        **code_version(),
+    }
+    encoder = None
+    if weights is not None:
+        tensors, about = load_checkpoint(weights)
+        encoder = under(tensors, "network.")
+        provenance["pretraining"] = {
+            "kind": about["kind"],
+            "settings": about["settings"],
+            "epochs": about["epoch"],
+            "sha256": about["tensors_sha256"],
+            **about["provenance"],
+        }
+    _report(
+        f"{provenance['films']} films of {provenance['patients']} patients, {provenance['positives']} positive"
+    )
+    settings = engine.FinetuneSettings(seed=seed)
+    engine.finetune(films, settings, encoder, out, {"provenance": provenance}, _report)
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--others", required=True, multiple=True, type=click.Path(exists=True, path_type=Path),
+    help="Pictures that are no chest film, for the gate.",
+)  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model's checkpoint.")
+@click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
+@click.option("--name", default="cxr-screen-resnet18", show_default=True)
+@click.option("--model-version", default="1", show_default=True)
+@data_options
+@table_options
+def calibrate(
+    checkpoint: Path, table: Path, others: tuple[Path, ...], out: Path, finding: str, name: str,
+    model_version: str, cache: Path, seed: int, **options: str,
+) -> None:  # fmt: skip
+    """Probabilities, operating points, normal distance and gate for a classifier."""
+    from screen.preprocess import PreprocessSpec
+    from train import calibrate as engine
+    from train.films import labelled_films, unlabelled_films
+
+    columns, spec = _columns(options), PreprocessSpec()
+    films = labelled_films(table, columns, spec, cache, seed, _progress("reading films"))
+    pictures = unlabelled_films(others, columns, spec, cache, _progress("reading other pictures"))
+    engine.calibrate(checkpoint, films, pictures.values, spec, finding, name, model_version, out)
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for metrics.csv and plots."
+)
+@data_options
+@table_options
+def evaluate(checkpoint: Path, table: Path, out: Path, cache: Path, seed: int, **options: str) -> None:
+    """Measure a calibrated model on the test split's patients."""
+    from screen.preprocess import PreprocessSpec
+    from train import evaluate as engine
+    from train.films import labelled_films
+
+    films = labelled_films(
+        table, _columns(options), PreprocessSpec(), cache, seed, _progress("reading films")
+    )
+    for figure in engine.evaluate(checkpoint, films, out):
+        click.echo(
+            f"{figure.name}: {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] "
+            f"({figure.films} films, {figure.positives} positive)"
+        )

@@ -35,20 +35,38 @@ class LabelledFilms:
     digest: str
     dropped: dict[str, int]
 
-    def where(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Indices of the films that `mask` keeps."""
-        return np.flatnonzero(mask)
-
     def of(self, split: Split) -> NDArray[np.bool_]:
         """Mask [N] of the films on that side of the split."""
         return np.asarray(self.splits == split.value)
 
+    def scorable(self) -> NDArray[np.bool_]:
+        """Mask [N] of the labelled films from sources that have the finding at all.
+
+        A source without one (children of another hospital, say) only adds negatives that its look gives away.
+        """
+        with_finding = np.unique(self.sources[self.labels == 1])
+        return ~np.isnan(self.labels) & np.isin(self.sources, with_finding)
+
 
 def labelled_films(
-    table: Path, columns: Columns, spec: PreprocessSpec, cache: Path, seed: int, progress: Progress
+    table: Path,
+    columns: Columns,
+    spec: PreprocessSpec,
+    cache: Path,
+    seed: int,
+    progress: Progress,
+    training_only: Sequence[Path] = (),
 ) -> LabelledFilms:
-    """Every film of a table that can be read; see `train.table.read_table` for tables."""
-    rows: dict[str, Labelled] = {_key(row.path): row for row in read_table(table, columns)}
+    """Every film of a table that can be read; see `train.table.read_table` for tables.
+
+    training_only: more tables, whose films of training patients are trained on and whose others are left
+    out: films that are not fit to be judged on.
+    """
+    rows: dict[str, Labelled] = {}
+    for extra in training_only:
+        found = {_key(row.path): row for row in read_table(extra, columns)}
+        rows |= {k: row for k, row in found.items() if split_of(row.patient_id, seed) == Split.TRAIN}
+    rows |= {_key(row.path): row for row in read_table(table, columns)}
     squares = cached_squares(discover([row.path for row in rows.values()], None), spec, cache, progress)
     kept = [rows[key] for key in squares.keys]
     return LabelledFilms(

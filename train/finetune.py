@@ -65,7 +65,7 @@ def sampling_weights(labels: NDArray[np.float32], sources: NDArray[np.str_]) -> 
                 weights[side] = share / 2 / side.sum()
     if not weights.any():
         raise ValueError("no source has films of both labels: nothing can be learned but the source")
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def finetune(
@@ -84,7 +84,7 @@ def finetune(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
-    network = ResNet18().to(device, memory_format=torch.channels_last)
+    network = ResNet18().to(device)
     if encoder is not None:
         load_encoder(network, encoder)
     nn.init.zeros_(network.fc.weight)
@@ -216,7 +216,7 @@ def _average(averaged: ResNet18, network: ResNet18, keep: float) -> None:
 
 
 def _validate(network: ResNet18, films: LabelledFilms, settings: FinetuneSettings) -> list[float]:
-    chosen = films.where(films.of(Split.VALIDATION) & ~np.isnan(films.labels))
+    chosen = np.flatnonzero(films.of(Split.VALIDATION) & films.scorable())
     last_size = settings.stages[-1][1]
     logits = predict(network, films.values[chosen], last_size, settings.mean, settings.std)[:, 0]
     labels, sources = films.labels[chosen], films.sources[chosen]

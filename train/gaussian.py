@@ -7,40 +7,10 @@ the distance from chest films, sick or well (features of several layers).
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from train.augment import plain
-from train.finetune import standardise
-from train.model import ResNet18
 
 GATE_LAYERS = (1, 2, 3)
 """Indices of the maps whose averages the gate sees: layer2, layer3, layer4 (896 channels)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """logits [N, K], embedding [N, 512], layers [N, 896]: float32, of N films."""
-
-    logits: NDArray[np.float32]
-    embedding: NDArray[np.float32]
-    layers: NDArray[np.float32]
-
-
-@torch.inference_mode()
-def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> Features:
-    """uint8 [N, S, S] -> features, without augmentation, at the squares' own size."""
-    network.eval()
-    device = next(network.parameters()).device
-    logits, layers = [], []
-    for i in range(0, len(squares), 64):
-        x = plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), squares.shape[-1])
-        maps = network.features(standardise(x, mean, std))
-        pooled = [maps[index].mean((2, 3)) for index in GATE_LAYERS]
-        logits.append(network.fc(pooled[-1]).cpu())
-        layers.append(torch.cat(pooled, 1).cpu())
-    stacked = torch.cat(layers).numpy()
-    return Features(torch.cat(logits).numpy(), stacked[:, -512:], stacked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +22,7 @@ class Gaussian:
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], shrinkage: float) -> "Gaussian":
-        """features float32 [N, D]. shrinkage: share of the mean variance added to every direction.
+        """Features float32 [N, D]. shrinkage: share of the mean variance added to every direction.
 
         Without it the directions in which the fitted films never varied would drown all others.
         """

@@ -1,9 +1,23 @@
 """Figures of merit, and how far they can be trusted."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured number with its 95 % interval, and on how many films (with the finding) it stands."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    films: int
+    positives: int
+
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al., ICML 2020): a network that gives two views of one film the same place, without labels."""
+"""SimCLR (Chen et al., ICML 2020): two views of one film get the same place, without labels."""
 
 import csv
 import math
@@ -82,7 +82,7 @@ def pretrain(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
-    network = ResNet18().to(device, memory_format=torch.channels_last)
+    network = ResNet18().to(device)
     projection = Projection(settings.projection).to(device)
     parameters = [*network.parameters(), *projection.parameters()]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)

@@ -1,8 +1,8 @@
 """Films as the network gets them, read once through the very code that screening uses, kept as uint8.
 
-A cache is `squares.npy` (uint8 [N, S, S], memory-mapped) and `squares.json` (spec digest, and for each
-square the source's key, change token and patient). What the reader skips or cannot read is dropped and
-counted.
+A cache folder holds, for each state of spec and sources (by digest), `squares.npy` (uint8 [N, S, S], memory-
+mapped) and `squares.json` (each square's key and patient). What the reader skips or cannot read is dropped
+and counted.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,36 +38,32 @@ class Squares:
 def cached_squares(
     sources: Iterable[Source],
     spec: PreprocessSpec,
-    folder: Path,
+    cache: Path,
     progress: Callable[[int, int], None],
 ) -> Squares:
-    """The sources' squares, in their order; made where the cache in `folder` is missing or stale."""
+    """The sources' squares, in their order; made where `cache` does not hold them yet."""
     listed = list(sources)
-    tokens = [[source.key, source.change_token] for source in listed]
+    state = json.dumps([spec.digest(), [[source.key, source.change_token] for source in listed]])
+    folder = cache / hashlib.sha256(state.encode()).hexdigest()[:16]
     index_file, values_file = folder / "squares.json", folder / "squares.npy"
+    # The index is written last: without it the squares are not whole.
     if index_file.is_file():
-        index = json.loads(index_file.read_text(encoding="utf-8"))
-        if index["spec_digest"] == spec.digest() and index["sources"] == tokens:
-            return _open(values_file, index)
+        return _open(values_file, json.loads(index_file.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
-    index_file.unlink(missing_ok=True)
-    index = {"spec_digest": spec.digest(), "sources": tokens, **_build(listed, spec, values_file, progress)}
-    # The index is written last: a cache without one is not there.
+    index = _build(listed, spec, values_file, progress)
     index_file.write_text(json.dumps(index), encoding="utf-8")
     return _open(values_file, index)
 
 
-def _open(values_file: Path, index: dict[str, list[str] | dict[str, int] | str]) -> Squares:
+def _open(values_file: Path, index: dict[str, Any]) -> Squares:
     everything = np.load(values_file, mmap_mode="r")
-    keys, patients = index["keys"], index["patients"]
-    return Squares(
-        everything[: len(keys)], tuple(keys), tuple(patients), dict(index["dropped"]), str(index["digest"])
-    )
+    keys, patients = tuple(index["keys"]), tuple(index["patients"])
+    return Squares(everything[: len(keys)], keys, patients, index["dropped"], index["digest"])
 
 
 def _build(
     sources: Sequence[Source], spec: PreprocessSpec, values_file: Path, progress: Callable[[int, int], None]
-) -> dict[str, list[str] | dict[str, int] | str]:
+) -> dict[str, Any]:
     shape = (max(1, len(sources)), spec.size, spec.size)
     values = np.lib.format.open_memmap(values_file, mode="w+", dtype=np.uint8, shape=shape)
     keys: list[str] = []

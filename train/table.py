@@ -1,4 +1,4 @@
-"""Labels: `labels.csv` with any column names, or NIH's own layout (`Data_Entry_2017.csv` beside `images/`)."""
+"""Labels: `labels.csv` with any column names, or NIH's own layout (`Data_Entry_2017.csv`, `images/`)."""
 
 import csv
 from dataclasses import dataclass
