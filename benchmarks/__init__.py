@@ -1,0 +1,1 @@
+"""Measurements that the documentation rests on. Needs a checkout; nothing of it is installed."""

@@ -1,0 +1,41 @@
+"""The commands of `screen bench`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+json_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the figures here, too.",
+)
+
+
+def write_json(path: Path | None, figures: dict[str, Any]) -> None:
+    """Write the figures if a file was asked for."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+@click.group()
+def cli() -> None:
+    """Measure speed, memory and the decisions that rest on data."""
+
+
+@cli.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@json_option
+def fit(data: Path, json_file: Path | None) -> None:
+    """Padding or cropping: lesions that a centre crop would lose, on the films of DATA.
+
+    DATA holds nih-labels/, cxr/labels.csv and dicom/MANIFEST.csv.
+    """
+    from benchmarks import fit as measurement
+
+    losses = measurement.measure(data)
+    measurement.report(losses, Console())
+    write_json(json_file, measurement.as_json(losses))
