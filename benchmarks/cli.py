@@ -39,3 +39,43 @@ def fit(data: Path, json_file: Path | None) -> None:
     losses = measurement.measure(data)
     measurement.report(losses, Console())
     write_json(json_file, measurement.as_json(losses))
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--sample", type=click.IntRange(min=1), default=200, show_default=True, help="Files for the plain loop."
+)
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Turns of all parts."
+)
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Default: the shipped one.",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="As of screen run; the plain loop is always on the CPU.",
+)
+@json_option
+def pipeline(
+    inputs: tuple[Path, ...],
+    sample: int,
+    repeats: int,
+    model_file: Path | None,
+    device: str,
+    json_file: Path | None,
+) -> None:
+    """Files to report: speed and memory of `screen run` beside a plain loop over the same films.
+
+    INPUTS are what `screen run` takes. Needs the extras cpu and train.
+    """
+    from benchmarks import pipeline as measurement
+
+    figures = measurement.measure(inputs, sample, repeats, model_file, device)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))

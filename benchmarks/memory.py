@@ -1,0 +1,67 @@
+"""Peak memory of a whole command: the proportional set sizes of all its processes, added up.
+
+PSS counts a page that n processes share as 1/n in each, so the sum over processes is what the command costs.
+"""
+
+import subprocess
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+INTERVAL = 0.2
+"""Seconds between looks. Reading a large process's PSS costs milliseconds."""
+
+
+class PeakMemory:
+    """Watches a process that leads its own session (`Popen(start_new_session=True)`), and all others in it.
+
+    with PeakMemory(process) as peak:
+        process.wait()
+    peak.pss    # bytes, the largest sum that was seen
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.pss = 0
+        self.processes = 0
+        self._session = process.pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(INTERVAL):
+            sizes = [_pss(folder) for folder in _members(self._session)]
+            self.pss = max(self.pss, sum(sizes))
+            self.processes = max(self.processes, len(sizes))
+
+
+def _members(session: int) -> list[Path]:
+    members = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text()
+            except OSError:  # it ended meanwhile
+                continue
+            # The name, in brackets, may hold anything; session is the fourth field behind it (proc(5)).
+            if int(stat.rpartition(")")[2].split()[3]) == session:
+                members.append(folder)
+    return members
+
+
+def _pss(folder: Path) -> int:
+    try:
+        lines = (folder / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
