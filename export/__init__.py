@@ -1,0 +1,1 @@
+"""From a trained checkpoint to the one file that screening loads."""

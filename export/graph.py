@@ -1,0 +1,144 @@
+"""The ONNX graph of the contract, written node by node: equal weights give an equal file.
+
+Convolution and head weights are stored as fp16 and cast to fp32, which a runtime folds when it loads the
+file: half the size, computed in fp32. BatchNorm, distance and gate stay fp32 throughout.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from export.network import GaussianScore, ScreeningNetwork
+from train.gaussian import GATE_LAYERS
+from train.model import BasicBlock
+
+OPSET = 17
+"""The lowest that has all that is needed in one operator each; every supported runtime reads it."""
+IR_VERSION = 8
+
+
+class _Builder:
+    """Nodes and initializers, in the order in which they are added. Methods return their result's name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+        return output
+
+    def constant(self, name: str, values: NDArray[np.floating]) -> str:
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def parameter(self, name: str, values: Tensor) -> str:
+        """Stored as it computes: fp32."""
+        return self.constant(name, values.numpy().astype(np.float32))
+
+    def half(self, name: str, values: Tensor) -> str:
+        """Stored as fp16, computed in fp32."""
+        self.constant(f"{name}.half", values.numpy().astype(np.float16))
+        return self.node("Cast", [f"{name}.half"], name, to=TensorProto.FLOAT)
+
+    def conv_bn(self, x: str, name: str, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> str:
+        weight = self.half(f"{name}.weight", conv.weight)
+        x = self.node(
+            "Conv",
+            [x, weight],
+            f"{name}.conv",
+            kernel_shape=list(conv.kernel_size),
+            strides=list(conv.stride),
+            pads=[int(p) for p in conv.padding] * 2,
+        )
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        parts = {"scale": bn.weight, "bias": bn.bias, "mean": bn.running_mean, "var": bn.running_var}
+        names = [self.parameter(f"{name}.bn.{part}", value) for part, value in parts.items()]
+        return self.node("BatchNormalization", [x, *names], f"{name}.bn", epsilon=bn.eps)
+
+    def block(self, x: str, name: str, block: BasicBlock) -> str:
+        shortcut = x
+        if isinstance(block.downsample, nn.Sequential):
+            conv, bn = block.downsample
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(bn, nn.BatchNorm2d)
+            shortcut = self.conv_bn(x, f"{name}.downsample", conv, bn)
+        y = self.conv_bn(x, f"{name}.1", block.conv1, block.bn1)
+        y = self.node("Relu", [y], f"{name}.relu1")
+        y = self.conv_bn(y, f"{name}.2", block.conv2, block.bn2)
+        y = self.node("Add", [y, shortcut], f"{name}.add")
+        return self.node("Relu", [y], f"{name}.relu2")
+
+    def pooled(self, x: str, output: str) -> str:
+        """[N, C, h, w] -> [N, C]."""
+        return self.node("ReduceMean", [x], output, axes=[2, 3], keepdims=0)
+
+    def score(self, features: str, name: str, score: GaussianScore, output: str) -> str:
+        """[N, D] -> [N]."""
+        centred = self.node("Sub", [features, self.parameter(f"{name}.mean", score.mean)], f"{name}.centred")
+        z = self.node("MatMul", [centred, self.parameter(f"{name}.whiten", score.whiten)], f"{name}.z")
+        squared = self.node("Mul", [z, z], f"{name}.squared")
+        mean = self.node("ReduceMean", [squared], f"{name}.mean_square", axes=[1], keepdims=0)
+        return self.node("Sqrt", [mean], output)
+
+
+def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
+    """The network for squares of `size` pixels, batch dynamic, without metadata.
+
+    Inputs and outputs as the contract names them: image uint8 [N, 1, S, S] -> logits [N, K],
+    heatmap [N, K, h, w], embedding [N, 512], distance [N], gate [N], float32.
+    """
+    resnet, g = network.resnet, _Builder()
+    x = g.node("Cast", ["image"], "image.float", to=TensorProto.FLOAT)
+    # (u / 255 − mean) / std as one multiplication and one addition.
+    factor = g.constant("standardise.factor", np.array(1 / (255 * network.std), np.float32))
+    offset = g.constant("standardise.offset", np.array(-network.mean / network.std, np.float32))
+    x = g.node("Mul", [x, factor], "image.scaled")
+    x = g.node("Add", [x, offset], "image.standardised")
+    x = g.conv_bn(x, "stem", resnet.conv1, resnet.bn1)
+    x = g.node("Relu", [x], "stem.relu")
+    x = g.node("MaxPool", [x], "stem.pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    layers = []
+    for number, layer in enumerate((resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4), 1):
+        for index, block in enumerate(layer):
+            assert isinstance(block, BasicBlock)
+            x = g.block(x, f"layer{number}.{index}", block)
+        layers.append(x)
+    pooled = [g.pooled(layers[layer], f"pooled{layer + 1}") for layer in GATE_LAYERS[:-1]]
+    embedding = g.pooled(layers[-1], "embedding")
+    head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
+    g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
+    flat = g.node("Flatten", [head], "head.flat", axis=1)
+    bias = g.parameter("head.bias", resnet.fc.bias)
+    g.node("Gemm", [embedding, flat, bias], "logits", transB=1)
+    g.score(embedding, "distance", network.distance, "distance")
+    features = g.node("Concat", [*pooled, embedding], "gate.features", axis=1)
+    gate = network.gate
+    score = g.score(features, "gate", gate.score, "gate.score")
+    scaled = g.node("Mul", [score, g.parameter("gate.scale", gate.scale)], "gate.scaled")
+    g.node("Sub", [g.parameter("gate.bias", gate.bias), scaled], "gate")
+
+    findings, width = resnet.fc.weight.shape
+    side = -(-size // 32)
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size, size])
+    shapes: dict[str, list[str | int]] = {
+        "logits": ["N", findings],
+        "heatmap": ["N", findings, side, side],
+        "embedding": ["N", width],
+        "distance": ["N"],
+        "gate": ["N"],
+    }
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in shapes.items()]
+    graph = helper.make_graph(g.nodes, "cxr-screen", [image], outputs, g.initializers)
+    # No version of the producer: another release that exports the same weights gives the same digest.
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="cxr-screen",
+    )

@@ -1,0 +1,160 @@
+"""The network as the model file holds it: trained ResNet-18, heat map, normal distance and gate in one pass.
+
+This module is the reference that the exported graph is compared with.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from screen.errors import ModelError
+from train.checkpoint import load_checkpoint
+from train.gaussian import GATE_LAYERS
+from train.model import EMBEDDING_SIZE, WIDTHS, ResNet18, round_to_storage
+
+GATE_WIDTH = sum(WIDTHS[layer] for layer in GATE_LAYERS)
+_FITTED = {"distance.mean", "distance.whiten", "gate.mean", "gate.whiten", "gate.scale", "gate.bias"}
+
+
+class NetworkOutputs(NamedTuple):
+    """float32: logits [N, K], heatmap [N, K, h, w], embedding [N, D], distance [N], gate [N]."""
+
+    logits: Tensor
+    heatmap: Tensor
+    embedding: Tensor
+    distance: Tensor
+    gate: Tensor
+
+
+class GaussianScore(nn.Module):
+    """Distance from a set of films: sqrt(mean(((f − mean) @ whiten)²)), as `train.gaussian` fits it."""
+
+    mean: Tensor
+    whiten: Tensor
+
+    def __init__(self, mean: Tensor, whiten: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("whiten", whiten)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, D] -> [N]; about 1 for films like those it was fitted on."""
+        return ((features - self.mean) @ self.whiten).square().mean(1).sqrt()
+
+
+class Gate(nn.Module):
+    """Chest film against everything else: bias − scale · score, a logit, > 0 chest film."""
+
+    scale: Tensor
+    bias: Tensor
+
+    def __init__(self, score: GaussianScore, scale: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.score = score
+        self.register_buffer("scale", scale.reshape(()))
+        self.register_buffer("bias", bias.reshape(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, D] -> [N]."""
+        logit: Tensor = self.bias - self.scale * self.score(features)
+        return logit
+
+
+class ScreeningNetwork(nn.Module):
+    """uint8 [N, 1, S, S] -> all outputs of the model file."""
+
+    def __init__(
+        self, resnet: ResNet18, distance: GaussianScore, gate: Gate, *, mean: float, std: float
+    ) -> None:
+        super().__init__()
+        self.resnet = resnet
+        self.distance = distance
+        self.gate = gate
+        self.mean = mean
+        self.std = std
+
+    def forward(self, image: Tensor) -> NetworkOutputs:
+        """image: uint8 [N, 1, S, S], a square as preprocessing makes it."""
+        x = (image.float() / 255 - self.mean) / self.std
+        maps = self.resnet.features(x)
+        pooled = [maps[layer].mean((2, 3)) for layer in GATE_LAYERS]
+        embedding = maps[-1].mean((2, 3))
+        head: Tensor = self.resnet.fc.weight
+        return NetworkOutputs(
+            logits=self.resnet.fc(embedding),
+            heatmap=F.conv2d(maps[-1], head[:, :, None, None]),
+            embedding=embedding,
+            distance=self.distance(embedding),
+            gate=self.gate(torch.cat(pooled, 1)),
+        )
+
+
+def network_from_checkpoint(path: Path) -> tuple[ScreeningNetwork, dict[str, Any]]:
+    """The network of a calibrated checkpoint, ready to infer, and the JSON that came with it.
+
+    Raises ModelError if a tensor is missing, unknown or of the wrong shape, or not rounded to fp16.
+    """
+    tensors, about = load_checkpoint(path)
+    if about.get("kind") != "model":
+        raise ModelError(f"{path}: not a calibrated model: export takes what 'screen train calibrate' writes")
+    try:
+        network = network_from_tensors(
+            tensors, mean=float(about["input_mean"]), std=float(about["input_std"])
+        )
+    except KeyError as error:
+        raise ModelError(f"{path}: {error} is missing from the checkpoint") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from error
+    return network, about
+
+
+def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float) -> ScreeningNetwork:
+    """The network from ResNet-18 weights by torchvision's names and what was fitted on its features.
+
+    The latter are `distance.mean` [512], `distance.whiten` [512, k], `gate.mean` [896], `gate.whiten`
+    [896, k], `gate.scale` and `gate.bias`.
+    Raises KeyError for a missing tensor, RuntimeError or ValueError for an unknown one, for a wrong shape,
+    and for weights that fp16 does not hold exactly: others would be stored than those that were evaluated.
+    """
+    if not std > 0:
+        raise ValueError("'input_std' must be greater than 0")
+    distance = GaussianScore(
+        _fitted(tensors, "distance.mean", (EMBEDDING_SIZE,)),
+        _fitted(tensors, "distance.whiten", (EMBEDDING_SIZE, None)),
+    )
+    gate = Gate(
+        GaussianScore(
+            _fitted(tensors, "gate.mean", (GATE_WIDTH,)), _fitted(tensors, "gate.whiten", (GATE_WIDTH, None))
+        ),
+        scale=_fitted(tensors, "gate.scale", None),
+        bias=_fitted(tensors, "gate.bias", None),
+    )
+    weights = {name: value for name, value in tensors.items() if name not in _FITTED}
+    resnet = ResNet18(num_classes=weights["fc.weight"].shape[0])
+    resnet.load_state_dict(weights)
+    round_to_storage(resnet)
+    for name, value in resnet.state_dict().items():
+        if not torch.equal(weights[name], value):
+            raise ValueError(
+                f"'{name}' is not rounded to fp16: what was evaluated is not what would be stored"
+            )
+    return ScreeningNetwork(resnet, distance, gate, mean=mean, std=std).eval().requires_grad_(False)
+
+
+def _fitted(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...] | None) -> Tensor:
+    """The tensor as float32, of that shape (None: one number; None within: any length)."""
+    value = tensors[name].float()
+    if shape is None:
+        fits = value.numel() == 1
+    else:
+        fits = len(shape) == value.dim() and all(
+            a in (None, b) for a, b in zip(shape, value.shape, strict=True)
+        )
+    if not fits or not torch.isfinite(value).all():
+        raise ValueError(
+            f"'{name}' must be finite and of shape {shape or 'one number'}, not {tuple(value.shape)}"
+        )
+    return value

@@ -1,0 +1,210 @@
+"""What an ONNX file is made of, read before any runtime sees it. Field numbers are those of onnx.proto.
+
+Refused on sight, because nothing that screening needs has them: data outside the file, graphs within nodes
+(control flow), functions, training parts, sparse tensors, several graphs, tensors that announce more values
+than they hold. Protobuf lets the last of several values win; here a second one is refused, so that this
+reader and a runtime cannot understand the same bytes differently.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from screen.protobuf_wire import Field, Reader, WireError
+
+_MAX_FIELDS = 1_000_000
+_MAX_METADATA_BYTES = 64 << 20
+_MAX_RANK = 16
+_METADATA_FIELD = 14
+
+Shape = tuple[int | str, ...]
+"""A fixed length, or the name of a free dimension (empty if it has none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input or output of the graph. dtype: TensorProto.DataType (1 float32, 2 uint8, 10 float16, …)."""
+
+    dtype: int
+    shape: Shape
+
+
+@dataclass(slots=True)
+class Structure:
+    """One ModelProto. opsets: version by domain, `""` being ONNX's own."""
+
+    ir_version: int = 0
+    opsets: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, TensorInfo] = field(default_factory=dict)
+    outputs: dict[str, TensorInfo] = field(default_factory=dict)
+    operators: set[str] = field(default_factory=set)
+    domains: set[str] = field(default_factory=set)
+    initializers: int = 0
+
+
+def structure_from_bytes(data: bytes) -> Structure:
+    """The structure of an ONNX file. Raises WireError, saying what is wrong, and never anything else."""
+    return _StructureReader().read(memoryview(data))
+
+
+def fields_but_metadata(data: bytes) -> list[memoryview]:
+    """A ModelProto's top-level fields as they lie in the file, without metadata_props. Raises WireError."""
+    reader = Reader(_MAX_FIELDS)
+    return [f.raw for f in reader.fields(memoryview(data)) if f.number != _METADATA_FIELD]
+
+
+class _StructureReader:
+    def __init__(self) -> None:
+        self._reader = Reader(_MAX_FIELDS)
+        self._out = Structure()
+        self._metadata_bytes = 0
+
+    def read(self, model: memoryview) -> Structure:
+        out, graphs = self._out, 0
+        for f in self._once(model, {1, 2, 3, 4, 5, 6, 7}):
+            match f.number:
+                case 1:
+                    out.ir_version = f.integer()
+                case 7:
+                    graphs += 1
+                    self._graph(f.message())
+                case 8:
+                    domain, version = self._opset(f.message())
+                    if domain in out.opsets:
+                        raise WireError(f"operator set '{domain}' is imported twice")
+                    out.opsets[domain] = version
+                case 14:
+                    self._metadata(f.message())
+                case 20 | 25 | 26:
+                    raise WireError("training parts, functions and device lists are not accepted")
+        if not graphs:
+            raise WireError("it holds no graph")
+        return out
+
+    def _once(self, message: memoryview, singular: set[int]) -> list[Field]:
+        """The fields of a message, none of the singular ones twice."""
+        seen: set[int] = set()
+        fields = []
+        for f in self._reader.fields(message):
+            if f.number in singular:
+                if f.number in seen:
+                    raise WireError(f"field {f.number} is there twice")
+                seen.add(f.number)
+            fields.append(f)
+        return fields
+
+    def _opset(self, message: memoryview) -> tuple[str, int]:
+        domain, version = "", 0
+        for f in self._once(message, {1, 2}):
+            if f.number == 1:
+                domain = f.text()
+            elif f.number == 2:
+                version = f.integer()
+        return _plain_domain(domain), version
+
+    def _metadata(self, message: memoryview) -> None:
+        self._metadata_bytes += len(message)
+        if self._metadata_bytes > _MAX_METADATA_BYTES:
+            raise WireError(f"more than {_MAX_METADATA_BYTES >> 20} MiB of metadata")
+        texts = {1: "", 2: ""}
+        for f in self._once(message, {1, 2}):
+            if f.number in texts:
+                texts[f.number] = f.text()
+        if texts[1] in self._out.metadata:
+            raise WireError(f"metadata '{texts[1][:64]}' is there twice")
+        self._out.metadata[texts[1]] = texts[2]
+
+    def _graph(self, message: memoryview) -> None:
+        out = self._out
+        for f in self._once(message, {2, 10}):
+            match f.number:
+                case 1:
+                    self._node(f.message())
+                case 5:
+                    out.initializers += 1
+                    self._tensor(f.message())
+                case 11 | 12:
+                    named = out.inputs if f.number == 11 else out.outputs
+                    name, info = self._value_info(f.message())
+                    if name in named:
+                        raise WireError(f"'{name[:64]}' is there twice among the graph's inputs or outputs")
+                    named[name] = info
+                case 15:
+                    raise WireError("sparse tensors are not accepted")
+
+    def _node(self, message: memoryview) -> None:
+        operator = domain = ""
+        for f in self._once(message, {3, 4, 6, 7, 8}):
+            match f.number:
+                case 4:
+                    operator = f.text()
+                case 5:
+                    self._attribute(f.message())
+                case 7:
+                    domain = _plain_domain(f.text())
+        self._out.operators.add(operator)
+        self._out.domains.add(domain)
+
+    def _attribute(self, message: memoryview) -> None:
+        for f in self._reader.fields(message):
+            match f.number:
+                case 5 | 10:
+                    self._tensor(f.message())
+                case 6 | 11:
+                    raise WireError("a node holds a graph of its own: control flow is not accepted")
+                case 22 | 23:
+                    raise WireError("sparse tensors are not accepted")
+
+    def _tensor(self, message: memoryview) -> None:
+        dims: list[int] = []
+        for f in self._reader.fields(message):
+            match f.number:
+                case 1:
+                    dims.extend(f.integers())
+                    if len(dims) > _MAX_RANK:
+                        raise WireError("a tensor has more dimensions than any model needs")
+                case 13 | 14:
+                    # Any value: runtimes cut the enumeration to 32 bits, so 2³² + 1 would be EXTERNAL too.
+                    if f.number == 13 or f.varint != 0:
+                        raise WireError("a tensor's data lie outside the file: export it as one file")
+        # The narrowest type has 2 bits a value.
+        if any(d < 0 for d in dims) or math.prod(dims) > 4 * len(message):
+            raise WireError("a tensor announces more values than it holds")
+
+    def _value_info(self, message: memoryview) -> tuple[str, TensorInfo]:
+        name, info = "", TensorInfo(0, ())
+        for f in self._once(message, {1, 2}):
+            if f.number == 1:
+                name = f.text()
+            elif f.number == 2:
+                # TypeProto.tensor_type: whatever else the type may be leaves dtype 0.
+                for kind in self._once(f.message(), {1}):
+                    if kind.number == 1:
+                        info = self._tensor_type(kind.message())
+        return name, info
+
+    def _tensor_type(self, message: memoryview) -> TensorInfo:
+        dtype = 0
+        dimensions: list[int | str] = []
+        for f in self._once(message, {1, 2}):
+            if f.number == 1:
+                dtype = f.integer()
+            elif f.number == 2:
+                for dimension in self._reader.fields(f.message()):
+                    if dimension.number == 1:
+                        dimensions.append(self._dimension(dimension.message()))
+        return TensorInfo(dtype, tuple(dimensions))
+
+    def _dimension(self, message: memoryview) -> int | str:
+        length: int | str = ""
+        for f in self._once(message, {1, 2}):
+            readers: dict[int, Callable[[], int | str]] = {1: f.integer, 2: f.text}
+            if f.number in readers:
+                length = readers[f.number]()
+        return length
+
+
+def _plain_domain(domain: str) -> str:
+    """ONNX's own operators have two names for their domain."""
+    return "" if domain == "ai.onnx" else domain
