@@ -1,1 +1,1 @@
-"""From films to weights: SimCLR pre-training, fine-tuning with few labels, calibration, honest measurement."""
+"""From films to weights: SimCLR pre-training, fine-tuning with few labels, calibration, measurement."""

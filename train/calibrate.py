@@ -36,7 +36,7 @@ GATE_KEEPS = 0.997
 
 
 def platt(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> tuple[float, float]:
-    """Slope and intercept of the calibrated logit (Platt 1999, with his smoothed targets), by Newton's method."""
+    """Slope and intercept of the calibrated logit (Platt 1999, smoothed targets), by Newton's method."""
     positives, negatives = float((labels == 1).sum()), float((labels == 0).sum())
     if not positives or not negatives:
         raise UsageError("calibration needs validation films with and without the finding")

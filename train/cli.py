@@ -147,9 +147,16 @@ def pretrain(
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Checkpoint of `pretrain`; else random weights."
 )
+@click.option(
+    "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
+    help="One more table, to train on but never to be judged on.",
+)  # fmt: skip
 @data_options
 @table_options
-def finetune(table: Path, out: Path, weights: Path | None, cache: Path, seed: int, **options: str) -> None:
+def finetune(
+    table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...],
+    cache: Path, seed: int, **options: str,
+) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     import numpy as np
 
@@ -183,9 +190,7 @@ def finetune(table: Path, out: Path, weights: Path | None, cache: Path, seed: in
             "sha256": about["tensors_sha256"],
             **about["provenance"],
         }
-    _report(
-        f"{provenance['films']} films of {provenance['patients']} patients, {provenance['positives']} positive"
-    )
+    _report("{films} films of {patients} patients, {positives} positive".format(**provenance))
     settings = engine.FinetuneSettings(seed=seed)
     engine.finetune(films, settings, encoder, out, {"provenance": provenance}, _report)
 

@@ -20,7 +20,7 @@ from train.model import ResNet18
 
 
 def evaluate(checkpoint: Path, films: LabelledFilms, out: Path) -> list[Figure]:
-    """Measure a model on the test split; write `metrics.csv` and plots to `out`, the figures to the checkpoint.
+    """Measure a model on the test split; write `metrics.csv` and plots to `out`, figures to the checkpoint.
 
     The headline counts positive–negative pairs within one source: the source alone predicts the label.
     """

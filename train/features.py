@@ -39,7 +39,7 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
 
 @torch.inference_mode()
 def heatmaps(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
-    """uint8 [N, S, S] -> class activation maps (Zhou et al., CVPR 2016) of the first finding, float32 [N, h, w].
+    """uint8 [N, S, S] -> class activation maps (Zhou et al., CVPR 2016) of finding 0, float32 [N, h, w].
 
     Logit contributions: the mean over a map plus the head's bias is the logit.
     """

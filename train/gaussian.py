@@ -1,4 +1,4 @@
-"""How far a film is from a set of films: the Mahalanobis distance of pooled features (Lee et al., NeurIPS 2018).
+"""How far a film is from a set of films: Mahalanobis distance of pooled features (Lee et al., NeurIPS 2018).
 
 The same form serves two numbers: the distance from normal films (embedding), and what the gate is made of,
 the distance from chest films, sick or well (features of several layers).
