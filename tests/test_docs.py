@@ -1,0 +1,106 @@
+"""The documentation and the code say the same: reasons, commands, options, and the two commands to paste."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from screen import __version__
+from screen.cli import cli
+from screen.reasons import Reason, Warn
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def documentation() -> str:
+    files = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+    return "\n".join(path.read_text() for path in files)
+
+
+def commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below a group, by its full name."""
+    if not isinstance(group, click.Group):
+        yield path, group
+        return
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, f"{path} {name} is listed but not there"
+        yield from commands(command, f"{path} {name}")
+
+
+def test_every_reason_and_warning_stands_in_the_readme() -> None:
+    expected = {(code.value, code.status.value, code.meaning) for code in Reason}
+    expected |= {(code.value, "warning", code.meaning) for code in Warn}
+    rows = re.findall(r"^\| `(\w+)` \| (skipped|failed|warning) \| (.*) \|$", README.read_text(), re.M)
+    assert set(rows) == expected
+    assert len(rows) == len(expected)
+
+
+def test_every_command_is_documented() -> None:
+    text = documentation()
+    missing = [path for path, _ in commands(cli, "screen") if path not in text]
+    assert missing == []
+
+
+def test_every_option_is_documented() -> None:
+    said = set(re.findall(r"--[a-z][a-z0-9-]*", documentation()))
+    missing = {
+        f"{path} {option}"
+        for path, command in commands(cli, "screen")
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for option in parameter.opts
+        if option.startswith("--") and option not in said
+    }
+    assert sorted(missing) == []
+
+
+def test_no_option_is_documented_that_does_not_exist() -> None:
+    options = {"--help", "--version"}
+    for _, command in commands(cli, "screen"):
+        for parameter in command.params:
+            options |= {*parameter.opts, *parameter.secondary_opts}
+    shown = re.findall(r"`(?:cxr-)?screen [^`]*`", README.read_text())
+    unknown = {option for line in shown for option in re.findall(r"--[a-z][a-z0-9-]*", line)} - options
+    assert unknown == set()
+
+
+def bash_blocks(text: str) -> list[list[str]]:
+    return [block.splitlines() for block in re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "ends_with"), [("Run it", "screen run examples/films"), ("Test it", "/pytest")]
+)
+def test_the_two_commands_can_be_pasted(heading: str, ends_with: str) -> None:
+    found = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", README.read_text(), re.M | re.S)
+    assert found, f"no section '## {heading}'"
+    block = bash_blocks(found[1])[0]
+    assert len(block) == 1
+    assert block[0].startswith("python3 -m venv .venv && ")
+    assert block[0].endswith(ends_with)
+    assert "-c constraints.txt" in block[0]
+
+
+def test_the_first_block_that_screens_is_the_one_to_paste() -> None:
+    first = next(block for block in bash_blocks(README.read_text()) if "screen run" in "\n".join(block))
+    assert "python3 -m venv .venv" in first[0]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [
+        README,
+        *(ROOT / "docs").glob("*.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("*/*/README.md"),
+    ]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_changelog_has_this_version() -> None:
+    assert re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
