@@ -167,16 +167,17 @@ class Ledger:
         with _mapped(self._path):
             self._db.execute("INSERT INTO listing VALUES (?, ?, ?, ?)", (position, file, change_token, raw))
 
-    def is_done(self, file: str, change_token: str, *, retry_failed: bool) -> bool:
-        """Whether the file's row may stand: same token, and no failure that is worth another try."""
+    def standing(self, file: str, change_token: str, *, retry_failed: bool) -> Status | None:
+        """The status of the file's row if it may stand: same token, no failure worth another try."""
         with _mapped(self._path):
             found = self._db.execute(
                 "SELECT status, reason FROM rows WHERE file = ? AND change_token = ?", (file, change_token)
             ).fetchone()
         if found is None:
-            return False
-        status, reason = found
-        return status != Status.FAILED or not (retry_failed or reason in TRANSIENT)
+            return None
+        status, reason = Status(found[0]), found[1]
+        repeat = status is Status.FAILED and (retry_failed or reason in TRANSIENT)
+        return None if repeat else status
 
     def put(self, row: Row, change_token: str, timing: Timing | None = None) -> None:
         """Keep a file's result; it replaces an earlier one."""
@@ -199,8 +200,8 @@ class Ledger:
         """A screened row of the same film, whatever its file."""
         with _mapped(self._path):
             found = self._db.execute(
-                "SELECT row FROM rows WHERE status = 'screened' AND pixel_digest = ? AND sop_instance_uid = ?"
-                " ORDER BY file LIMIT 1",
+                "SELECT row FROM rows"
+                " WHERE status = 'screened' AND pixel_digest = ? AND sop_instance_uid = ? LIMIT 1",
                 (pixel_digest, sop_instance_uid),
             ).fetchone()
         return None if found is None else self._row(found[0])
@@ -231,7 +232,8 @@ class Ledger:
         """(file, read seconds, square seconds) of listed files that were decoded, in INPUT order."""
         with _mapped(self._path):
             yield from self._db.execute(
-                "SELECT file, read_seconds, square_seconds FROM listing JOIN timings USING (file) ORDER BY position"
+                "SELECT file, read_seconds, square_seconds"
+                " FROM listing JOIN timings USING (file) ORDER BY position"
             )
 
     def path_of(self, file: str) -> Path | None:

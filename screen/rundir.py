@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from screen.errors import LedgerError, UsageError
+from screen.identifiers import Identifiers
 
 LEDGER_NAME = "ledger.sqlite"
 _LOCK_NAME = ".lock"
 
 
-def default_name(first_input: Path) -> str:
-    """The folder's name if none is given: `./dicom_dir` -> `dicom_dir-screened`."""
+def default_folder(first_input: Path, identifiers: Identifiers) -> Path:
+    """The folder if none is given: `./dicom_dir` -> `dicom_dir-screened`; a pseudonym if names are hidden."""
     # abspath, not resolve: a linked folder keeps the name that was typed.
-    return f"{Path(os.path.abspath(first_input)).name or 'root'}-screened"  # noqa: PTH100
+    name = Path(os.path.abspath(first_input)).name or "root"  # noqa: PTH100
+    return Path(f"{identifiers.file(name)}-screened")
 
 
 @contextmanager
@@ -34,9 +36,9 @@ def private_files() -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path, *, create: bool) -> Iterator[Path]:
-    """The run's folder, made private and held by this process alone; the kernel lets go of it if we die.
+    """The run's folder, private and held by this process alone; the kernel lets go of it if we die.
 
-    create: make it if need be (an existing one must be empty or an earlier run's). Otherwise it must be there.
+    create: make it if need be (an existing one must be empty or an earlier run's); else it must be there.
     Raises UsageError (no run's folder) and LedgerError (cannot be used; another run holds it).
     """
     with private_files():

@@ -1,0 +1,103 @@
+"""Squares to batches of one fixed size, in buffers allocated once, and their way through the network.
+
+The network runs in a thread of its own (the runtimes let go of the interpreter's lock), so that squares are
+collected meanwhile. What is in flight is bounded: a full ring of buffers makes `add` wait.
+"""
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.backends.base import Backend, Outputs
+
+_BUFFERS = 3
+"""One that is being filled, one in the network, one waiting for it."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Batch(Generic[T]):
+    """images: uint8 [N, 1, S, S]; the first `n_valid` are films, the rest is padding, black."""
+
+    images: NDArray[np.uint8]
+    items: list[T] = field(default_factory=list)
+
+    @property
+    def n_valid(self) -> int:
+        """How many rows are films."""
+        return len(self.items)
+
+
+class Batcher(Generic[T]):
+    """Collects squares and gives back outputs, item by item, in the order of `add`."""
+
+    def __init__(self, backend: Backend) -> None:
+        shape = (backend.batch_size, 1, backend.size, backend.size)
+        self._backend = backend
+        self._free: list[Batch[T]] = [Batch(np.zeros(shape, np.uint8)) for _ in range(_BUFFERS)]
+        self._filling = self._free.pop()
+        self._running: deque[tuple[Batch[T], Future[Outputs]]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self.seconds = 0.0
+        """In the network so far."""
+
+    def add(self, square: NDArray[np.uint8], item: T) -> list[tuple[T, Outputs, int]]:
+        """Take a square [S, S]; give what was finished meanwhile: (item, outputs, its row in them)."""
+        self._filling.images[self._filling.n_valid, 0] = square
+        self._filling.items.append(item)
+        return self._send() if self._filling.n_valid == self._backend.batch_size else []
+
+    def finished(self) -> list[tuple[T, Outputs, int]]:
+        """What has come out of the network since the last look."""
+        results = []
+        while self._running and self._running[0][1].done():
+            results += self._take()
+        return results
+
+    def flush(self) -> list[tuple[T, Outputs, int]]:
+        """Everything that is left, the last batch padded."""
+        results = self._send() if self._filling.n_valid else []
+        while self._running:
+            results += self._take()
+        return results
+
+    def _send(self) -> list[tuple[T, Outputs, int]]:
+        batch = self._filling
+        batch.images[batch.n_valid :] = 0
+        self._running.append((batch, self._thread.submit(self._infer, batch)))
+        results = self.finished()
+        if not self._free:
+            results += self._take()
+        self._filling = self._free.pop()
+        return results
+
+    def _infer(self, batch: Batch[T]) -> Outputs:
+        started = time.perf_counter()
+        outputs = self._backend.infer(batch.images)
+        self.seconds += time.perf_counter() - started
+        return outputs
+
+    def _take(self) -> list[tuple[T, Outputs, int]]:
+        """The oldest batch's results, waited for. Raises what the backend raised."""
+        batch, future = self._running.popleft()
+        outputs = future.result()
+        results = [(item, outputs, row) for row, item in enumerate(batch.items)]
+        batch.items = []
+        self._free.append(batch)
+        return results
+
+    def close(self) -> None:
+        """Drop what was not taken; waits for the batch that the network is at."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

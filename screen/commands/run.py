@@ -1,0 +1,104 @@
+"""`screen run`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from screen.errors import UsageError
+
+
+def number_or_auto(context: click.Context, option: click.Parameter, text: str) -> int | None:
+    """A positive number, or `auto`: None."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 4096):
+        raise click.BadParameter(f"'{text}' is neither a number from 1 to 4096 nor auto")
+    return int(text)
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("run")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the reports. [default: INPUT-screened]",
+)
+@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one that is shipped]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--batch-size",
+    callback=number_or_auto,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Films per forward pass.",
+)
+@click.option(
+    "--workers",
+    callback=number_or_auto,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Processes that decode.",
+)
+@click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
+@click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
+@click.option("--decision", type=_FILE, metavar="FILE", help="A site's own calibration and thresholds.")
+@click.option(
+    "--known",
+    multiple=True,
+    type=_FILE,
+    metavar="LEDGER",
+    help="Reuse an earlier night's results; repeatable.",
+)
+@click.option(
+    "--identifiers",
+    type=click.Choice(["full", "pseudonym", "none"]),
+    default="full",
+    show_default=True,
+    help="Who is named in the output.",
+)
+@click.option(
+    "--identities", type=_FILE, metavar="FILE", help="Keep the mapping from pseudonyms, outside DIR."
+)
+@click.option(
+    "--heatmaps",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="Overlays at most.",
+)
+@click.option("--timings", is_flag=True, help="Write timings.csv.")
+@click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")
+@click.option("--allow-empty", is_flag=True, help="Finding no file is no failure.")
+@click.option("--fresh", is_flag=True, help="Forget what is in DIR and start over.")
+def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
+    """Screen every file in INPUT (folders, files, or - for a list of paths on standard input).
+
+    The same command again resumes: what is done is kept, what is new or changed is screened. DIR then holds
+    flagged.csv (cases in reading order), results.csv (every file), report.html, summary.json and heatmaps/.
+
+    Exit codes: 0 everything was screened or deliberately skipped; 3 complete, but some files could not be
+    read; 2 wrong usage; 1 the run failed; 130 or 143 stopped, can be resumed.
+    """
+    listed = inputs == (Path("-"),)
+    if Path("-") in inputs and not listed:
+        raise UsageError("- stands for all of INPUT: give nothing beside it")
+    if listed and out is None:
+        raise UsageError("with - as INPUT there is no name to go by: give --out DIR")
+    from screen.discover import paths_from_stdin
+    from screen.pipeline import RunSettings, run
+    from screen.progress import progress_for_stderr
+
+    paths = tuple(paths_from_stdin(sys.stdin.buffer)) if listed else inputs
+    settings = RunSettings(inputs=paths, out=out, listed=listed, **options)
+    with progress_for_stderr() as progress:
+        code = run(settings, progress)
+    click.get_current_context().exit(code)

@@ -1,0 +1,84 @@
+"""One source to one square: what a decode worker does with a file."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.discover import Source
+from screen.film import Identity, Unscreened
+from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
+from screen.readers import Limits, read
+from screen.reasons import Reason, Warn
+
+DECODE_POLICY = "full"
+"""Every stored pixel is decoded; the shortcuts that a model may accept are named otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A film on its way to the network: what `screen.film.Film` says, and the square in place of the pixels.
+
+    square: uint8 [S, S]. warnings: the reader's and those of the square.
+    """
+
+    identity: Identity
+    pixel_digest: str
+    decoder: str
+    declared_chest: bool
+    warnings: tuple[str, ...]
+    geometry: Geometry
+    square: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a source, and the seconds that it cost."""
+
+    result: Decoded | Unscreened
+    read_seconds: float
+    square_seconds: float
+
+
+def decode(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
+    """Read a source and make its square. Never raises for what a file holds."""
+    started = time.perf_counter()
+    try:
+        film = read(source, limits)
+        read_done = time.perf_counter()
+        if isinstance(film, Unscreened):
+            return Outcome(_writable(film), read_done - started, 0.0)
+        square = square_from_pixels(film.pixels, spec)
+    except MemoryError:
+        refused = Unscreened(Reason.TOO_LARGE, "more memory than one film may take")
+        return Outcome(refused, time.perf_counter() - started, 0.0)
+    geometry = square.geometry
+    warnings = list(film.warnings)
+    if max(geometry.height, geometry.width) < spec.size:
+        warnings.append(Warn.UPSCALED)
+    if square.blank:
+        warnings.append(Warn.BLANK)
+    result = Decoded(
+        identity=_writable_identity(film.identity),
+        pixel_digest=film.pixel_digest.hex(),
+        decoder=film.decoder,
+        declared_chest=film.declared_chest,
+        warnings=tuple(str(code) for code in warnings),
+        geometry=geometry,
+        square=square.values,
+    )
+    return Outcome(result, read_done - started, time.perf_counter() - read_done)
+
+
+def _writable(film: Unscreened) -> Unscreened:
+    return replace(film, identity=_writable_identity(film.identity), detail=_text(film.detail))
+
+
+def _writable_identity(identity: Identity) -> Identity:
+    """Hostile headers hold lone surrogates, which neither SQLite nor UTF-8 can store."""
+    return Identity(**{name: _text(getattr(identity, name)) for name in Identity.__slots__})
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "replace").decode()

@@ -1,0 +1,288 @@
+"""`screen run`: wires discovery, decoding, the network, the ledger and the reports; no work of its own."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.backends import open_backend
+from screen.backends.base import Backend
+from screen.batching import Batcher
+from screen.cpus import usable_cpus
+from screen.decide import Decision, decision_from
+from screen.decode import DECODE_POLICY
+from screen.discover import discover, key_from_path
+from screen.errors import InputError, UsageError
+from screen.identifiers import Identifiers, IdentityFile, identifiers_for
+from screen.known import Known
+from screen.ledger import Ledger
+from screen.modelfile import Model, load_model
+from screen.probe import check_probes
+from screen.progress import Progress
+from screen.readers import Limits
+from screen.reopen import squares_of
+from screen.report import remove_reports, write_reports
+from screen.report.facts import RunFacts
+from screen.rows import Row
+from screen.rundir import LEDGER_NAME, default_folder, locked_folder
+from screen.screening import Pending, Screening
+from screen.stopping import Stop, StoppedError
+from screen.timings import TIMINGS_NAME, write_timings
+from screen.workers import DecodePool
+
+_BATCH_SIZE = 16
+"""`--batch-size auto`: on a CPU larger ones gain nothing."""
+_LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the command line asks for. None stands for `auto`, or for an option that was not given.
+
+    inputs: as typed. listed: they came as a list on standard input.
+    """
+
+    inputs: tuple[Path, ...]
+    out: Path | None = None
+    listed: bool = False
+    model: Path | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+    workers: int | None = None
+    operating_point: str | None = None
+    threshold: float | None = None
+    decision: Path | None = None
+    known: tuple[Path, ...] = ()
+    identifiers: str = "full"
+    identities: Path | None = None
+    heatmaps: int = 500
+    timings: bool = False
+    retry_failed: bool = False
+    allow_empty: bool = False
+    fresh: bool = False
+
+
+def run(settings: RunSettings, progress: Progress) -> int:
+    """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
+    started = datetime.now().astimezone()
+    clock = time.monotonic()
+    if settings.identities is not None and settings.identifiers != "pseudonym":
+        raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
+    identifiers = identifiers_for(settings.identifiers)
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stop())
+        inputs = _Inputs(settings.inputs, hide=identifiers.hides)
+        out = settings.out or default_folder(settings.inputs[0], identifiers)
+        with inputs.errors_named():
+            sources = discover(settings.inputs, out)
+        model = load_model(settings.model)
+        decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
+        folder = stack.enter_context(locked_folder(out, create=True))
+        if settings.fresh:
+            _remove_reports(folder)
+            Ledger.remove(folder / LEDGER_NAME)
+        ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
+        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", _BATCH_SIZE))
+        cpus = usable_cpus()
+        backend = stack.enter_context(open_backend(model, settings.device, batch_size, cpus))
+        drift = check_probes(model, backend)
+        _bind(ledger, _binding(model, backend, identifiers), folder)
+        known = stack.enter_context(Known(settings.known, ledger.settings(), folder / LEDGER_NAME))
+        identity_file = None
+        if settings.identities is not None:
+            identity_file = IdentityFile(settings.identities, folder)
+            stack.callback(identity_file.close)
+        workers = settings.workers or cpus
+        progress.event(
+            "start",
+            out=str(folder),
+            model=f"{model.card.name} {model.card.version}",
+            device=backend.device.device,
+            provider=backend.device.provider,
+            batch_size=batch_size,
+            workers=workers,
+            preprocess_drift=drift,
+        )
+        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, Limits()))
+        batcher: Batcher[Pending] = stack.enter_context(Batcher(backend))
+        screening = Screening(
+            ledger=ledger,
+            pool=pool,
+            batcher=batcher,
+            known=known,
+            identifiers=identifiers,
+            identity_file=identity_file,
+            weights_digest=model.card.weights_digest,
+            retry_failed=settings.retry_failed,
+            progress=progress,
+            stop=stop,
+            before_first_result=lambda: _remove_reports(folder),
+        )
+        with inputs.errors_named():
+            screening.run(sources)
+            if stop.signal:
+                progress.event("stopped", signal=stop.signal, **asdict(screening.counts))
+                return stop.exit_code
+            inputs.check_still_there()
+        if not screening.counts.listed and not settings.allow_empty:
+            raise InputError(
+                "no file found in what was given: nothing was screened (--allow-empty permits it)"
+            )
+        facts = RunFacts(
+            card_json=model.card.to_json(),
+            model_file_digest=model.file_digest,
+            model_name=settings.model.name if settings.model else "default",
+            device=asdict(backend.device),
+            versions=_versions(),
+            inputs=_shown_inputs(settings, identifiers),
+            started=started.isoformat(timespec="seconds"),
+            finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+            seconds=time.monotonic() - clock,
+            stage_seconds={
+                "read": screening.read_seconds,
+                "preprocess": screening.square_seconds,
+                "inference": batcher.seconds,
+            },
+            images_inferred=screening.counts.inferred,
+            images_reused=screening.reused_films,
+            batch_size=batch_size,
+            workers=workers,
+            identifiers=identifiers.mode,
+            heatmaps=settings.heatmaps,
+            preprocess_drift=drift,
+            decode_policy=DECODE_POLICY,
+            counts={"known_ignored": known.ignored},
+        )
+        ledger.set_meta("facts", facts.to_json())
+        ledger.commit()
+        pool.close()
+        code = _report(settings, folder, ledger, model, decision, facts, screening, stop)
+        if code is None:
+            progress.event("stopped", signal=stop.signal)
+            return stop.exit_code
+        progress.event("finished", exit_code=code, **asdict(screening.counts), out=str(folder))
+        return code
+
+
+def _report(
+    settings: RunSettings,
+    folder: Path,
+    ledger: Ledger,
+    model: Model,
+    decision: Decision,
+    facts: RunFacts,
+    screening: Screening,
+    stop: Stop,
+) -> int | None:
+    """The exit code; None if a signal came first: then there are no reports."""
+    # Burned-in text cannot be removed: no identifiers, no pictures.
+    pictures = settings.identifiers != "none"
+    opener = (
+        squares_of(ledger, model.card.preprocess, screening.hidden_paths)
+        if pictures
+        else nullcontext(_no_square)
+    )
+    with opener as open_square:
+
+        def open_unless_stopped(row: Row) -> NDArray[np.uint8] | None:
+            if stop.signal:
+                raise StoppedError
+            return open_square(row)
+
+        try:
+            if settings.timings:
+                write_timings(folder, ledger)
+            return write_reports(folder, ledger.listed_rows(), decision, facts, open_unless_stopped)
+        except StoppedError:
+            _remove_reports(folder)
+            return None
+
+
+def _no_square(row: Row) -> None:
+    return None
+
+
+def _remove_reports(folder: Path) -> None:
+    (folder / TIMINGS_NAME).unlink(missing_ok=True)
+    remove_reports(folder)
+
+
+def _binding(model: Model, backend: Backend, identifiers: Identifiers) -> dict[str, str]:
+    """What all rows of a folder have in common."""
+    return {
+        "weights_digest": model.card.weights_digest,
+        "preprocess_digest": model.card.preprocess_digest,
+        "decode_policy": DECODE_POLICY,
+        "device": backend.device.device,
+        "provider": backend.device.provider,
+        "precision": backend.device.precision,
+        "batch_size": str(backend.batch_size),
+        "identifiers": identifiers.setting,
+    }
+
+
+def _bind(ledger: Ledger, wanted: dict[str, str], folder: Path) -> None:
+    """Fix the settings of a new ledger, or hold a resumed one to them. Raises UsageError."""
+    earlier = ledger.settings()
+    if not earlier:
+        ledger.set_settings(wanted)
+        ledger.commit()
+        return
+    differing = [name for name, value in wanted.items() if earlier.get(name) != value]
+    if differing:
+        names = ", ".join(f"{name} ({earlier.get(name)}, now {wanted[name]})" for name in differing)
+        raise UsageError(
+            f"{folder}: its earlier run differs in {names}; go on with the same, choose another --out, "
+            "or start over with --fresh"
+        )
+
+
+class _Inputs:
+    """What was given on the command line: still there in the end, and named in errors only if it may be."""
+
+    def __init__(self, paths: Sequence[Path], *, hide: bool) -> None:
+        self._paths = paths
+        self._hide = hide
+        self._folders = {path: _identity(path) for path in paths if path.is_dir()}
+
+    @contextmanager
+    def errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            if not self._hide:
+                raise
+            # A path may name a patient.
+            raise InputError("an INPUT cannot be found or has vanished; check the paths") from None
+
+    def check_still_there(self) -> None:
+        """Raises InputError: a disk that went away in the night leaves an empty folder, or none."""
+        for path in self._paths:
+            if not path.exists() or (path in self._folders and _identity(path) != self._folders[path]):
+                raise InputError(f"{path}: vanished while it was screened; see to it and run again")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _shown_inputs(settings: RunSettings, identifiers: Identifiers) -> list[str]:
+    if settings.listed:
+        return ["-"]
+    return [identifiers.file(key_from_path(os.fsencode(path))) for path in settings.inputs]
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

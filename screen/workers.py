@@ -1,0 +1,233 @@
+"""Decoding in a supervised pool of processes: bounded, never hung, one result for every source.
+
+Each worker has a socket of its own and a short queue, so that the file that it is at is always known. If the
+worker dies, that file is tried once more as the first of a fresh worker, since a file before it may have
+damaged the heap, and is `decoder_crashed` if that one dies as well. A file that takes too long is
+`timed_out`. An exception out of our own code is no result: it ends the run.
+"""
+
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Self
+
+from screen.decode import Outcome
+from screen.decode_worker import Bug
+from screen.discover import Source
+from screen.errors import ScreenError
+from screen.film import Unscreened
+from screen.preprocess import PreprocessSpec
+from screen.readers import Limits
+from screen.reasons import Reason
+
+DECODE = "screen.decode:decode"
+"""What workers call, `module:function`."""
+
+FILE_TIMEOUT = 120.0
+_START_TIMEOUT = 120.0
+_QUEUE = 3
+"""Files per worker, the one at work included: it need not wait for us to hand it the next."""
+_COMMAND = (
+    "import sys; sys.path[:] = sys.argv[2:]; from screen.decode_worker import main; main(int(sys.argv[1]))"
+)
+
+
+class WorkerBugError(RuntimeError):
+    """Our own code failed in a worker. The message is the worker's traceback."""
+
+
+@dataclass(slots=True)
+class _Task:
+    source: Source
+    crashed: bool = False
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    deadline: float
+    ready: bool = False
+    tasks: deque[_Task] = field(default_factory=deque)
+
+
+class DecodePool:
+    """Up to `workers` processes, started when there is work for them.
+
+    pool.submit(source)              # only while pool.has_room
+    for source, outcome in pool.collect(timeout): ...
+    """
+
+    def __init__(
+        self, workers: int, spec: PreprocessSpec, limits: Limits, file_timeout: float = FILE_TIMEOUT
+    ) -> None:
+        self._limit = workers
+        self._greeting = (DECODE, spec, limits)
+        self._file_timeout = file_timeout
+        self._workers: list[_Worker] = []
+        self._waiting: deque[_Task] = deque()
+        self._failed_starts = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Sources submitted whose result was not collected."""
+        return len(self._waiting) + sum(len(worker.tasks) for worker in self._workers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another source would be on its way at once."""
+        return self.in_flight < self._limit * _QUEUE
+
+    def submit(self, source: Source) -> None:
+        """Hand a source to the least busy worker."""
+        self._waiting.append(_Task(source))
+        self._dispatch()
+
+    def collect(self, timeout: float) -> list[tuple[Source, Outcome]]:
+        """What has been finished, after `timeout` seconds at the latest.
+
+        Raises WorkerBugError, and ScreenError if workers cannot be started.
+        """
+        if not self.in_flight:
+            return []
+        self._dispatch()
+        busy = {worker.connection: worker for worker in self._workers if worker.tasks}
+        nearest = min(worker.deadline for worker in busy.values()) - time.monotonic()
+        results: list[tuple[Source, Outcome]] = []
+        for connection in wait(list(busy), max(0.0, min(timeout, nearest))):
+            results += self._receive(busy[connection])  # type: ignore[index]
+        now = time.monotonic()
+        for worker in [worker for worker in self._workers if worker.tasks and worker.deadline <= now]:
+            # A result may have come in at the last moment.
+            results += self._receive(worker)
+            if worker in self._workers and worker.tasks and worker.deadline <= now:
+                results += self._overdue(worker)
+        return results
+
+    def _dispatch(self) -> None:
+        while self._waiting:
+            worker = self._fresh_worker() if self._waiting[0].crashed else self._least_busy_worker()
+            if worker is None:
+                return
+            task = self._waiting.popleft()
+            if not worker.tasks and worker.ready:
+                worker.deadline = time.monotonic() + self._file_timeout
+            worker.tasks.append(task)
+            # If it is dead, `collect` finds the closed socket and sees to its tasks.
+            with contextlib.suppress(OSError):
+                worker.connection.send(task.source)
+
+    def _least_busy_worker(self) -> _Worker | None:
+        """One that can take a file now."""
+        least = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
+        if (least is None or least.tasks) and len(self._workers) < self._limit:
+            return self._start()
+        return least if least is not None and len(least.tasks) < _QUEUE else None
+
+    def _fresh_worker(self) -> _Worker | None:
+        """One that has read nothing yet, in place of an idle one if need be; None while all are at work."""
+        if len(self._workers) >= self._limit:
+            idle = next((worker for worker in self._workers if not worker.tasks), None)
+            if idle is None:
+                return None
+            self._discard(idle)
+        return self._start()
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # -P and our own sys.path: nothing that lies in the current folder gets imported.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno()), *sys.path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # native decoders talk, pydicom's warnings may quote tags
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        worker = _Worker(process, Connection(ours.detach()), time.monotonic() + _START_TIMEOUT)
+        self._workers.append(worker)
+        with contextlib.suppress(OSError):
+            worker.connection.send(self._greeting)
+        return worker
+
+    def _receive(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
+        """Everything that the worker has sent; if it is dead, what becomes of the file that it was at."""
+        results = []
+        try:
+            while worker.tasks and worker.connection.poll():
+                message: Any = worker.connection.recv()
+                if isinstance(message, Bug):
+                    raise WorkerBugError(message.trace)
+                if not worker.ready:
+                    worker.ready = True
+                    self._failed_starts = 0
+                else:
+                    results.append((worker.tasks.popleft().source, message))
+                worker.deadline = time.monotonic() + self._file_timeout
+        except (EOFError, OSError, pickle.UnpicklingError):
+            results += self._crashed(worker)
+        return results
+
+    def _crashed(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
+        self._discard(worker)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts > 2:
+                raise ScreenError("the processes that decode die when they start: is there memory for them?")
+            self._waiting.extendleft(reversed(worker.tasks))
+            return []
+        task = worker.tasks.popleft()
+        self._waiting.extendleft(reversed(worker.tasks))
+        if task.crashed:
+            return [_failed(task, Reason.DECODER_CRASHED, _ending(worker.process))]
+        task.crashed = True
+        self._waiting.appendleft(task)
+        return []
+
+    def _overdue(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
+        self._discard(worker)
+        if not worker.ready:
+            raise ScreenError("the processes that decode do not start: is this machine overloaded?")
+        task = worker.tasks.popleft()
+        self._waiting.extendleft(reversed(worker.tasks))
+        return [_failed(task, Reason.TIMED_OUT, f"more than {self._file_timeout:g} s")]
+
+    def _discard(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.connection.close()
+        worker.process.kill()
+        # A process that hangs in a dead network disk cannot be killed: don't wait for it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(1.0)
+
+    def close(self) -> None:
+        """End all workers at once; what they were at is dropped."""
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.kill()
+        for worker in self._workers[:]:
+            self._discard(worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _failed(task: _Task, reason: Reason, detail: str) -> tuple[Source, Outcome]:
+    return task.source, Outcome(Unscreened(reason, detail), 0.0, 0.0)
+
+
+def _ending(process: subprocess.Popen[bytes]) -> str:
+    code = process.returncode
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
