@@ -15,9 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
 
+def pages() -> list[Path]:
+    folders = [ROOT / name for name in ("docs", "examples", "export", "screen", "train", "benchmarks")]
+    return [README, *(path for folder in folders for path in sorted(folder.rglob("*.md")))]
+
+
 def documentation() -> str:
-    files = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
-    return "\n".join(path.read_text() for path in files)
+    return "\n".join(path.read_text() for path in pages())
 
 
 def commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
