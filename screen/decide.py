@@ -40,7 +40,7 @@ class Score:
 
     @property
     def strength(self) -> tuple[bool, float]:
-        """What orders scores: flagged ones first (the margin may be off by one last bit at 0), then the margin."""
+        """What orders scores: flagged ones first (a margin of 0 may be off by its last bit), then margins."""
         return self.flagged, self.margin
 
 
@@ -151,7 +151,7 @@ def decide(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
             verdicts.append(
                 replace(
                     first,
-                    row=first.row if is_first else replace(first.row, **_own_fields(row)),
+                    row=first.row if is_first else _sharing(row, first.row),
                     warnings=tuple(dict.fromkeys(map(str, own))),
                     duplicate_of="" if is_first else first.row.file,
                 )
@@ -195,28 +195,17 @@ def _image_key(row: Row) -> tuple[str, str] | None:
     return None
 
 
-def _own_fields(row: Row) -> dict[str, object]:
-    """What a duplicate keeps of its own row: all but the result and where it lies in the square."""
-    return {
-        "file": row.file,
-        "warnings": row.warnings,
-        "identity": row.identity,
-        "declared_chest": row.declared_chest,
-        "decoder": row.decoder,
-    }
+def _sharing(row: Row, holder: Row) -> Row:
+    """The row with the holder's result, and where that lies in the square."""
+    return replace(row, inference=holder.inference, geometry=holder.geometry or row.geometry)
 
 
 def _first(group: Sequence[Row], decision: Decision) -> Verdict:
     """The verdict of a group's first row, with the result of whichever row holds one."""
     first = group[0]
     holder = next((row for row in group if row.inference is not None), first)
-    merged = replace(
-        first,
-        inference=holder.inference,
-        geometry=holder.geometry or first.geometry,
-        declared_chest=any(row.declared_chest for row in group),
-    )
-    return _verdict(merged, decision)
+    declared_chest = any(row.declared_chest for row in group)
+    return _verdict(replace(_sharing(first, holder), declared_chest=declared_chest), decision)
 
 
 def _verdict(row: Row, decision: Decision) -> Verdict:

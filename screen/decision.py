@@ -30,8 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from screen.card_parser import card_from_json
 from screen.errors import ModelError, UsageError
-from screen.model_card import ModelCard, OperatingPoint, parse
+from screen.model_card import ModelCard, OperatingPoint
 
 DECISION_VERSION = 1
 THRESHOLD = "threshold"
@@ -48,7 +49,7 @@ _KEYS = {"cxr_screen_decision", "weights_digest", "findings", "gate_threshold", 
 class Decision:
     """Everything that `decide` needs beside rows.
 
-    operating_point: its name, `threshold` (a bare one from the command line) or `default` (each finding's own).
+    operating_point: its name, `threshold` (a bare one from the command line) or `default` (findings differ).
     card: with the calibration that counts: the model's, or the decision file's.
     thresholds: on the calibrated probability, by finding. digest: `card.decision_digest()`.
     """
@@ -104,6 +105,10 @@ def decision_from(
                 f"'{finding.name}' has no operating point '{chosen[finding.name]}': choose one of {names}"
             )
         thresholds[finding.name] = points[chosen[finding.name]]
+        if not 0 < thresholds[finding.name] < 1:
+            raise ModelError(
+                f"operating point '{chosen[finding.name]}' flags everything or nothing; choose another one"
+            )
     names_in_force = set(chosen.values())
     name = names_in_force.pop() if len(names_in_force) == 1 else DEFAULT
     return Decision(name, card, thresholds, card.decision_digest())
@@ -135,11 +140,13 @@ def _card_with(card: ModelCard, path: Path) -> ModelCard:
     unknown = (given.keys() - _KEYS) | (findings.keys() - {finding.name for finding in card.findings})
     unknown |= {key for value in findings.values() for key in value.keys() - _FINDING_KEYS}
     if unknown:
-        raise ModelError(f"{path} says what this model or this version does not know: {', '.join(sorted(unknown))}")
+        raise ModelError(
+            f"{path} says what this model or this version does not know: {', '.join(sorted(unknown))}"
+        )
     plain = json.loads(card.to_json())
     plain["findings"] = [finding | findings.get(finding["name"], {}) for finding in plain["findings"]]
     plain |= {key: given[key] for key in ("gate_threshold", "distance_quantiles") if key in given}
     try:
-        return parse(json.dumps(plain))
+        return card_from_json(json.dumps(plain))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

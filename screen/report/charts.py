@@ -1,7 +1,7 @@
 """Drawings of the page, as inline SVG without a script or a style of their own: they print and scale."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from screen.decide import Score
 from screen.report.markup import text
@@ -16,10 +16,11 @@ def probability_bar(score: Score) -> str:
     """A bar from 0 to 1 with a tick at the threshold; the figures stand beside it in words."""
     reached = 200 * score.probability
     at = 200 * score.threshold
+    kind = "hot" if score.flagged else "fill"
     return (
         '<svg class="bar" viewBox="0 0 200 14" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" y="3" width="200" height="8" rx="2"/>'
-        f'<rect class="{"fill hot" if score.flagged else "fill"}" y="3" width="{reached:.2f}" height="8" rx="2"/>'
+        f'<rect class="{kind}" y="3" width="{reached:.2f}" height="8" rx="2"/>'
         f'<line class="tick" x1="{at:.2f}" x2="{at:.2f}" y1="0" y2="14"/></svg>'
     )
 
@@ -40,8 +41,8 @@ def histogram(scores: Sequence[Score]) -> str:
     """
     threshold = _logit(scores[0].threshold)
     logits = [_logit(score.probability) for score in scores]
-    low = math.floor(min(*logits, threshold - 1, threshold - 1))
-    high = math.ceil(max(*logits, threshold + 1, threshold + 1))
+    low = math.floor(min(*logits, threshold - 1))
+    high = math.ceil(max(*logits, threshold + 1))
     plain, hot = [0] * _BINS, [0] * _BINS
     for score, logit in zip(scores, logits, strict=True):
         into = hot if score.flagged else plain
@@ -82,18 +83,24 @@ def histogram(scores: Sequence[Score]) -> str:
         f"threshold {scores[0].threshold:.3f}</text>"
     )
     flagged = sum(hot)
-    label = f"Histogram of {len(scores):,} films: {flagged:,} at or over the threshold, {len(scores) - flagged:,} below"
-    return f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    below = len(scores) - flagged
+    label = f"Histogram of {len(scores):,} films: {flagged:,} at or over the threshold, {below:,} below"
+    return (
+        f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
+        f"{''.join(parts)}</svg>"
+    )
 
 
-def _ticks(low: float, high: float, x, floor: int) -> list[str]:  # type: ignore[no-untyped-def]
+def _ticks(low: float, high: float, x: Callable[[float], float], floor: int) -> list[str]:
     parts = []
     last = -math.inf
     for p in _TICKS:
         logit = _logit(p)
         if low <= logit <= high and x(logit) - last >= 42:
             last = x(logit)
-            parts.append(f'<line class="axis" x1="{last:.1f}" x2="{last:.1f}" y1="{floor}" y2="{floor + 4}"/>')
+            parts.append(
+                f'<line class="axis" x1="{last:.1f}" x2="{last:.1f}" y1="{floor}" y2="{floor + 4}"/>'
+            )
             parts.append(f'<text x="{last:.1f}" y="{floor + 17}" text-anchor="middle">{p:g}</text>')
     return parts
 

@@ -43,7 +43,7 @@ class RunFacts:
 
     @classmethod
     def from_json(cls, text: str) -> "RunFacts":
-        """The facts again; keys that a newer version appended are ignored. Raises ValueError if any is missing."""
+        """The facts again; keys of a newer version are ignored. Raises ValueError if one is missing."""
         plain: dict[str, Any] = json.loads(text)
         names = [field.name for field in fields(cls)]
         if missing := [name for name in names if name not in plain]:

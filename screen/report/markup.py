@@ -11,8 +11,10 @@ _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def text(value: object, longest: int = _LONGEST) -> str:
-    """Any value as safe HTML text or attribute: escaped, invisible characters shown as �, the middle of what
-    is too long left out."""
+    """Any value as safe HTML text or attribute.
+
+    Escaped, invisible characters shown as �, the middle of what is too long left out.
+    """
     plain = str(value)
     if len(plain) > longest:
         half = longest // 2
@@ -23,6 +25,13 @@ def text(value: object, longest: int = _LONGEST) -> str:
 def name(value: object) -> str:
     """A file name, an identifier: isolated, so that it cannot turn the text around it; may break anywhere."""
     return f'<bdi class="name">{text(value)}</bdi>' if value else '<span class="none">–</span>'
+
+
+def date(study_date: str) -> str:
+    """DICOM's YYYYMMDD (PS3.5 6.2, DA) with dashes; anything else as it is."""
+    if len(study_date) == 8 and study_date.isascii() and study_date.isdigit():
+        return f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}"
+    return study_date
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -36,16 +45,23 @@ def data_url(kind: str, content: bytes) -> str:
 
 
 def table(columns: Iterable[str], lines: Iterable[Iterable[str]], caption: str) -> str:
-    """A table of safe HTML cells that turns into cards on a narrow screen (each cell knows its column)."""
+    """A table of safe HTML cells that turns into cards on a narrow screen (each cell knows its column).
+
+    The roles say what the elements are anyway: browsers forget it when the style turns rows into blocks.
+    """
     columns = list(columns)
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    head = "".join(f'<th scope="col" role="columnheader">{column}</th>' for column in columns)
     body = "".join(
-        "<tr>"
-        + "".join(f'<td data-column="{column}">{cell}</td>' for column, cell in zip(columns, line, strict=True))
+        '<tr role="row">'
+        + "".join(
+            f'<td role="cell" data-column="{column}">{cell}</td>'
+            for column, cell in zip(columns, line, strict=True)
+        )
         + "</tr>"
         for line in lines
     )
     return (
-        f'<table><caption class="unseen">{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f'<table role="table"><caption class="unseen">{caption}</caption>'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+        f'<tbody role="rowgroup">{body}</tbody></table>'
     )

@@ -37,7 +37,9 @@ def content(square: Picture, geometry: Geometry) -> Picture:
     return square[_box(geometry)]
 
 
-def overlay(square: Picture, geometry: Geometry, grid: NDArray[np.float16], scale: tuple[float, float]) -> Picture:
+def overlay(
+    square: Picture, geometry: Geometry, grid: NDArray[np.float16], scale: tuple[float, float]
+) -> Picture:
     """The heat map over the film, padding left out.
 
     square: uint8 [S, S]. grid: float16 [h, w], logits before the bias, over the whole square. scale: logits
@@ -47,7 +49,8 @@ def overlay(square: Picture, geometry: Geometry, grid: NDArray[np.float16], scal
     film = cv2.cvtColor(content(square, geometry), cv2.COLOR_GRAY2BGR).astype(np.float32)
     alpha = (_OPAQUE * strength)[..., None]
     mixed = film * (1 - alpha) + _colours(strength) * alpha
-    return np.rint(mixed).astype(np.uint8)
+    over: Picture = np.rint(mixed).astype(np.uint8)
+    return over
 
 
 def thumbnail(picture: Picture, side: int) -> bytes:
@@ -58,7 +61,7 @@ def thumbnail(picture: Picture, side: int) -> bytes:
 
 def sheet(film: Picture, over: Picture, finding: str, scale: tuple[float, float]) -> bytes:
     """One PNG: film and overlay side by side, and beneath them the colour scale in logits."""
-    left = _resized(cv2.cvtColor(film, cv2.COLOR_GRAY2BGR), _SHOWN)
+    left = _resized(np.repeat(film[..., None], 3, axis=2), _SHOWN)
     right = _resized(over, _SHOWN)
     height, width = left.shape[:2]
     gap, foot = 8, 46
@@ -105,20 +108,23 @@ def _plain(text: str) -> str:
 def _bar(width: int, height: int) -> Picture:
     strength = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (height, width))
     alpha = (_OPAQUE * strength)[..., None]
-    return np.rint(110 * (1 - alpha) + _colours(strength) * alpha).astype(np.uint8)
+    bar: Picture = np.rint(110 * (1 - alpha) + _colours(strength) * alpha).astype(np.uint8)
+    return bar
 
 
 def _strength(grid: NDArray[np.float16], size: int, scale: tuple[float, float]) -> NDArray[np.float32]:
     """float32 [S, S], 0 … 1."""
     low, high = scale
     large = cv2.resize(grid.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.clip((large - low) / (high - low), 0, 1).astype(np.float32)
+    strength: NDArray[np.float32] = np.clip((large - np.float32(low)) / np.float32(high - low), 0, 1)
+    return strength
 
 
 def _colours(strength: NDArray[np.float32]) -> NDArray[np.float32]:
     """[h, w] in 0 … 1 -> BGR float32 [h, w, 3]."""
     at = np.linspace(0, 1, len(_STOPS))
-    return np.stack([np.interp(strength, at, _STOPS[:, c]) for c in (2, 1, 0)], axis=-1).astype(np.float32)
+    channels = [np.interp(strength, at, _STOPS[:, c]) for c in (2, 1, 0)]
+    return np.stack(channels, axis=-1, dtype=np.float32, casting="same_kind")
 
 
 def _resized(picture: Picture, longer: int) -> Picture:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from screen import __version__
-from screen.decide import Case, Decision, Verdict
+from screen.decide import Verdict
 from screen.reasons import Status
-from screen.report.facts import RunFacts
+from screen.report.content import Report
 
 DISCLAIMER = "Research use only, not for clinical use."
 SUMMARY_VERSION = 1
@@ -22,15 +22,14 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
     return 3 if Status.FAILED in statuses else 0
 
 
-def summary_json(
-    verdicts: Sequence[Verdict], cases: Sequence[Case], decision: Decision, facts: RunFacts, code: int
-) -> bytes:
+def summary_json(report: Report) -> bytes:
     """The run in figures. Everything that changes from run to run on the same films stands here alone."""
+    verdicts, cases, decision, facts = report.verdicts, report.cases, report.decision, report.facts
     card = decision.card
     summary: dict[str, Any] = {
         "cxr_screen_summary": SUMMARY_VERSION,
         "notice": DISCLAIMER,
-        "exit_code": code,
+        "exit_code": report.code,
         "files": len(verdicts),
         "counts": {
             "status": {str(s): sum(v.status is s for v in verdicts) for s in Status},

@@ -32,7 +32,7 @@ def safe_text(text: str) -> str:
 
 
 def safe_path(path: str) -> str:
-    """A file's name for a cell: as `safe_text`, but control characters percent-escaped: names stay distinct."""
+    """A file's name for a cell: control characters are percent-escaped, so that names stay distinct."""
     return safe_text("".join(_percent(c) if _is_control(c) else c for c in path))
 
 
@@ -79,7 +79,7 @@ def flagged_csv(listed: Sequence[Case], decision: Decision, heatmaps: Mapping[st
 
 
 def results_csv(verdicts: Iterable[Verdict]) -> bytes:
-    """Every file, in the verdicts' order. `flagged` (1, 0) is that of all findings, the score the primary's."""
+    """Every file, in the verdicts' order. The score is the primary finding's; `flagged` (1, 0) any one's."""
     lines = []
     for verdict in verdicts:
         row, identity, score = verdict.row, verdict.row.identity, verdict.primary

@@ -1,0 +1,207 @@
+"""`report.html`: one page for a person, with everything in it and nothing that it asks the network for."""
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from importlib import resources
+from string import Template
+
+from screen import __version__
+from screen.reasons import Reason, Status, Warn
+from screen.report.attention import attention
+from screen.report.charts import histogram, share_bar
+from screen.report.content import Report
+from screen.report.markup import count, data_url, name, table, text
+from screen.report.overlays import scale_bar
+from screen.report.summary import DISCLAIMER
+from screen.report.worklist import worklist
+
+_NO_IMAGE = frozenset(
+    {Reason.NOT_AN_IMAGE, Reason.DICOMDIR, Reason.EMPTY_FILE, Reason.UNREADABLE, Reason.FOLDER_UNREADABLE}
+)
+
+
+def page(report: Report) -> bytes:
+    """The whole page, UTF-8."""
+    template = resources.files("screen.report").joinpath("page.html").read_text("utf-8")
+    style = re.search(r"<style>(.*?)</style>", template, re.DOTALL)
+    if style is None:
+        raise ValueError("page.html has no <style>")
+    # The one style sheet is allowed by its hash: what is slipped into the page can bring none of its own.
+    style_hash = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    matters, attention_html = attention(report)
+    html = Template(template).substitute(
+        style_hash=style_hash,
+        notice=DISCLAIMER,
+        eyebrow=_eyebrow(report),
+        headline=_headline(report),
+        subline=_subline(report),
+        matters=_matters(matters),
+        attention=attention_html or "<p>Nothing. Every file was screened or deliberately skipped.</p>",
+        attention_kind="loud" if matters else "calm",
+        funnel=_funnel(report),
+        worklist=worklist(report),
+        legend=_legend(report),
+        histogram=_histogram(report),
+        points=_points(report),
+        provenance=_provenance(report),
+        glossary=_glossary(report),
+    )
+    return html.encode("utf-8", "backslashreplace")
+
+
+def _eyebrow(report: Report) -> str:
+    card, facts = report.decision.card, report.facts
+    return " · ".join(
+        [text(facts.finished[:16].replace("T", " ")), f"{text(card.name)} {text(card.version)}"]
+    )
+
+
+def _headline(report: Report) -> str:
+    listed, total = len(report.listed), len(report.cases)
+    return f"{listed:,} of {count(total, 'case')} flagged"
+
+
+def _subline(report: Report) -> str:
+    decision = report.decision
+    parts = [
+        f"{text(f.name, 40)} at <b>{text(decision.point_name(f.name), 40)}</b> "
+        f"(probability ≥ {decision.thresholds[f.name]:.3f})"
+        for f in decision.card.findings
+    ]
+    known = sum(case.lead.flagged and not case.new for case in report.cases)
+    earlier = f" {count(known, 'flagged case')} of an earlier night left out." if known else ""
+    return f"{', '.join(parts)}.{earlier}"
+
+
+def _matters(number: int) -> str:
+    if not number:
+        return '<a class="badge calm" href="#attention">nothing needs a person</a>'
+    matters = count(number, "matter needs", "matters need")
+    return f'<a class="badge loud" href="#attention">{matters} a person</a>'
+
+
+def _funnel(report: Report) -> str:
+    """Found → images → frontal chest films → screened → flagged, each with what was left behind."""
+    verdicts = report.verdicts
+    images = [v for v in verdicts if v.reason not in _NO_IMAGE]
+    chest = [v for v in images if v.status is not Status.SKIPPED]
+    screened = [v for v in chest if v.status is Status.SCREENED]
+    flagged = [v for v in screened if v.counts and v.flagged]
+    steps = [
+        ("files found", verdicts, None),
+        ("images", images, "no image or cannot be opened"),
+        ("frontal chest films", chest, "turned away"),
+        ("screened", screened, "cannot be decoded"),
+        ("flagged", flagged, None),
+    ]
+    lines = []
+    before = len(verdicts)
+    for label, left, loss in steps:
+        lost = before - len(left)
+        note = f"{lost:,} {loss}" if loss and lost else ""
+        if label == "screened" and (repeated := sum(bool(v.duplicate_of) for v in screened)):
+            note += f"{', ' if note else ''}{count(repeated, 'duplicate')} among them"
+        lines.append(
+            f"<li><b>{len(left):,}</b> <span>{label}</span>"
+            f'{share_bar(len(left) / max(1, len(verdicts)))}<span class="soft">{note}</span></li>'
+        )
+        before = len(left)
+    return f'<ol class="funnel">{"".join(lines)}</ol>'
+
+
+def _legend(report: Report) -> str:
+    if not report.pictures or not report.listed:
+        return ""
+    finding = report.decision.card.finding(report.listed[0].lead.top.finding)
+    low, high = finding.heatmap_scale
+    bar = data_url("png", scale_bar(120, 10))
+    return (
+        '<p class="legend soft">Colour shows where the score comes from, on one scale for all films: '
+        f'<span>{low:.3g}</span> <img src="{bar}" alt="pale amber to magenta"> '
+        f"<span>{high:.3g} logits or more</span>. It is no outline of a lesion.</p>"
+    )
+
+
+def _histogram(report: Report) -> str:
+    scores = [v.primary for v in report.verdicts if v.counts and v.primary]
+    return histogram(scores) if scores else "<p>No film was screened.</p>"
+
+
+def _points(report: Report) -> str:
+    lines = []
+    for finding in report.decision.card.findings:
+        point = report.decision.point(finding.name)
+        threshold = f"{report.decision.thresholds[finding.name]:.4f}"
+        figures = ("not measured at this threshold", "", "")
+        if point:
+            figures = (
+                _measured(point.sensitivity, point.sensitivity_interval),
+                _measured(point.specificity, point.specificity_interval),
+                text(point.measured_on),
+            )
+        lines.append(
+            (
+                text(finding.name, 40),
+                text(report.decision.point_name(finding.name), 40),
+                threshold,
+                *figures,
+                f"{finding.prevalence:.1%}",
+            )
+        )
+    columns = ("Finding", "Operating point", "Threshold", "Sensitivity (95 %)", "Specificity (95 %)",
+               "Measured on", "Prevalence of the calibration")  # fmt: skip
+    return table(columns, lines, "Operating points in force")
+
+
+def _measured(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.1%} ({interval[0]:.1%} – {interval[1]:.1%})"
+
+
+def _provenance(report: Report) -> str:
+    card, facts = report.decision.card, report.facts
+    site = facts.card_json != card.to_json()
+    device = facts.device
+    speed = f"{facts.images_inferred / facts.seconds:.1f} films a second" if facts.seconds > 0 else ""
+    versions = {"cxr-screen": __version__, **facts.versions}
+    entries = [
+        ("Model", f"{text(card.name)} {text(card.version)}"),
+        ("Meant for", text(card.intended_use, 1000)),
+        ("Weights", _digest(card.weights_digest)),
+        ("Decision", _digest(report.decision.digest) + (" (a decision file)" if site else "")),
+        ("Preprocessing", _digest(card.preprocess_digest)),
+        ("Model file", _digest(facts.model_file_digest)),
+        ("Device", " · ".join(text(value) for key, value in device.items() if value)),
+        ("Run", f"{text(facts.started)} to {text(facts.finished)}, {facts.seconds:,.1f} s"),
+        ("Films", f"{facts.images_inferred:,} inferred, {facts.images_reused:,} reused; {speed}"),
+        ("Settings", f"batch size {facts.batch_size}, {count(facts.workers, 'worker')}, "
+                     f"decoding {text(facts.decode_policy)}, identifiers {text(facts.identifiers)}"),
+        ("Input", "<br>".join(name(source) for source in facts.inputs[:20])),
+        ("Seconds by stage", " · ".join(f"{text(k)} {v:,.1f}" for k, v in facts.stage_seconds.items())),
+        ("Versions", " · ".join(f"{text(k)} {text(v)}" for k, v in versions.items())),
+    ]  # fmt: skip
+    return "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in entries if value)
+
+
+def _digest(digest: str) -> str:
+    return f"<code>{text(digest)}</code>"
+
+
+def _glossary(report: Report) -> str:
+    """The codes that occur, in the order of the table in `screen.reasons`."""
+    reasons = Counter(v.reason for v in report.verdicts)
+    warnings = Counter(code for v in report.verdicts for code in v.warnings)
+    lines = [
+        (f"<code>{code}</code>", str(code.status), text(code.meaning), f"{reasons[code]:,}")
+        for code in Reason
+        if reasons[code]
+    ]
+    lines += [
+        (f"<code>{code}</code>", "warning", text(code.meaning), f"{warnings[code]:,}")
+        for code in Warn
+        if warnings[code]
+    ]
+    if not lines:
+        return "<p>No reason and no warning occurs.</p>"
+    return table(("Code", "Kind", "Meaning", "Files"), lines, "Codes in this report")

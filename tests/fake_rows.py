@@ -1,0 +1,109 @@
+"""Cards, rows, squares and facts made in code, for tests of what comes after inference."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.backends.base import DeviceInfo
+from screen.film import Identity
+from screen.model_card import Finding, ModelCard, OperatingPoint
+from screen.preprocess import Geometry, PreprocessSpec
+from screen.reasons import Reason, Status
+from screen.report import RunFacts
+from screen.rows import Inference, Row
+
+SIZE = 96
+GRID = (6, 6)
+
+
+def point(name: str, threshold: float) -> OperatingPoint:
+    return OperatingPoint(
+        name, threshold, 0.71, (0.62, 0.79), 0.68, (0.65, 0.71), "1,034 films of other patients"
+    )
+
+
+def finding(name: str = "tumor", slope: float = 1.5, intercept: float = -0.5) -> Finding:
+    points = (point("sensitive", 0.2), point("balanced", 0.5), point("specific", 0.8))
+    return Finding(name, slope, intercept, 0.13, points, "balanced", (0.3, 3.0))
+
+
+def card(*names: str) -> ModelCard:
+    spec = PreprocessSpec(size=SIZE)
+    return ModelCard(
+        name="fake-resnet18",
+        version="1",
+        intended_use="Tests. Finds nothing.",
+        preprocess=spec,
+        preprocess_digest=spec.digest(),
+        findings=tuple(finding(name) for name in names or ("tumor",)),
+        primary=names[0] if names else "tumor",
+        input_size=SIZE,
+        embedding_size=8,
+        heatmap_method="cam",
+        heatmap_grid=GRID,
+        precision="fp32",
+        distance_quantiles=tuple(float(q) for q in range(101)),
+        gate_threshold=0.25,
+        probes=(),
+        probe_logit_bound=1e-3,
+        weights_digest="ab" * 32,
+    )
+
+
+def identity(study: str = "", sop: str = "", patient: str = "") -> Identity:
+    return Identity(patient, "A" + patient, "20261101", study, f"{study}.1" if study else "", sop, "PA")
+
+
+def screened(
+    file: str,
+    *logits: float,
+    gate: float = 5.0,
+    distance: float = 40.0,
+    heatmap: NDArray[np.float16] | None = None,
+    geometry: Geometry | None = None,
+    **fields: object,
+) -> Row:
+    logits = logits or (0.0,)
+    if heatmap is None:
+        heatmap = np.zeros((len(logits), *GRID), np.float16)
+    inference = Inference(logits, gate, distance, heatmap, "ab" * 32)
+    row = Row(
+        file,
+        Status.SCREENED,
+        pixel_digest=file,
+        decoder="numpy",
+        geometry=geometry or Geometry.fit(SIZE, SIZE, SIZE),
+        inference=inference,
+    )
+    return replace(row, **fields)  # type: ignore[arg-type]
+
+
+def unscreened(file: str, reason: Reason, **fields: object) -> Row:
+    return replace(Row(file, reason.status, reason), **fields)  # type: ignore[arg-type]
+
+
+def facts(model: ModelCard, **fields: object) -> RunFacts:
+    device = DeviceInfo("cpu", "CPUExecutionProvider", "fp32", "onnxruntime 1.22", "")
+    plain = RunFacts(
+        card_json=model.to_json(),
+        model_file_digest="cd" * 32,
+        model_name="fake.onnx",
+        device=asdict(device),
+        versions={"python": "3.12.1", "numpy": "2.3.4", "opencv": "5.0.0"},
+        inputs=["/archive/night"],
+        started="2026-11-23T02:00:00+01:00",
+        finished="2026-11-23T02:41:07+01:00",
+        seconds=2467.2,
+        stage_seconds={"read": 3120.5, "square": 301.2, "infer": 1210.9},
+        images_inferred=61,
+        images_reused=2,
+        batch_size=16,
+        workers=4,
+        identifiers="full",
+        heatmaps=500,
+        preprocess_drift=False,
+        decode_policy="full",
+        counts={"known_ignored": 0},
+    )
+    return replace(plain, **fields)  # type: ignore[arg-type]
