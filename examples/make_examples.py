@@ -152,7 +152,7 @@ def common(person: Person, name: str, sop_class: str) -> FileDataset:
     ds.StudyDate, ds.StudyTime, ds.StudyID = person.study_date, "080000", person.study
     ds.AccessionNumber, ds.ReferringPhysicianName = person.accession_number, ""
     ds.SeriesNumber, ds.InstanceNumber = 1, 1
-    ds.Manufacturer = "cxr-screen examples"
+    ds.Manufacturer = "Example Detectors"
     ds.ImageComments = "NIH Clinical Center, ChestX-ray14; Wang et al., CVPR 2017"
     ds.BurnedInAnnotation = "NO"
     return ds
