@@ -108,9 +108,9 @@ def _probes(
     logits = outputs_from_network(network, squares).logits
     noise = np.random.default_rng(0).integers(-1, 2, (8, *squares.shape))
     shaken = np.clip(squares + noise, 0, 255).astype(np.uint8)
-    moved = max(float(np.abs(outputs_from_network(network, some).logits - logits).max()) for some in shaken)
+    moved = outputs_from_network(network, shaken.reshape(-1, *squares.shape[1:])).logits
     # Other processors and half precision round logits too.
-    bound = max(0.01, 4 * moved)
+    bound = max(0.01, 4 * float(np.abs(moved.reshape(-1, *logits.shape) - logits).max()))
     probes = [
         replace(probe, square=packed(square), logits=tuple(row.tolist()))
         for probe, square, row in zip(empty, squares, logits, strict=True)

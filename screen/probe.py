@@ -54,7 +54,7 @@ def packed(values: NDArray[np.uint8]) -> str:
 
 
 def unpacked(text: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """What `packed` packed; unpacks no more than fits the shape. Raises ModelError if it is something else."""
+    """What `packed` packed, and no more than fits the shape. Raises ModelError if it is something else."""
     size = int(np.prod(shape))
     try:
         # One byte more than fits shows that there is more.

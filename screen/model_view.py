@@ -1,0 +1,105 @@
+"""A model card for people, as `screen model show` prints it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from screen.model_card import Finding, ModelCard
+from screen.modelfile import Model
+
+
+def card_view(model: Model) -> RenderableType:
+    """Everything that the metadata say but the probes' pixels."""
+    card = model.card
+    return Group(
+        Text(f"{card.name} {card.version}", style="bold"),
+        Text(card.intended_use),
+        Text(),
+        _facts(_identity(model)),
+        *(part for finding in card.findings for part in _finding(card, finding)),
+        *_section("Metrics", card.metrics),
+        *_section("Training", card.training),
+        *(part for item in card.decode_policies for part in _section("Decode policy", item)),
+        *(part for item in card.certificates for part in _section("Certificate", item)),
+    )
+
+
+def _identity(model: Model) -> dict[str, str]:
+    card = model.card
+    spec, quantiles = card.preprocess, card.distance_quantiles
+    return {
+        "file": str(model.path),
+        "size": f"{len(model.data) / 1e6:.1f} MB",
+        "file digest": model.file_digest,
+        "weights digest": card.weights_digest,
+        "decision digest": card.decision_digest(),
+        "preprocessing": f"{spec.size} px, percentiles {spec.low_percentile:g} and {spec.high_percentile:g}, "
+        f"CLAHE {spec.clahe_clip:g} over {spec.clahe_tiles} × {spec.clahe_tiles} tiles",
+        "heat map": f"{card.heatmap_method}, {card.heatmap_grid[0]} × {card.heatmap_grid[1]}",
+        "embedding": str(card.embedding_size),
+        "precision": card.precision,
+        "gate": f"chest film above {card.gate_threshold:g}",
+        "normal distance": f"median {quantiles[50]:.3g}, 95 % below {quantiles[95]:.3g}",
+        "probes": f"{len(card.probes)}, logits within {card.probe_logit_bound:.3g}",
+        "metadata schema": card.schema,
+    }
+
+
+def _finding(card: ModelCard, finding: Finding) -> Iterator[RenderableType]:
+    primary = " (primary)" if finding.name == card.primary else ""
+    yield Text(f"\nFinding {finding.name}{primary}", style="bold")
+    yield _facts(
+        {
+            "calibration": f"probability = sigmoid({finding.slope:.4g} · logit {finding.intercept:+.4g})",
+            "prevalence": f"{finding.prevalence:.1%} where it was calibrated",
+        }
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("operating point", "threshold", "sensitivity [95 %]", "specificity [95 %]"):
+        table.add_column(Text(name), no_wrap=True)
+    table.add_column("measured on", overflow="fold")
+    for point in finding.operating_points:
+        default = " *" if point.name == finding.default_operating_point else ""
+        table.add_row(
+            Text(point.name + default),
+            f"{point.threshold:.4f}",
+            Text(_with_interval(point.sensitivity, point.sensitivity_interval)),
+            Text(_with_interval(point.specificity, point.specificity_interval)),
+            Text(point.measured_on),
+        )
+    yield Padding(table, (0, 0, 0, 2), expand=False)
+    yield Text("  * used unless another is asked for")
+
+
+def _with_interval(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _section(title: str, values: Mapping[str, Any]) -> Iterator[RenderableType]:
+    if values:
+        yield Text(f"\n{title}", style="bold")
+        yield _facts(dict(_flat(values)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested objects as dotted names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _facts(values: Mapping[str, str]) -> RenderableType:
+    """Two columns. `Text`, so that brackets in a card are brackets and no markup."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in values.items():
+        table.add_row(Text(name.replace("_", " ")), Text(value))
+    return Padding(table, (0, 0, 0, 2), expand=False)
