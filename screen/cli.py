@@ -3,7 +3,9 @@
 import importlib
 import json
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
@@ -76,6 +78,8 @@ def cli() -> None:
 
 def main() -> None:
     """The console scripts `screen` and `cxr-screen`."""
+    if not sys.stderr.isatty():
+        sys.excepthook = _say_bug
     cli(prog_name="screen")
 
 
@@ -102,3 +106,9 @@ def _say(error: ScreenError) -> None:
     else:
         said = {"event": "error", "exit_code": error.exit_code, "message": str(error)}
         click.echo(json.dumps(said), err=True)
+
+
+def _say_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An exception that nobody expected, in a log: one line like the others."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    click.echo(json.dumps({"event": "bug", "exit_code": 1, "traceback": text}), err=True)

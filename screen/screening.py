@@ -120,26 +120,12 @@ class Screening:
         identity = self.identifiers.identity(film.identity)
         if self.identity_file is not None:
             self.identity_file.add(file, source.key, identity, film.identity)
-        if isinstance(film, Unscreened):
+        row = row_from_film(file, replace(film, identity=identity))
+        if isinstance(film, Decoded):
+            self._screen(film, Pending(row, token, timing))
+        else:
             # A decoder's complaint may quote a path.
-            detail = "" if self.identifiers.hides else film.detail
-            row = Row(
-                file, film.status, film.reason, detail, identity=identity, declared_chest=film.declared_chest
-            )
-            self._put(row, token, timing)
-            return
-        row = Row(
-            file=file,
-            status=Status.SCREENED,
-            warnings=film.warnings,
-            identity=identity,
-            declared_chest=film.declared_chest,
-            pixel_digest=film.pixel_digest,
-            decoder=film.decoder,
-            decode_policy=DECODE_POLICY,
-            geometry=film.geometry,
-        )
-        self._screen(film, Pending(row, token, timing))
+            self._put(replace(row, detail="") if self.identifiers.hides else row, token, timing)
 
     def _screen(self, film: Decoded, pending: Pending) -> None:
         """Find the film's result, or send it through the network."""
@@ -160,13 +146,7 @@ class Screening:
 
     def _inferred(self, results: list[tuple[Pending, Outputs, int]]) -> None:
         for pending, outputs, index in results:
-            inference = Inference(
-                logits=tuple(float(logit) for logit in outputs.logits[index]),
-                gate=float(outputs.gate[index]),
-                distance=float(outputs.distance[index]),
-                heatmap=outputs.heatmap[index].astype(np.float16),
-                weights_digest=self.weights_digest,
-            )
+            inference = inference_from_outputs(outputs, index, self.weights_digest)
             self.counts.inferred += 1
             del self._in_network[pending.row.identity.sop_instance_uid, pending.row.pixel_digest]
             for each in (pending, *pending.twins):
@@ -195,3 +175,38 @@ class Screening:
         self.counts.done += 1
         self.counts.skipped += status is Status.SKIPPED
         self.counts.failed += status is Status.FAILED
+
+
+def row_from_film(file: str, film: Decoded | Unscreened) -> Row:
+    """What reading made of a file; without the network's part."""
+    if isinstance(film, Unscreened):
+        return Row(
+            file=file,
+            status=film.status,
+            reason=film.reason,
+            detail=film.detail,
+            identity=film.identity,
+            declared_chest=film.declared_chest,
+        )
+    return Row(
+        file=file,
+        status=Status.SCREENED,
+        warnings=film.warnings,
+        identity=film.identity,
+        declared_chest=film.declared_chest,
+        pixel_digest=film.pixel_digest,
+        decoder=film.decoder,
+        decode_policy=DECODE_POLICY,
+        geometry=film.geometry,
+    )
+
+
+def inference_from_outputs(outputs: Outputs, index: int, weights_digest: str) -> Inference:
+    """One film's part of a batch's outputs."""
+    return Inference(
+        logits=tuple(float(logit) for logit in outputs.logits[index]),
+        gate=float(outputs.gate[index]),
+        distance=float(outputs.distance[index]),
+        heatmap=outputs.heatmap[index].astype(np.float16),
+        weights_digest=weights_digest,
+    )
