@@ -1,7 +1,11 @@
 """Files to films, by signature: the header first, and what it rules out is never decoded."""
 
+import os
+from typing import BinaryIO
+
 from screen.discover import Source
 from screen.film import Film, Unscreened
+from screen.readers.dicom import film_from_dicom
 from screen.readers.limits import Limits
 from screen.readers.pictures import film_from_picture
 from screen.readers.refusal import Refusal
@@ -18,22 +22,30 @@ def read(source: Source, limits: Limits = _DEFAULT_LIMITS) -> Film | Unscreened:
     if source.problem is not None:
         return Unscreened(source.problem)
     try:
-        return _read(source, limits)
-    except Refusal as refusal:
-        return Unscreened(refusal.reason, refusal.detail)
+        with source.open() as stream:
+            result = _read(stream, source.size, limits)
+            now = os.fstat(stream.fileno())
     except OSError as error:
         return Unscreened(Reason.UNREADABLE, error.strerror or type(error).__name__)
+    if (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
+        declared_chest = result.declared_chest
+        return Unscreened(Reason.CHANGED_WHILE_READ, identity=result.identity, declared_chest=declared_chest)
+    return result
 
 
-def _read(source: Source, limits: Limits) -> Film | Unscreened:
-    with source.open() as stream:
-        head = stream.read(HEAD_BYTES)
-        if not head:
-            raise Refusal(Reason.EMPTY_FILE)
-        kind = kind_from_head(head)
-        if kind is Kind.NO_IMAGE:
-            raise Refusal(Reason.NOT_AN_IMAGE)
-        if kind is Kind.OTHER_IMAGE:
-            raise Refusal(Reason.UNSUPPORTED_SYNTAX, "convert it to PNG, TIFF, JPEG or DICOM")
-        limits.check_bytes(source.size)
+def _read(stream: BinaryIO, size: int, limits: Limits) -> Film | Unscreened:
+    head = stream.read(HEAD_BYTES)
+    if not head:
+        return Unscreened(Reason.EMPTY_FILE)
+    kind = kind_from_head(head)
+    if kind is Kind.NO_IMAGE:
+        return Unscreened(Reason.NOT_AN_IMAGE)
+    if kind is Kind.OTHER_IMAGE:
+        return Unscreened(Reason.UNSUPPORTED_SYNTAX, "convert it to PNG, TIFF, JPEG or DICOM")
+    if kind in (Kind.DICOM, Kind.DICOM_BARE):
+        return film_from_dicom(stream, kind, limits)
+    try:
+        limits.check_bytes(size)
         return film_from_picture(head + stream.read(limits.max_bytes), kind, limits)
+    except Refusal as refusal:
+        return Unscreened(refusal.reason, refusal.detail)

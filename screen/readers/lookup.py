@@ -1,9 +1,31 @@
-"""The one table from stored values to grey, bone bright."""
+"""The one table from stored values to grey, bone bright.
+
+Every step works on `t`, the distance from mid-grey as a fraction of the range from black to white: black is
+-1/2, white +1/2, and inverting is a change of sign, exact in binary arithmetic. So a film and its mirror
+image (MONOCHROME1, values 2^bits - 1 - v, centre 2^bits - c) get tables that agree to the bit.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.readers.header import LookupHeader, PixelHeader, Table
+from screen.reasons import Warn
+
 WHITE = 65535
+_STEPS = 1 << 30
+"""Resolution to which t is rounded before it becomes grey: far finer than grey, far coarser than float64."""
+_SAMPLE = 4
+"""Every fourth pixel of every fourth row says enough about what a window shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """table: uint16 [256] or [65536], 0 black … 65535 white, indexed by `screen.film.Pixels.values`."""
+
+    table: NDArray[np.uint16]
+    warnings: tuple[Warn, ...]
 
 
 def full_range_lookup(bits: int) -> NDArray[np.uint16]:
@@ -11,3 +33,102 @@ def full_range_lookup(bits: int) -> NDArray[np.uint16]:
     top = (1 << bits) - 1
     values = np.minimum(np.arange(256 if bits <= 8 else 65536, dtype=np.int64), top)
     return ((values * WHITE * 2 + top) // (2 * top)).astype(np.uint16)
+
+
+def lookup_from_header(
+    values: NDArray[np.uint8] | NDArray[np.uint16], px: PixelHeader, header: LookupHeader
+) -> Lookup:
+    """The table for one film.
+
+    values: [H, W], smallest stored value 0 (signed ones shifted by 2^(bits stored - 1)).
+    Modality table or rescale, then VOI table or the first window (PS3.3 C.11.2; LINEAR, LINEAR_EXACT,
+    SIGMOID), then polarity; padding is black. Without a window: up to 8 bits the full range of the stored
+    bits, above it the range from the smallest to the largest value on the film. So too if the window makes no
+    sense or would leave nothing to see.
+    """
+    shift = 1 << (px.bits_stored - 1) if px.signed else 0
+    stored = np.arange(1 << px.bits_stored, dtype=np.float64) - shift
+    padded = np.zeros(stored.shape, bool)
+    if header.padding is not None:
+        padded = (stored >= header.padding[0]) & (stored <= header.padding[1])
+    x = _modality(stored, header)
+    warnings = [Warn.SEVERAL_WINDOWS] if header.several else []
+    t = _voi(x, header)
+    has_voi = header.voi_table is not None or header.window is not None
+    is_bad = header.bad or (has_voi and (t is None or _hides_all(t, values, padded)))
+    if t is None or is_bad:
+        t = _without_voi(x, values, padded, px.bits_stored)
+        if is_bad:
+            warnings.append(Warn.BAD_WINDOW)
+        elif px.bits_stored > 8:
+            warnings.append(Warn.NO_WINDOW)
+    grey = _grey(-t if header.inverted else t)
+    grey[padded] = 0
+    table = np.full(256 if values.dtype == np.uint8 else 65536, grey[-1], np.uint16)
+    table[: len(grey)] = grey
+    return Lookup(table, tuple(warnings))
+
+
+def _grey(t: NDArray[np.float64]) -> NDArray[np.uint16]:
+    steps = np.rint(np.clip(t, -0.5, 0.5) * _STEPS).astype(np.int64) + _STEPS // 2
+    return ((steps * WHITE + _STEPS // 2) // _STEPS).astype(np.uint16)
+
+
+def _modality(stored: NDArray[np.float64], header: LookupHeader) -> NDArray[np.float64]:
+    if header.modality_table is not None:
+        return _mapped(stored, header.modality_table)
+    slope, intercept = header.rescale
+    return np.asarray(stored * slope + intercept)
+
+
+def _mapped(x: NDArray[np.float64], table: Table) -> NDArray[np.float64]:
+    """Inputs below the table get its first entry, above it its last one (C.11.1.1.1)."""
+    at = np.clip(np.rint(x) - table.first, 0, len(table.entries) - 1).astype(np.int64)
+    return np.asarray(table.entries[at], np.float64)
+
+
+def _voi(x: NDArray[np.float64], header: LookupHeader) -> NDArray[np.float64] | None:
+    """The t of each input; None if there is no window, or an impossible one."""
+    if header.voi_table is not None:
+        top = (1 << header.voi_table.bits) - 1
+        return (2 * np.minimum(_mapped(x, header.voi_table), top) - top) / (2 * top)
+    if header.window is None:
+        return None
+    centre, width = header.window
+    if header.function == "LINEAR":
+        if width < 1:
+            return None
+        offset = x - (centre - 0.5)
+        return np.asarray(np.sign(offset) / 2 if width == 1 else offset / (width - 1))
+    if width <= 0:
+        return None
+    offset = (x - centre) / width
+    return np.asarray(np.tanh(2 * offset) / 2 if header.function == "SIGMOID" else offset)
+
+
+def _without_voi(
+    x: NDArray[np.float64],
+    values: NDArray[np.uint8] | NDArray[np.uint16],
+    padded: NDArray[np.bool_],
+    bits_stored: int,
+) -> NDArray[np.float64]:
+    shown = x
+    if bits_stored > 8:
+        used = values[~padded[values]] if padded.any() else values
+        shown = x[int(used.min()) : int(used.max()) + 1] if used.size else x
+    low, high = float(shown.min()), float(shown.max())
+    return np.asarray((2 * x - (low + high)) / (2 * (high - low))) if high > low else np.zeros_like(x)
+
+
+def _hides_all(
+    t: NDArray[np.float64], values: NDArray[np.uint8] | NDArray[np.uint16], padded: NDArray[np.bool_]
+) -> bool:
+    """Whether the film has contrast, and the window leaves none of it (less than one step of 8 bits)."""
+    sample = values[::_SAMPLE, ::_SAMPLE].ravel()
+    sample = sample[~padded[sample]]
+    if not sample.size:
+        return False
+    ranks = (sample.size // 100, sample.size - 1 - sample.size // 100)
+    low, high = np.partition(sample, ranks)[list(ranks)]
+    shown = np.clip(t[[int(low), int(high)]], -0.5, 0.5)
+    return bool(high > low and abs(float(shown[1] - shown[0])) < 1 / 255)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Film, Identity, Pixels
+from screen.readers.codecs import is_jpeg_complete
 from screen.readers.colour import grey_from_rgb
 from screen.readers.limits import Limits
 from screen.readers.lookup import full_range_lookup
@@ -48,15 +49,6 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits) -> Film:
         declared_chest=False,
         warnings=tuple(warnings),
     )
-
-
-def is_jpeg_complete(data: bytes) -> bool:
-    """Whether the end marker is there: libjpeg fills up what a broken transfer left out, and says nothing.
-
-    The last one counts, and only behind the last scan: thumbnails in the header have their own.
-    """
-    end = data.rfind(b"\xff\xd9")
-    return end > data.rfind(b"\xff\xda") >= 0
 
 
 def _decode(data: bytes, kind: Kind, header: PictureHeader) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -1,0 +1,142 @@
+"""One frame's encoded bytes -> samples: imagecodecs first, pydicom's plugins behind it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+
+from screen.readers.header import PixelHeader
+from screen.readers.refusal import Refusal
+from screen.readers.tags import quietly
+from screen.reasons import Reason
+
+UNCOMPRESSED = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+    }
+)
+
+JPEG_DECODER = "imagecodecs jpeg8"
+"""The one that turns YCbCr into RGB on its own."""
+
+_Decode = Callable[[bytes, PixelHeader], Any]
+
+
+def _jpeg(data: bytes, px: PixelHeader) -> Any:
+    # Without Adobe's segment libjpeg takes three components for YCbCr, whatever DICOM says.
+    colourspace = "RGB" if px.photometric == "RGB" and b"Adobe" not in data[:1024] else None
+    return imagecodecs.jpeg8_decode(data, colorspace=colourspace, outcolorspace=colourspace)
+
+
+def _jpeg_ls(data: bytes, _: PixelHeader) -> Any:
+    return imagecodecs.jpegls_decode(data)
+
+
+def _jpeg_2000(data: bytes, _: PixelHeader) -> Any:
+    return imagecodecs.jpeg2k_decode(data)
+
+
+def _htj2k(data: bytes, _: PixelHeader) -> Any:
+    return imagecodecs.htj2k_decode(data)
+
+
+def _rle(data: bytes, px: PixelHeader) -> Any:
+    sample = np.dtype(f"<u{px.bits_allocated // 8}")
+    planes = np.frombuffer(imagecodecs.dicomrle_decode(data, sample.str), sample)
+    # One plane after the other, whatever PlanarConfiguration says (PS3.5 G.2).
+    return np.moveaxis(planes.reshape(px.samples, px.rows, px.columns), 0, -1)
+
+
+_DECODERS: dict[str, tuple[str, _Decode]] = {
+    **dict.fromkeys(
+        (
+            uid.JPEGBaseline8Bit,
+            uid.JPEGExtended12Bit,
+            # Spectral selection and full progression: retired, and found in archives.
+            "1.2.840.10008.1.2.4.53",
+            "1.2.840.10008.1.2.4.55",
+            uid.JPEGLossless,
+            uid.JPEGLosslessSV1,
+        ),
+        (JPEG_DECODER, _jpeg),
+    ),
+    **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), ("imagecodecs jpegls", _jpeg_ls)),
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), ("imagecodecs jpeg2k", _jpeg_2000)),
+    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), ("imagecodecs htj2k", _htj2k)),
+    uid.RLELossless: ("imagecodecs dicomrle", _rle),
+}
+
+
+def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], str]:
+    """One encoded frame -> integers [H, W] or [H, W, 3] as the codec stores them, and the decoder's name.
+
+    Raises Refusal: `unsupported_syntax`, or `corrupt_pixels` if no decoder gets through or the size is wrong.
+    """
+    known = _DECODERS.get(syntax)
+    if known is None:
+        # The dictionary's name: what stands in the file may be anything.
+        name = uid.UID(syntax).name
+        raise Refusal(Reason.UNSUPPORTED_SYNTAX, "unknown transfer syntax" if name == syntax else name)
+    _check_end(data, syntax)
+    name, decode = known
+    try:
+        samples = np.asarray(decode(data, px))
+    except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
+        complaint = f"{type(error).__name__}: {error}"[:200]
+        samples, name = _decoded_by_plugin(data, syntax, px, complaint)
+    if samples.ndim == 3 and samples.shape[2] == 1:
+        samples = samples[..., 0]
+    expected = (px.rows, px.columns) if px.samples == 1 else (px.rows, px.columns, px.samples)
+    if samples.shape != expected:
+        raise Refusal(Reason.CORRUPT_PIXELS, "the decoded frame has another shape than the header says")
+    return samples, name
+
+
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+def _check_end(data: bytes, syntax: str) -> None:
+    """Ask for the end marker: libjpeg and OpenJPH fill up what a broken transfer left out, silently."""
+    decode = _DECODERS[syntax][1]
+    if decode is _htj2k and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
+    if decode is _jpeg and not is_jpeg_complete(data):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")
+
+
+def is_jpeg_complete(data: bytes) -> bool:
+    """Whether the end marker is there: the last one, behind the last scan, for thumbnails have their own."""
+    return data.rfind(_END_OF_IMAGE) > data.rfind(b"\xff\xda") >= 0
+
+
+def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str) -> tuple[NDArray[Any], str]:
+    """The second opinion of whatever plugins this machine has for pydicom."""
+    decoder = get_decoder(syntax)
+    if not decoder.is_available:
+        raise Refusal(Reason.CORRUPT_PIXELS, complaint)
+    options: Any = {
+        "rows": px.rows,
+        "columns": px.columns,
+        "samples_per_pixel": px.samples,
+        "photometric_interpretation": px.photometric,
+        "planar_configuration": int(px.planar),
+        "bits_allocated": px.bits_allocated,
+        "bits_stored": px.bits_stored,
+        "pixel_representation": int(px.signed),
+        "pixel_keyword": "PixelData",
+        "number_of_frames": 1,
+    }
+    try:
+        with quietly():
+            samples, _ = decoder.as_array(encapsulate([data], has_bot=False), index=0, raw=True, **options)
+    except Exception as error:  # the seam, as above; the first decoder's complaint is the telling one
+        raise Refusal(Reason.CORRUPT_PIXELS, complaint) from error
+    return np.asarray(samples), "pydicom"

@@ -1,0 +1,115 @@
+"""DICOM files: what their header rules out is never decoded, and the rest becomes a film."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.film import Film, Pixels, Unscreened
+from screen.preprocess import MIN_SIDE
+from screen.readers.codecs import JPEG_DECODER
+from screen.readers.colour import grey_from_palette, grey_from_rgb, grey_from_ycbcr
+from screen.readers.eligibility import Verdict, judge
+from screen.readers.frames import first_frame, samples_from_frame, stored_values
+from screen.readers.header import (
+    LookupHeader,
+    PixelHeader,
+    described_from_tags,
+    identity_from_tags,
+    lookup_header_from_tags,
+    pixel_header_from_tags,
+)
+from screen.readers.limits import Limits
+from screen.readers.lookup import full_range_lookup, lookup_from_header
+from screen.readers.refusal import Refusal
+from screen.readers.signature import Kind
+from screen.readers.tags import Parsed, parse_dicom
+from screen.reasons import Reason, Warn
+
+
+def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits) -> Film | Unscreened:
+    """A DICOM stream, from its first byte -> film, or why there is none. Raises OSError alone."""
+    parsed = parse_dicom(stream, limits)
+    verdict = judge(described_from_tags(parsed.tags))
+    identity = identity_from_tags(parsed.tags, verdict.view)
+    try:
+        px, lookup_header, frame = _checked(parsed, verdict, kind, limits)
+        pixels, decoder, warnings = _decoded(parsed, px, lookup_header, frame)
+    except Refusal as refusal:
+        return Unscreened(refusal.reason, refusal.detail, identity, verdict.declared_chest)
+    if kind is Kind.DICOM_BARE:
+        warnings.append(Warn.NO_PREAMBLE)
+    if px.frames > 1:
+        warnings.append(Warn.SEVERAL_FRAMES)
+    return Film(
+        identity=identity,
+        pixels=pixels,
+        pixel_digest=_digest(frame, parsed.syntax, px, lookup_header),
+        decoder=decoder,
+        declared_chest=verdict.declared_chest,
+        warnings=tuple(warnings),
+    )
+
+
+def _checked(
+    parsed: Parsed, verdict: Verdict, kind: Kind, limits: Limits
+) -> tuple[PixelHeader, LookupHeader, bytes]:
+    """Everything that can be said without decoding, and the bytes to decode. Raises Refusal."""
+    if verdict.reason is not None:
+        raise Refusal(verdict.reason)
+    if parsed.element is None:
+        if kind is Kind.DICOM_BARE and not parsed.tags.has("SOPClassUID") and not verdict.hints_at_film:
+            raise Refusal(Reason.NOT_AN_IMAGE)
+        if parsed.complaint:
+            raise Refusal(Reason.CORRUPT_HEADER, parsed.complaint)
+        raise Refusal(Reason.NO_PIXELS if verdict.hints_at_film else Reason.NOT_A_RADIOGRAPH, "no pixel data")
+    px = pixel_header_from_tags(parsed.tags)
+    if min(px.rows, px.columns) < MIN_SIDE and not verdict.hints_at_film:
+        raise Refusal(Reason.UNLIKE_CHEST, f"{px.columns} × {px.rows} pixels")
+    limits.check_shape(px.rows, px.columns, px.samples)
+    frame = first_frame(parsed, px, limits)
+    return px, lookup_header_from_tags(parsed.tags, px), frame
+
+
+def _decoded(
+    parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: bytes
+) -> tuple[Pixels, str, list[Warn]]:
+    samples, decoder, is_short = samples_from_frame(frame, parsed, px)
+    warnings = [Warn.PIXELS_SHORT] if is_short else []
+    if px.photometric.startswith("MONOCHROME"):
+        values, px = stored_values(samples, parsed.syntax, px)
+        lookup = lookup_from_header(values, px, lookup_header)
+        return Pixels(values, lookup.table), decoder, [*warnings, *lookup.warnings]
+    is_colour, grey, bits = _luminance(samples, parsed.syntax, decoder, px)
+    if grey.dtype not in (np.uint8, np.uint16):
+        raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {grey.dtype}")
+    lookup_table = full_range_lookup(8 if grey.dtype == np.uint8 else max(bits, 9))
+    pixels = Pixels(np.ascontiguousarray(grey), lookup_table)
+    return pixels, decoder, [*warnings, Warn.COLOUR] if is_colour else warnings
+
+
+def _luminance(
+    samples: NDArray[Any], syntax: str, decoder: str, px: PixelHeader
+) -> tuple[bool, NDArray[Any], int]:
+    """Whether there is any colour, grey [H, W], and how many bits it uses."""
+    if px.palette is not None:
+        values, _ = stored_values(samples, syntax, px)
+        return grey_from_palette(values, px.palette)
+    if px.photometric.startswith("YBR_FULL") and decoder != JPEG_DECODER:
+        return *grey_from_ycbcr(samples), px.bits_stored
+    return *grey_from_rgb(samples), px.bits_stored
+
+
+def _digest(frame: bytes, syntax: str, px: PixelHeader, lookup: LookupHeader) -> bytes:
+    """SHA-256 over the frame as it is stored, and over all that decides how it is decoded and shown."""
+    fields = json.dumps([syntax, asdict(px), asdict(lookup)], sort_keys=True, default=_canonical)
+    digest = hashlib.sha256(fields.encode() + b"\0")
+    digest.update(frame)
+    return digest.digest()
+
+
+def _canonical(entries: NDArray[np.uint16]) -> str:
+    return entries.astype("<u2").tobytes().hex()

@@ -1,0 +1,167 @@
+"""From the place of the pixel data to stored values: the first frame, decoded, masked, signs shifted."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import generate_frames
+from pydicom.uid import RLELossless
+
+from screen.readers.codecs import UNCOMPRESSED, decode_frame
+from screen.readers.header import PixelHeader
+from screen.readers.limits import Limits
+from screen.readers.refusal import Refusal
+from screen.readers.tags import PIXEL_DATA, Parsed
+from screen.reasons import Reason
+
+_ITEM, _SEQUENCE_DELIMITER = 0xE000, 0xE0DD
+
+
+def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
+    """The encoded bytes of the first frame, as they lie in the file.
+
+    Raises Refusal: `no_pixels`, `corrupt_pixels`, `too_large`, `unsupported_pixels` (floating point).
+    """
+    element = parsed.element
+    if element is None or element.length == 0:
+        raise Refusal(Reason.NO_PIXELS, "no pixel data, or empty")
+    if element.tag != PIXEL_DATA:
+        raise Refusal(Reason.UNSUPPORTED_PIXELS, "floating-point pixel data")
+    stream = parsed.stream
+    stream.seek(element.offset)
+    if parsed.syntax in UNCOMPRESSED:
+        if element.length is None:
+            raise Refusal(
+                Reason.CORRUPT_PIXELS, "encapsulated pixel data under an uncompressed transfer syntax"
+            )
+        return stream.read(min(element.length, frame_bytes(px)))
+    if px.frames > 1:
+        return _first_of_several(parsed, px, limits)
+    fragments = _fragments(stream, limits)
+    next(fragments, None)  # the Basic Offset Table; one frame is all fragments, whatever it says
+    frame = b"".join(fragments)
+    if not frame:
+        raise Refusal(Reason.NO_PIXELS, "PixelData holds no fragment")
+    return frame
+
+
+def frame_bytes(px: PixelHeader) -> int:
+    """Length of an uncompressed frame; YBR_FULL_422 shares its chroma between two pixels (C.7.6.3.1.2)."""
+    samples = 2 if px.photometric == "YBR_FULL_422" else px.samples
+    return px.rows * px.columns * samples * (px.bits_allocated // 8)
+
+
+def _fragments(stream: BinaryIO, limits: Limits) -> Iterator[bytes]:
+    """The items of encapsulated pixel data (PS3.5 A.4), table of offsets first; a cut one is refused."""
+    total = 0
+    while len(head := stream.read(8)) == 8:
+        group, element, length = struct.unpack("<HHI", head)
+        if (group, element) == (0xFFFE, _SEQUENCE_DELIMITER):
+            return
+        if (group, element) != (0xFFFE, _ITEM):
+            raise Refusal(Reason.CORRUPT_PIXELS, "no fragment where one has to be")
+        total += length
+        limits.check_bytes(total)
+        fragment = stream.read(length)
+        if len(fragment) < length:
+            raise Refusal(Reason.CORRUPT_PIXELS, "the file ends within its pixel data")
+        yield fragment
+
+
+def _first_of_several(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
+    tables = [parsed.tags.raw(k) for k in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    extended = (tables[0], tables[1]) if all(isinstance(t, bytes) for t in tables) else None
+    try:
+        frame: bytes = next(
+            generate_frames(parsed.stream, number_of_frames=px.frames, extended_offsets=extended), b""
+        )
+    except Exception as error:  # the seam: broken offset tables surface as any of several types
+        raise Refusal(Reason.CORRUPT_PIXELS, f"{type(error).__name__}: {error}"[:200]) from error
+    limits.check_bytes(len(frame))
+    return frame
+
+
+def samples_from_frame(frame: bytes, parsed: Parsed, px: PixelHeader) -> tuple[NDArray[Any], str, bool]:
+    """Integers [H, W] or [H, W, 3] as stored, the decoder's name, and whether a few pixels were missing."""
+    if parsed.syntax not in UNCOMPRESSED:
+        return *decode_frame(frame, parsed.syntax, px), False
+    frame, is_short = _filled(frame, px)
+    return _cells(frame, parsed, px), "numpy", is_short
+
+
+def _cells(frame: bytes, parsed: Parsed, px: PixelHeader) -> NDArray[Any]:
+    """An uncompressed frame's samples, uint8 | uint16 [H, W] or [H, W, 3]."""
+    is_wordwise = px.bits_allocated == 16 or (parsed.element is not None and parsed.element.vr == "OW")
+    if parsed.tags.big_endian and is_wordwise:
+        # Words are swapped; pairs of 8-bit samples are words too if they were written as OW (PS3.5 A.3).
+        words = np.frombuffer(frame + bytes(len(frame) % 2), ">u2").astype("<u2")
+        frame = words.tobytes()[: len(frame)]
+    flat = np.frombuffer(frame, f"<u{px.bits_allocated // 8}")
+    if px.photometric == "YBR_FULL_422":
+        # Y Y Cb Cr for two pixels.
+        quads = flat.reshape(-1, 4)
+        luma = quads[:, :2].reshape(px.rows, px.columns)
+        chroma = np.repeat(quads[:, 2:], 2, axis=0).reshape(px.rows, px.columns, 2)
+        return np.dstack([luma, chroma])
+    if px.samples == 1:
+        return flat.reshape(px.rows, px.columns)
+    if px.planar:
+        return np.moveaxis(flat.reshape(px.samples, px.rows, px.columns), 0, -1)
+    return flat.reshape(px.rows, px.columns, px.samples)
+
+
+def _filled(frame: bytes, px: PixelHeader) -> tuple[bytes, bool]:
+    """A frame that ends less than a row early goes on as the row above; half a film is no film."""
+    expected = frame_bytes(px)
+    row = expected // px.rows
+    missing = expected - len(frame)
+    if missing == 0:
+        return frame, False
+    if missing >= row:
+        raise Refusal(Reason.CORRUPT_PIXELS, f"the pixel data end early: {len(frame)} of {expected} bytes")
+    return frame + frame[len(frame) - row : len(frame) - row + missing], True
+
+
+def stored_values(
+    samples: NDArray[Any], syntax: str, px: PixelHeader
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], PixelHeader]:
+    """One sample per pixel as `screen.film.Pixels` wants it: the stored bits alone, signed values shifted up.
+
+    Uncompressed and RLE cells may carry overlays or junk around BitsStored (PS3.5 8.1.1), which go. A codec's
+    values are whole: if they need more bits than BitsStored, the header is wrong, and comes back mended.
+    """
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
+        raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {samples.dtype}")
+    if syntax in UNCOMPRESSED or syntax == RLELossless:
+        values = samples >> samples.dtype.type(px.high_bit + 1 - px.bits_stored)
+        values = values & values.dtype.type((1 << px.bits_stored) - 1)
+        if px.signed:
+            values ^= values.dtype.type(1 << (px.bits_stored - 1))
+        return values, px
+    return _whole_values(samples, px)
+
+
+def _whole_values(
+    samples: NDArray[Any], px: PixelHeader
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], PixelHeader]:
+    low, high = int(samples.min()), int(samples.max())
+    wide = samples.astype(np.int32) if px.signed or low < 0 else samples
+    bits = px.bits_stored
+    if px.signed and low >= 0:
+        # The codec was told that its input is unsigned: two's complement in BitsStored bits.
+        if high >> bits:
+            raise Refusal(Reason.CORRUPT_PIXELS, "the decoded values have more bits than BitsStored")
+        wide = wide - ((wide >> (bits - 1)) << bits)
+        low, high = int(wide.min()), int(wide.max())
+    if not px.signed and low < 0:
+        raise Refusal(Reason.CORRUPT_PIXELS, "negative values where PixelRepresentation says unsigned")
+    if px.signed:
+        bits = max(bits, max(high, -low - 1).bit_length() + 1)
+        wide = wide + (1 << (bits - 1))
+    else:
+        bits = max(bits, high.bit_length())
+    values = np.ascontiguousarray(wide.astype(np.uint8 if bits <= 8 else np.uint16, copy=False))
+    return values, replace(px, bits_stored=bits)

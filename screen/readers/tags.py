@@ -1,0 +1,262 @@
+"""A DICOM file's tags: parsed by pydicom up to the pixels, and handed out as plain values.
+
+Only the tags that screening needs are read; what pydicom thinks of a broken value ends here.
+"""
+
+import io
+import math
+import re
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from screen.readers.limits import Limits
+from screen.readers.refusal import Refusal
+from screen.reasons import Reason
+
+PIXEL_DATA = 0x7FE00010
+_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)
+_MAX_VALUE = 1 << 20
+"""Bytes; the longest value that is needed, a lookup table, has 128 KiB."""
+
+_KEYWORDS = """
+    TransferSyntaxUID SpecificCharacterSet SOPClassUID SOPInstanceUID StudyDate AccessionNumber Modality
+    PresentationIntentType Manufacturer ManufacturerModelName SoftwareVersions AnatomicRegionSequence
+    DirectoryRecordSequence PatientID BodyPartExamined ViewPosition ViewCodeSequence StudyInstanceUID
+    SeriesInstanceUID Rows Columns SamplesPerPixel PhotometricInterpretation PlanarConfiguration
+    BitsAllocated BitsStored HighBit PixelRepresentation NumberOfFrames ExtendedOffsetTable
+    ExtendedOffsetTableLengths RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor
+    BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData GreenPaletteColorLookupTableData
+    BluePaletteColorLookupTableData RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence
+    WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit
+"""
+_TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
+
+_warnings_lock = threading.RLock()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence pydicom's warnings: they quote tags, and nobody's name belongs in a log.
+
+    The lock, because Python's warning filters belong to the whole process; parsing holds the GIL anyway.
+    """
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Tags:
+    """Plain values from a data set; what cannot be converted counts as absent or raises Refusal."""
+
+    def __init__(self, ds: Dataset, big_endian: bool = False) -> None:
+        self._ds = ds
+        self.big_endian = big_endian
+
+    def has(self, keyword: str) -> bool:
+        """Whether the tag is there, even if empty."""
+        return keyword in self._ds
+
+    def raw(self, keyword: str) -> Any:
+        """The value as pydicom has it; None if absent, empty or not convertible."""
+        with quietly():
+            try:
+                return self._ds.get(keyword)
+            except Exception:  # the seam: pydicom raises all sorts for values that it cannot convert
+                return None
+
+    def values(self, keyword: str) -> list[Any]:
+        """All values; an empty list if there is none."""
+        value = self.raw(keyword)
+        if value is None:
+            return []
+        return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+
+    def text(self, keyword: str) -> str:
+        """One line without control characters, several values joined by a backslash."""
+        parts = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in self.values(keyword))
+        return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "", "\\".join(parts)).strip()[:256]
+
+    def word(self, keyword: str) -> str:
+        """A defined term: text in upper case."""
+        return self.text(keyword).upper()
+
+    def numbers(self, keyword: str) -> list[float]:
+        """All values as finite numbers; an empty list if absent. Raises ValueError if one is no number."""
+        found = self.values(keyword)
+        if not found and self._has_bytes(keyword):
+            raise ValueError(f"{keyword} is no number")
+        try:
+            numbers = [float(v) for v in found if str(v).strip()]
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{keyword} is no number") from error
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"{keyword} is no finite number")
+        return numbers
+
+    def _has_bytes(self, keyword: str) -> bool:
+        return keyword in self._ds and bool(getattr(self._ds.get_item(keyword), "length", 0))
+
+    def integer(self, keyword: str, default: int | None = None) -> int:
+        """The first value; `default` if absent. Raises Refusal(corrupt_header) if it is no integer."""
+        try:
+            found = self.numbers(keyword)
+        except ValueError:
+            found = [math.nan]
+        if not found and default is not None:
+            return default
+        if not found or not found[0].is_integer():
+            raise Refusal(Reason.CORRUPT_HEADER, f"{keyword} is missing or no integer")
+        return int(found[0])
+
+    def items(self, keyword: str) -> list["Tags"]:
+        """The items of a sequence."""
+        return [Tags(v, self.big_endian) for v in self.values(keyword) if isinstance(v, Dataset)]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelElement:
+    """Where the pixel data lie in the stream; length: bytes, None if undefined (encapsulated)."""
+
+    tag: int
+    vr: str | None
+    offset: int
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A file up to its pixels.
+
+    syntax: transfer syntax UID; where the file does not name it, the uncompressed one that it is written in.
+    stream: what `element.offset` counts in: the file, or its inflated data set.
+    complaint: why parsing did not get through; the tags before that place are there.
+    """
+
+    tags: Tags
+    syntax: str
+    stream: BinaryIO
+    element: PixelElement | None
+    complaint: str = ""
+
+
+def parse_dicom(stream: BinaryIO, limits: Limits) -> Parsed:
+    """A DICOM file, with or without preamble, up to its pixel data. Never raises for what it holds."""
+    with quietly():
+        stream.seek(128)
+        if stream.read(4) != b"DICM":
+            stream.seek(0)
+        meta = _Elements(stream, implicit=False, little=True, halt=lambda tag: tag >> 16 != 2)
+        syntax = Tags(meta.data_set()).text("TransferSyntaxUID").rstrip()
+        complaint = ""
+        if syntax == DeflatedExplicitVRLittleEndian:
+            try:
+                stream = io.BytesIO(_inflated(stream, limits))
+            except zlib.error as error:
+                stream, complaint = io.BytesIO(), f"the deflated data set is damaged: {error}"
+        implicit, little = _encoding(stream, syntax)
+        elements = _Elements(stream, implicit, little, halt=lambda tag: tag in _PIXEL_TAGS)
+        uncompressed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        return Parsed(
+            Tags(elements.data_set(), big_endian=not little),
+            syntax or str(uncompressed if little else ExplicitVRBigEndian),
+            stream,
+            elements.halted_at,
+            complaint or elements.complaint,
+        )
+
+
+def _inflated(stream: BinaryIO, limits: Limits) -> bytes:
+    """The data set of a deflated file (PS3.5 A.5); one that is longer than the limit is cut there."""
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(limits.max_bytes), limits.max_bytes)
+
+
+def _encoding(stream: BinaryIO, syntax: str) -> tuple[bool, bool]:
+    """Implicit VR? Little endian? By the first element, for writers contradict their transfer syntax."""
+    head = stream.read(6)
+    stream.seek(-len(head), io.SEEK_CUR)
+    implicit = not (head[4:6].isalpha() and head[4:6].isupper())
+    # A data set begins with a low group: 0008 read in the wrong order is 0800.
+    little = head[:2] == b"" or int.from_bytes(head[:2], "little") < 0x0400
+    return implicit, syntax != ExplicitVRBigEndian if syntax else little
+
+
+class _Elements:
+    """The elements of one data set up to a tag, as far as they can be parsed.
+
+    halted_at: the element with that tag. complaint: why parsing ended early, if it did.
+    """
+
+    def __init__(self, stream: BinaryIO, implicit: bool, little: bool, halt: Callable[[int], bool]) -> None:
+        self.halted_at: PixelElement | None = None
+        self.complaint = ""
+        self._encoding = implicit, little
+        self._raw: dict[BaseTag, RawDataElement | DataElement] = {}
+        watched = _Watched(stream)
+
+        def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+            if halt(tag):
+                self.halted_at = PixelElement(
+                    int(tag), vr, stream.tell(), None if length == 0xFFFFFFFF else length
+                )
+            return self.halted_at is not None
+
+        elements = data_element_generator(
+            cast(BinaryIO, watched), implicit, little, stop, defer_size=_MAX_VALUE, specific_tags=_TAGS
+        )
+        try:
+            for element in elements:
+                self._raw[element.tag] = element
+        except Exception as error:  # the seam: a broken header surfaces as any of a dozen types
+            self.complaint = f"the header cannot be parsed ({type(error).__name__})"
+        if self.halted_at is None and watched.ran_over:
+            self.complaint = self.complaint or "the file ends within its header"
+
+    def data_set(self) -> Dataset:
+        ds = Dataset(self._raw)
+        names = Tags(ds).values("SpecificCharacterSet")
+        ds.set_original_encoding(*self._encoding, convert_encodings(names or None))
+        return ds
+
+
+class _Watched(io.RawIOBase):
+    """A stream that remembers whether somebody wanted bytes behind its end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        start = stream.tell()
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(start)
+        self.ran_over = False
+
+    def read(self, n: int = -1, /) -> bytes:
+        data = self._stream.read(n)
+        # The end is found by asking for one more element's eight bytes and getting none.
+        if len(data) < n and (data or n != 8):
+            self.ran_over = True
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        at = self._stream.seek(offset, whence)
+        self.ran_over = self.ran_over or at > self._size
+        return at
+
+    def tell(self) -> int:
+        return self._stream.tell()
