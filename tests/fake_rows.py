@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from screen.backends.base import DeviceInfo
 from screen.film import Identity
-from screen.model_card import Finding, ModelCard, OperatingPoint
+from screen.model_card import Finding, ModelCard, OperatingPoint, Probe
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.reasons import Reason, Status
 from screen.report import RunFacts
@@ -45,7 +45,7 @@ def card(*names: str) -> ModelCard:
         precision="fp32",
         distance_quantiles=tuple(float(q) for q in range(101)),
         gate_threshold=0.25,
-        probes=(),
+        probes=(Probe(32, 32, "AAAA", "AAAA", (0.0,) * max(1, len(names))),),
         probe_logit_bound=1e-3,
         weights_digest="ab" * 32,
     )

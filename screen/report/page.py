@@ -93,7 +93,7 @@ def _funnel(report: Report) -> str:
         ("files found", verdicts, None),
         ("images", images, "no image or cannot be opened"),
         ("frontal chest films", chest, "turned away"),
-        ("screened", screened, "cannot be decoded"),
+        ("screened", screened, "could not be read"),
         ("flagged", flagged, None),
     ]
     lines = []

@@ -28,12 +28,16 @@ def safe_text(text: str) -> str:
     A `'` goes before `= + - @` (and their full-width twins) at the start and after quotes and separators
     (OWASP, CSV injection).
     """
-    return _FORMULA.sub(r"\1\2'", "".join(c for c in text if not _is_control(c)))
+    if not text.isprintable():
+        text = "".join(c for c in text if not _is_control(c))
+    return _FORMULA.sub(r"\1\2'", text)
 
 
 def safe_path(path: str) -> str:
     """A file's name for a cell: control characters are percent-escaped, so that names stay distinct."""
-    return safe_text("".join(_percent(c) if _is_control(c) else c for c in path))
+    if not path.isprintable():
+        path = "".join(_percent(c) if _is_control(c) else c for c in path)
+    return safe_text(path)
 
 
 def _is_control(c: str) -> bool:

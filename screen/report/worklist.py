@@ -59,7 +59,7 @@ def _finding(case: Case, decision: Decision) -> str:
     distance = lead.normal_distance
     if distance is None:
         return bars
-    return f'{bars}<p class="soft">distance from normal: percentile {distance:.0f} of normal films</p>'
+    return f'{bars}<p class="soft">distance from normal: percentile {distance:.0f}</p>'
 
 
 def _score(score: Score, decision: Decision) -> str:
