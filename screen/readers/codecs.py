@@ -12,7 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from screen.readers.header import PixelHeader
 from screen.readers.refusal import Refusal
-from screen.readers.tags import quietly
+from screen.readers.tags import quietly, standard_name
 from screen.reasons import Reason
 
 UNCOMPRESSED = frozenset(
@@ -82,9 +82,7 @@ def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any
     """
     known = _DECODERS.get(syntax)
     if known is None:
-        # The dictionary's name: what stands in the file may be anything.
-        name = uid.UID(syntax).name
-        raise Refusal(Reason.UNSUPPORTED_SYNTAX, "unknown transfer syntax" if name == syntax else name)
+        raise Refusal(Reason.UNSUPPORTED_SYNTAX, standard_name(syntax) or "unknown transfer syntax")
     _check_end(data, syntax)
     name, decode = known
     try:

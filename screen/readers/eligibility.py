@@ -6,9 +6,8 @@ Free text (descriptions, protocol names) is not asked: it names what was ordered
 import re
 from dataclasses import dataclass
 
-from pydicom.uid import UID
-
 from screen.readers.header import Described
+from screen.readers.tags import standard_name
 from screen.reasons import Reason
 
 OWN_EQUIPMENT = "cxr-screen"
@@ -109,7 +108,7 @@ def _ruled_out(tags: Described, is_chest: bool | None, view: str) -> Reason | No
 def _is_other_object(sop_class: str) -> bool:
     """Whether a SOP class is one of the standard's, and neither a radiograph's nor a secondary capture's."""
     return (
-        UID(sop_class).name != sop_class
+        standard_name(sop_class) != ""
         and sop_class not in _RADIOGRAPH_CLASSES
         and not f"{sop_class}.".startswith(f"{_SECONDARY_CAPTURE}.")
     )

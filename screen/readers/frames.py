@@ -151,10 +151,7 @@ def _whole_values(
     wide = samples.astype(np.int32) if px.signed or low < 0 else samples
     bits = px.bits_stored
     if px.signed and low >= 0:
-        # The codec was told that its input is unsigned: two's complement in BitsStored bits.
-        if high >> bits:
-            raise Refusal(Reason.CORRUPT_PIXELS, "the decoded values have more bits than BitsStored")
-        wide = wide - ((wide >> (bits - 1)) << bits)
+        wide = _with_signs(samples, high, bits)
         low, high = int(wide.min()), int(wide.max())
     if not px.signed and low < 0:
         raise Refusal(Reason.CORRUPT_PIXELS, "negative values where PixelRepresentation says unsigned")
@@ -165,3 +162,14 @@ def _whole_values(
         bits = max(bits, high.bit_length())
     values = np.ascontiguousarray(wide.astype(np.uint8 if bits <= 8 else np.uint16, copy=False))
     return values, replace(px, bits_stored=bits)
+
+
+def _with_signs(samples: NDArray[Any], high: int, bits: int) -> NDArray[np.int32]:
+    """Two's complement that a codec took for unsigned: in the stored bits, or sign-extended to its cell."""
+    if high >> bits == 0:
+        wide = samples.astype(np.int32)
+        return wide - ((wide >> (bits - 1)) << bits)
+    wide = samples.view(f"i{samples.dtype.itemsize}").astype(np.int32)
+    if int(wide.min()) < -(1 << (bits - 1)) or int(wide.max()) >> (bits - 1):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the decoded values have more bits than BitsStored")
+    return wide

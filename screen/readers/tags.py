@@ -4,6 +4,7 @@ Only the tags that screening needs are read; what pydicom thinks of a broken val
 """
 
 import io
+import logging
 import math
 import re
 import threading
@@ -14,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from pydicom import DataElement, Dataset
+from pydicom import DataElement, Dataset, config
 from pydicom.charset import convert_encodings
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -49,18 +51,26 @@ _KEYWORDS = """
 """
 _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
 
+# pydicom's log and warnings quote tags, and nobody's name belongs in a log.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 _warnings_lock = threading.RLock()
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence pydicom's warnings: they quote tags, and nobody's name belongs in a log.
+    """Silence pydicom's warnings.
 
     The lock, because Python's warning filters belong to the whole process; parsing holds the GIL anyway.
     """
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def standard_name(uid: str) -> str:
+    """What the standard calls a UID; empty if it does not know it."""
+    known = UID(uid, validation_mode=config.IGNORE)
+    return "" if known.name == uid else known.name
 
 
 class Tags:
