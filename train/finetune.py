@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from screen.errors import UsageError
 from train import losses
 from train.augment import FINETUNE, augment, plain, reequalise
 from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
@@ -64,7 +65,7 @@ def sampling_weights(labels: NDArray[np.float32], sources: NDArray[np.str_]) -> 
             if pairs:
                 weights[side] = share / 2 / side.sum()
     if not weights.any():
-        raise ValueError("no source has films of both labels: nothing can be learned but the source")
+        raise UsageError("no source has films of both labels: nothing can be learned but the source")
     return np.asarray(weights / weights.sum())
 
 
@@ -98,7 +99,7 @@ def finetune(
     if checkpoint.with_name(checkpoint.name + ".json").is_file():
         tensors, old = load_checkpoint(checkpoint)
         if old["kind"] != KIND or old["settings"] != _plain_settings(settings):
-            raise ValueError(
+            raise UsageError(
                 f"{checkpoint} is a checkpoint of other settings: choose another name or remove it"
             )
         network.load_state_dict(under(tensors, "training."))

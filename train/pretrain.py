@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from screen.errors import UsageError
 from train import losses
 from train.augment import PRETRAIN, augment
 from train.checkpoint import (
@@ -89,7 +90,7 @@ def pretrain(
     first_epoch = _resume(checkpoint, settings, network, projection, optimizer, report)
     per_epoch = len(squares) // settings.batch_size
     if per_epoch == 0:
-        raise ValueError(f"{len(squares)} films do not fill a batch of {settings.batch_size}")
+        raise UsageError(f"{len(squares)} films do not fill a batch of {settings.batch_size}")
     for epoch in range(first_epoch, settings.epochs):
         started = time.monotonic()
         torch.manual_seed(settings.seed * 100_003 + epoch)
@@ -142,7 +143,7 @@ def _resume(
         return 0
     tensors, about = load_checkpoint(checkpoint)
     if about["kind"] != KIND or about["settings"] != asdict(settings):
-        raise ValueError(f"{checkpoint} is a checkpoint of other settings: choose another name or remove it")
+        raise UsageError(f"{checkpoint} is a checkpoint of other settings: choose another name or remove it")
     network.load_state_dict(under(tensors, "network."))
     projection.load_state_dict(under(tensors, "projection."))
     restore_optimizer(optimizer, tensors)

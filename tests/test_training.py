@@ -1,0 +1,252 @@
+"""The training stages on small pictures: resumed runs end where uninterrupted ones do; splits are kept."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from screen.discover import discover
+from screen.errors import UsageError
+from screen.film import Film
+from screen.preprocess import PreprocessSpec, square_from_pixels
+from screen.readers import read
+from train import finetune as finetuning
+from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
+from train.cli import cli
+from train.films import LabelledFilms, labelled_films, unlabelled_films
+from train.finetune import FinetuneSettings, finetune
+from train.folds import Split, split_of
+from train.pretrain import PretrainSettings, pretrain
+from train.table import Columns
+
+SPEC = PreprocessSpec(size=32)
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress bar."""
+
+
+def picture(seed: int, tumor: bool) -> NDArray[np.uint8]:
+    generator = np.random.default_rng(seed)
+    image = cv2.GaussianBlur(generator.integers(0, 160, (48, 40)).astype(np.uint8), (0, 0), 4)
+    image = cv2.normalize(image, None, 20, 150, cv2.NORM_MINMAX).astype(np.uint8)
+    if tumor:
+        centre = (int(generator.integers(12, 28)), int(generator.integers(12, 36)))
+        cv2.circle(image, centre, 6, 250, -1)
+    return image
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 pictures of 60 patients from two collections, and one that cannot be read."""
+    folder = tmp_path_factory.mktemp("films")
+    rows = []
+    for index in range(120):
+        tumor = index % 3 == 0
+        name = f"{index:03d}.png"
+        cv2.imwrite(str(folder / name), picture(index, tumor))
+        rows.append([name, f"P{index // 2}", "ab"[index % 2], int(tumor), int(tumor)])
+    (folder / "broken.png").write_bytes((folder / "000.png").read_bytes()[:100])
+    rows.append(["broken.png", "P0", "a", 1, 1])
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "patient_id", "source", "tumor", "abnormal"])
+        writer.writerows(rows)
+    return folder / "labels.csv"
+
+
+@pytest.fixture(scope="module")
+def films(table: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledFilms:
+    return labelled_films(table, Columns(), SPEC, tmp_path_factory.mktemp("cache"), 0, quiet)
+
+
+def test_training_sees_the_bytes_that_screening_sees(films: LabelledFilms, table: Path) -> None:
+    for source, values in zip(
+        discover([table.parent / k for k in films.keys], None), films.values, strict=True
+    ):
+        film = read(source)
+        assert isinstance(film, Film)
+        assert np.array_equal(square_from_pixels(film.pixels, SPEC).values, values)
+
+
+def test_what_cannot_be_read_is_dropped_and_counted(films: LabelledFilms) -> None:
+    assert len(films.values) == 120
+    assert films.dropped == {"corrupt_pixels": 1}
+
+
+def test_squares_are_made_once(table: Path, tmp_path: Path) -> None:
+    first = labelled_films(table, Columns(), SPEC, tmp_path, 0, quiet)
+
+    def never(done: int, total: int) -> None:
+        raise AssertionError("read again")
+
+    again = labelled_films(table, Columns(), SPEC, tmp_path, 0, never)
+    assert again.digest == first.digest
+    assert np.array_equal(again.values, first.values)
+
+
+def test_tables_for_training_only_bring_training_patients_only(table: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra.csv"
+    patients = [f"Q{n}" for n in range(40)]
+    names = [table.parent / f"{n:03d}.png" for n in range(40)]
+    with extra.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "patient_id", "tumor"])
+        writer.writerows([path, patient, 0] for path, patient in zip(names, patients, strict=True))
+    small = tmp_path / "small.csv"
+    small.write_text(f"file,patient_id,tumor\n{table.parent / '100.png'},P50,1\n")
+    films = labelled_films(small, Columns(), SPEC, tmp_path, 0, quiet, training_only=[extra])
+    expected = {patient for patient in patients if split_of(patient, 0) == Split.TRAIN}
+    assert set(films.patients) == expected | {"P50"}
+
+
+def test_a_resumed_pretraining_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
+    settings = PretrainSettings(epochs=2, batch_size=16, size=32, projection=16)
+    squares = films.values[:40]
+    lines: list[str] = []
+    pretrain(squares, settings, tmp_path / "whole", {}, lines.append)
+    assert len((tmp_path / "whole.csv").read_text().splitlines()) == 3
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(squares, settings, tmp_path / "halves", {}, stop)
+    pretrain(squares, settings, tmp_path / "halves", {}, lines.append)
+    assert "resumed after epoch 1" in lines
+    whole, _ = load_checkpoint(tmp_path / "whole")
+    halves, _ = load_checkpoint(tmp_path / "halves")
+    assert whole.keys() == halves.keys()
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    with pytest.raises(UsageError, match="other settings"):
+        pretrain(squares, replace(settings, seed=1), tmp_path / "whole", {}, lines.append)
+
+
+def test_a_resumed_fine_tuning_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
+    settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
+    lines: list[str] = []
+    finetune(films, settings, None, tmp_path / "whole", {}, lines.append)
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(films, settings, None, tmp_path / "halves", {}, stop)
+    finetune(films, settings, None, tmp_path / "halves", {}, lines.append)
+    whole, _ = load_checkpoint(tmp_path / "whole")
+    halves, _ = load_checkpoint(tmp_path / "halves")
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    stored = under(whole, "network.")
+    assert torch.equal(stored["layer1.0.conv1.weight"], stored["layer1.0.conv1.weight"].half().float())
+
+
+def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path: Path) -> None:
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16)
+    torch.manual_seed(settings.seed)
+    start = finetuning.ResNet18().state_dict()
+    finetune(films, settings, start, tmp_path / "frozen", {}, lambda line: None)
+    trained = under(load_checkpoint(tmp_path / "frozen")[0], "training.")
+    same = {name for name in trained if torch.equal(trained[name], start[name])}
+    assert {"conv1.weight", "bn1.running_mean", "layer3.0.bn1.running_var"} <= same
+    assert not {"layer4.0.conv1.weight", "layer4.0.bn1.running_mean", "fc.weight"} & same
+
+
+def test_only_training_patients_are_trained_on(
+    films: LabelledFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[NDArray[np.uint8]] = []
+    reequalise = finetuning.reequalise
+
+    def spy(
+        squares: NDArray[np.uint8], probability: float, generator: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        seen.append(squares)
+        return reequalise(squares, probability, generator)
+
+    monkeypatch.setattr(finetuning, "reequalise", spy)
+    settings = FinetuneSettings(stages=((1, 32, 1),), samples=256, batch_size=32)
+    finetune(films, settings, None, tmp_path / "split", {}, lambda line: None)
+    drawn = {square.tobytes() for batch in seen for square in batch}
+    sides = {
+        split for square, split in zip(films.values, films.splits, strict=True) if square.tobytes() in drawn
+    }
+    assert sides == {Split.TRAIN.value}
+
+
+def test_the_whole_chain_on_the_command_line(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("screen.preprocess.PreprocessSpec", lambda: SPEC)
+    settings = FinetuneSettings(stages=((2, 32, 5),), samples=96, batch_size=16, learning_rate=3e-3)
+    monkeypatch.setattr(finetuning, "FinetuneSettings", lambda seed: settings)
+    others = tmp_path / "others"
+    others.mkdir()
+    for index in range(4):
+        noise = np.random.default_rng(index).integers(0, 256, (40, 40), dtype=np.uint8)
+        cv2.imwrite(str(others / f"{index}.png"), noise)
+
+    def run(*arguments: str | Path) -> str:
+        result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    run("pretrain", table.parent, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
+    run("finetune", table, "--weights", "simclr", "--out", "classifier")
+    run("calibrate", "classifier", table, "--others", others, "--out", "model")
+    before = json.loads(Path("model.json").read_text())
+    assert before["findings"][0]["operating_points"][0]["measured_on"] == "not measured"
+    printed = run("evaluate", "model", table, "--out", "evaluation")
+    assert "auc_within_source" in printed
+    after = json.loads(Path("model.json").read_text())
+    assert after["findings"][0]["operating_points"][0]["measured_on"].startswith("test split")
+    assert after["training"]["pretraining"]["kind"] == "simclr"
+    pictures = {path.name for path in Path("evaluation").iterdir()}
+    assert pictures == {"metrics.csv", "results.png", "roc.png", "precision-recall.png"}
+    with Path("evaluation/metrics.csv").open() as stream:
+        figures = {row["figure"]: row for row in csv.DictReader(stream)}
+    on_test = [split_of(f"P{n // 2}", 0) == Split.TEST for n in range(120)]
+    assert int(figures["auc_within_source"]["films"]) == sum(on_test)
+
+
+def test_leaving_the_test_split_out_needs_patients(table: Path, tmp_path: Path) -> None:
+    pictures = unlabelled_films([table.parent], Columns(), SPEC, tmp_path, quiet)
+    assert set(pictures.patients) == {""}
+    result = CliRunner().invoke(
+        cli,
+        [
+            "pretrain",
+            str(table.parent),
+            "--out",
+            str(tmp_path / "x"),
+            "--leave-out-test",
+            "--cache",
+            str(tmp_path),
+        ],
+    )
+    assert result.exit_code == 2
+    assert "patient" in result.output
+
+
+def test_a_checkpoint_that_was_half_replaced_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    save_checkpoint(path, {"x": torch.zeros(3)}, {"epoch": 1})
+    save_checkpoint(path, {"x": torch.ones(3)}, {"epoch": 2})
+    tensors, about = load_checkpoint(path)
+    assert about["epoch"] == 2
+    (tmp_path / "weights.safetensors").write_bytes(b"cut short")
+    tensors, about = load_checkpoint(path)
+    assert about["epoch"] == 1
+    assert not tensors["x"].any()
+    (tmp_path / "weights.previous.json").unlink()
+    with pytest.raises(CheckpointError, match="weights"):
+        load_checkpoint(path)
