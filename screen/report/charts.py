@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from screen.decide import Score
-from screen.report.markup import text
+from screen.report.markup import probability, text
 
 _TICKS = (.0001, .001, .01, .02, .05, .1, .2, .35, .5, .65, .8, .9, .95, .98, .99, .999, .9999)  # fmt: skip
 _WIDTH, _HEIGHT = 720, 190
@@ -80,7 +80,7 @@ def histogram(scores: Sequence[Score]) -> str:
     parts.append(
         f'<line class="tick" x1="{at_threshold:.1f}" x2="{at_threshold:.1f}" y1="8" y2="{floor + 4}"/>'
         f'<text class="strong" x="{at_threshold + offset:.1f}" y="16" text-anchor="{anchor}">'
-        f"threshold {scores[0].threshold:.3f}</text>"
+        f"threshold {probability(scores[0].threshold)}</text>"
     )
     flagged = sum(hot)
     below = len(scores) - flagged

@@ -39,6 +39,11 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def probability(value: float) -> str:
+    """Three decimals, more where they would say 0."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+
+
 def data_url(kind: str, content: bytes) -> str:
     """An image within the page. kind: `png` or `jpeg`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -12,7 +12,7 @@ from screen.reasons import Reason, Status, Warn
 from screen.report.attention import attention
 from screen.report.charts import histogram, share_bar
 from screen.report.content import Report
-from screen.report.markup import count, data_url, name, table, text
+from screen.report.markup import count, data_url, name, probability, table, text
 from screen.report.overlays import scale_bar
 from screen.report.summary import DISCLAIMER
 from screen.report.worklist import worklist
@@ -67,7 +67,7 @@ def _subline(report: Report) -> str:
     decision = report.decision
     parts = [
         f"{text(f.name, 40)} at <b>{text(decision.point_name(f.name), 40)}</b> "
-        f"(probability ≥ {decision.thresholds[f.name]:.3f})"
+        f"(probability ≥ {probability(decision.thresholds[f.name])})"
         for f in decision.card.findings
     ]
     known = sum(case.lead.flagged and not case.new for case in report.cases)

@@ -4,7 +4,7 @@ from screen.decide import Case, Decision, Score
 from screen.reasons import Warn
 from screen.report.charts import probability_bar
 from screen.report.content import Picture, Report
-from screen.report.markup import count, data_url, date, name, table, text
+from screen.report.markup import count, data_url, date, name, probability, table, text
 
 PAGE_CASES = 200
 """Cases on the page; the rest is in `flagged.csv`."""
@@ -63,11 +63,13 @@ def _finding(case: Case, decision: Decision) -> str:
 
 
 def _score(score: Score, decision: Decision) -> str:
-    point = text(decision.point_name(score.finding), 40)
+    point = decision.point(score.finding)
+    named = f" ({text(point.name, 40)})" if point else ""
     return (
-        f'<p class="score"><strong>{text(score.finding, 40)}</strong> <b>{score.probability:.3f}</b></p>'
+        f'<p class="score"><strong>{text(score.finding, 40)}</strong> '
+        f"<b>{probability(score.probability)}</b></p>"
         f"{probability_bar(score)}"
-        f'<p class="soft">threshold {score.threshold:.3f} ({point})</p>'
+        f'<p class="soft">threshold {probability(score.threshold)}{named}</p>'
     )
 
 
