@@ -11,6 +11,9 @@ from screen.readers.refusal import Refusal
 from screen.readers.tags import Tags
 from screen.reasons import Reason
 
+SMALLEST = 1e-9
+"""Slopes and widths below it are nothing; levels above its inverse are none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
@@ -172,10 +175,10 @@ def lookup_header_from_tags(tags: Tags, px: PixelHeader) -> LookupHeader:
     except ValueError:
         # Windows are in units behind the rescale: without it they mean nothing.
         return LookupHeader(inverted, padding=padding, bad=True)
-    luts = tags.items("VOILUTSequence")
+    luts, function = tags.items("VOILUTSequence"), tags.word("VOILUTFunction")
     voi_table, window, bad, centres, widths = None, None, False, [0.0], [0.0]
     try:
-        centres, widths = tags.numbers("WindowCenter"), tags.numbers("WindowWidth")
+        centres, widths = _levels(tags, "WindowCenter"), _levels(tags, "WindowWidth")
         window = (centres[0], widths[0]) if centres and widths else None
     except ValueError:
         bad = True
@@ -191,7 +194,7 @@ def lookup_header_from_tags(tags: Tags, px: PixelHeader) -> LookupHeader:
         modality_table=modality_table,
         voi_table=voi_table,
         window=None if voi_table is not None else window,
-        function=tags.word("VOILUTFunction") or "LINEAR",
+        function=function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR",
         padding=padding,
         several=max(len(centres), len(widths)) > 1 or len(luts) + (window is not None) > 1,
         bad=bad,
@@ -202,11 +205,19 @@ def _modality(tags: Tags, signed: bool) -> tuple[tuple[float, float], Table | No
     luts = tags.items("ModalityLUTSequence")
     if luts:
         return (1.0, 0.0), _lut(luts[0], signed)
-    slope = (tags.numbers("RescaleSlope") or [1.0])[0]
-    intercept = (tags.numbers("RescaleIntercept") or [0.0])[0]
-    if slope == 0:
+    slope = (_levels(tags, "RescaleSlope") or [1.0])[0]
+    intercept = (_levels(tags, "RescaleIntercept") or [0.0])[0]
+    if abs(slope) < SMALLEST:
         raise ValueError("RescaleSlope is 0")
     return (slope, intercept), None
+
+
+def _levels(tags: Tags, keyword: str) -> list[float]:
+    """Numbers on the scale of pixel values; ValueError if one is beyond anything that a detector measures."""
+    numbers = tags.numbers(keyword)
+    if any(abs(n) > 1 / SMALLEST for n in numbers):
+        raise ValueError(f"{keyword} makes no sense")
+    return numbers
 
 
 def _lut(item: Tags, signed: bool) -> Table:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.readers.header import LookupHeader, PixelHeader, Table
+from screen.readers.header import SMALLEST, LookupHeader, PixelHeader, Table
 from screen.reasons import Warn
 
 WHITE = 65535
@@ -100,7 +100,7 @@ def _voi(x: NDArray[np.float64], header: LookupHeader) -> NDArray[np.float64] | 
             return None
         offset = x - (centre - 0.5)
         return np.asarray(np.sign(offset) / 2 if width == 1 else offset / (width - 1))
-    if width <= 0:
+    if width < SMALLEST:
         return None
     offset = (x - centre) / width
     return np.asarray(np.tanh(2 * offset) / 2 if header.function == "SIGMOID" else offset)
