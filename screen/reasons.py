@@ -120,7 +120,7 @@ _WARNINGS = {
     Warn.SEVERAL_FRAMES: "several frames or pages: the first is screened",
     Warn.COLOUR: "a colour picture: its luminance is screened",
     Warn.NO_PREAMBLE: "the DICOM preamble is missing: read all the same",
-    Warn.PIXELS_SHORT: "the pixel data end a little early: the missing pixels are black",
+    Warn.PIXELS_SHORT: "the pixel data end less than a row early: the row above fills the gap",
     Warn.UPSCALED: "fewer pixels than the network's input: enlarged",
     Warn.BLANK: "all pixels are (nearly) equal: there is nothing on this film",
 }
