@@ -1,5 +1,6 @@
 """What was measured on: processor, memory, versions. A figure without it says nothing."""
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,8 @@ def machine() -> dict[str, str]:
     return {
         "processor": _field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         "usable processors": str(usable_cpus()),
+        # Above 0 before we start, others compute here too, and the figures are theirs as well.
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "memory": _field(Path("/proc/meminfo"), "MemTotal"),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -14,7 +14,7 @@ INTERVAL = 0.2
 
 
 class PeakMemory:
-    """Watches a process that leads its own session (`Popen(start_new_session=True)`), and all others in it.
+    """Watches a process and all that descend from it, whatever sessions or groups they make for themselves.
 
     with PeakMemory(process) as peak:
         process.wait()
@@ -24,7 +24,7 @@ class PeakMemory:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.pss = 0
         self.processes = 0
-        self._session = process.pid
+        self._root = process.pid
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -40,23 +40,28 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(INTERVAL):
-            sizes = [_pss(folder) for folder in _members(self._session)]
+            sizes = [_pss(folder) for folder in _family(self._root)]
             self.pss = max(self.pss, sum(sizes))
             self.processes = max(self.processes, len(sizes))
 
 
-def _members(session: int) -> list[Path]:
-    members = []
+def _family(root: int) -> list[Path]:
+    """The process and its descendants, as folders of /proc."""
+    children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 stat = (folder / "stat").read_text()
             except OSError:  # it ended meanwhile
                 continue
-            # The name, in brackets, may hold anything; session is the fourth field behind it (proc(5)).
-            if int(stat.rpartition(")")[2].split()[3]) == session:
-                members.append(folder)
-    return members
+            # The name, in brackets, may hold anything; the parent is the second field behind it (proc(5)).
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(folder.name))
+    family, waiting = [], [root]
+    while waiting:
+        pid = waiting.pop()
+        family.append(Path("/proc") / str(pid))
+        waiting += children.get(pid, [])
+    return family
 
 
 def _pss(folder: Path) -> int:

@@ -124,7 +124,7 @@ def _screen_run(inputs: Sequence[Path], model_file: Path | None, device: str, fi
             command += ["--model", str(model_file)]
         started = time.perf_counter()
         with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
+            process = subprocess.Popen(command, stdout=stream, stderr=stream)
             with PeakMemory(process) as peak:
                 code = process.wait()
         seconds = time.perf_counter() - started
@@ -192,7 +192,7 @@ def _batch(squares: Sequence[NDArray[np.uint8]], backend: Backend) -> NDArray[np
 
 def report(figures: Figures, console: Console) -> None:
     """Print the table and what it was measured on."""
-    table = Table(title="Films a second: median [least, most] of the turns")
+    table = Table(title="Films a second: median and, in brackets, least and most of the turns")
     table.add_column("figure")
     table.add_column("films/s", justify="right")
     precision = f"{figures.device.get('provider', '')}, {figures.device.get('precision', '')}"

@@ -61,10 +61,10 @@ def test_boxes_are_put_back_on_the_true_films(shared: Path) -> None:
     assert rows["NIH and JSRT as if 2500 x 2048 (33% of NIH)"].touched[0] > 0
 
 
-def test_peak_memory_counts_the_children_of_children() -> None:
+def test_peak_memory_counts_children_in_sessions_of_their_own() -> None:
     child = "import time; block = bytearray(b'1') * 40_000_000; time.sleep(1.5)"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    process = subprocess.Popen([sys.executable, "-c", parent], start_new_session=True)
+    run = f"subprocess.run([sys.executable, '-c', {child!r}], start_new_session=True)"
+    process = subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; {run}"])
     with PeakMemory(process) as peak:
         process.wait()
     assert peak.processes == 2
