@@ -132,12 +132,14 @@ def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float)
         scale=_fitted(tensors, "gate.scale", None),
         bias=_fitted(tensors, "gate.bias", None),
     )
-    weights = {name: value for name, value in tensors.items() if name not in _FITTED}
-    resnet = ResNet18(num_classes=weights["fc.weight"].shape[0])
-    resnet.load_state_dict(weights)
+    weights = {name: value.clone() for name, value in tensors.items() if name not in _FITTED}
+    # No memory and no random numbers for weights that are about to be replaced.
+    with torch.device("meta"):
+        resnet = ResNet18(num_classes=weights["fc.weight"].shape[0])
+    resnet.load_state_dict(weights, assign=True)
     round_to_storage(resnet)
     for name, value in resnet.state_dict().items():
-        if not torch.equal(weights[name], value):
+        if not torch.equal(tensors[name], value):
             raise ValueError(
                 f"'{name}' is not rounded to fp16: what was evaluated is not what would be stored"
             )

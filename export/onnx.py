@@ -62,7 +62,10 @@ def model_from_network(
         raise ModelError(f"the checkpoint's JSON lacks {', '.join(missing)}: run 'screen train calibrate'")
     if not films:
         raise ModelError("export needs a few real films to compare with: --probes DIR")
-    spec = PreprocessSpec(**about["preprocess"])
+    try:
+        spec = PreprocessSpec(**about["preprocess"])
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the checkpoint's preprocessing is not this version's: {error}") from error
     graph = graph_from_network(network, spec.size)
     onnx.checker.check_model(graph, full_check=True)
     probes, bound = _probes(network, [_small(px, spec) for px in films[:MAX_STORED_PROBES]], spec)

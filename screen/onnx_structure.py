@@ -7,13 +7,13 @@ reader and a runtime cannot understand the same bytes differently.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from screen.protobuf_wire import Field, Reader, WireError
 
-_MAX_FIELDS = 1_000_000
-_MAX_METADATA_BYTES = 64 << 20
+_MAX_FIELDS = 100_000
+_MAX_METADATA_BYTES = 16 << 20
 _MAX_RANK = 16
 _METADATA_FIELD = 14
 
@@ -48,10 +48,11 @@ def structure_from_bytes(data: bytes) -> Structure:
     return _StructureReader().read(memoryview(data))
 
 
-def fields_but_metadata(data: bytes) -> list[memoryview]:
+def fields_but_metadata(data: bytes) -> Iterator[memoryview]:
     """A ModelProto's top-level fields as they lie in the file, without metadata_props. Raises WireError."""
-    reader = Reader(_MAX_FIELDS)
-    return [f.raw for f in reader.fields(memoryview(data)) if f.number != _METADATA_FIELD]
+    for f in Reader(_MAX_FIELDS).fields(memoryview(data)):
+        if f.number != _METADATA_FIELD:
+            yield f.raw
 
 
 class _StructureReader:
@@ -61,13 +62,13 @@ class _StructureReader:
         self._metadata_bytes = 0
 
     def read(self, model: memoryview) -> Structure:
-        out, graphs = self._out, 0
+        out, has_graph = self._out, False
         for f in self._once(model, {1, 2, 3, 4, 5, 6, 7}):
             match f.number:
                 case 1:
                     out.ir_version = f.integer()
                 case 7:
-                    graphs += 1
+                    has_graph = True
                     self._graph(f.message())
                 case 8:
                     domain, version = self._opset(f.message())
@@ -78,21 +79,19 @@ class _StructureReader:
                     self._metadata(f.message())
                 case 20 | 25 | 26:
                     raise WireError("training parts, functions and device lists are not accepted")
-        if not graphs:
+        if not has_graph:
             raise WireError("it holds no graph")
         return out
 
-    def _once(self, message: memoryview, singular: set[int]) -> list[Field]:
+    def _once(self, message: memoryview, singular: set[int]) -> Iterator[Field]:
         """The fields of a message, none of the singular ones twice."""
         seen: set[int] = set()
-        fields = []
         for f in self._reader.fields(message):
             if f.number in singular:
                 if f.number in seen:
                     raise WireError(f"field {f.number} is there twice")
                 seen.add(f.number)
-            fields.append(f)
-        return fields
+            yield f
 
     def _opset(self, message: memoryview) -> tuple[str, int]:
         domain, version = "", 0

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 _MAX_VARINT_BYTES = 10
 _MAX_PACKED_BYTES = 4096
+_MAX_TEXT_BYTES = 16 << 20
 _WIDTHS = {1: 8, 5: 4}
 
 
@@ -43,8 +44,10 @@ class Field:
 
     def text(self) -> str:
         """The payload of a string field. Raises WireError if it is another kind or no UTF-8."""
+        if len(self.message()) > _MAX_TEXT_BYTES:
+            raise WireError(f"field {self.number} is a longer text than any model has")
         try:
-            return bytes(self.message()).decode()
+            return bytes(self.payload).decode()
         except UnicodeDecodeError:
             raise WireError(f"field {self.number} is not UTF-8 text") from None
 

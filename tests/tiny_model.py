@@ -26,8 +26,13 @@ def phantom(seed: int, height: int = 160, width: int = 128) -> Pixels:
     return Pixels(np.clip(smooth, 0, 255).astype(np.uint8), IDENTITY_LOOKUP)
 
 
-def random_tensors(seed: int, findings: int, gate_bias: float) -> dict[str, torch.Tensor]:
+def random_tensors(seed: int = 0, findings: int = 1, gate_bias: float = 10.0) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors: random, rounded to storage, BatchNorm statistics of every channel different."""
+    return {**_random_resnet(seed, findings), **_random_scores(seed, gate_bias)}
+
+
+@functools.cache
+def _random_resnet(seed: int, findings: int) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         resnet = ResNet18(num_classes=findings)
@@ -38,8 +43,13 @@ def random_tensors(seed: int, findings: int, gate_bias: float) -> dict[str, torc
                 for values in (module.running_var, module.weight.data):
                     torch.nn.init.uniform_(values, 0.5, 1.5)
         round_to_storage(resnet)
+    return dict(resnet.state_dict())
+
+
+def _random_scores(seed: int, gate_bias: float) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
         return {
-            **resnet.state_dict(),
             "distance.mean": torch.rand(EMBEDDING_SIZE),
             "distance.whiten": torch.randn(EMBEDDING_SIZE, 16) / 16,
             "gate.mean": torch.rand(GATE_WIDTH),
@@ -75,6 +85,7 @@ def about(size: int, findings: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def tiny_network(seed: int = 0, findings: int = 1, gate_bias: float = 10.0) -> ScreeningNetwork:
     return network_from_tensors(random_tensors(seed, findings, gate_bias), mean=0.5, std=0.25)
 
