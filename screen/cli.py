@@ -36,16 +36,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command. Its module holds it under the name `cli`."""
-        if cmd_name not in _COMMANDS:
-            return None
-        if cmd_name == "bench":
-            _find_checkout()
-        try:
-            command = importlib.import_module(_COMMANDS[cmd_name][0]).cli
-        except ModuleNotFoundError as error:
-            raise _explained(error, cmd_name) from error
-        assert isinstance(command, click.Command)
-        return command
+        return _imported(cmd_name) if cmd_name in _COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, without importing them."""
@@ -81,6 +72,17 @@ def main() -> None:
     if not sys.stderr.isatty():
         sys.excepthook = _say_bug
     cli(prog_name="screen")
+
+
+def _imported(name: str) -> click.Command:
+    if name == "bench":
+        _find_checkout()
+    try:
+        command = importlib.import_module(_COMMANDS[name][0]).cli
+    except ModuleNotFoundError as error:
+        raise _explained(error, name) from error
+    assert isinstance(command, click.Command)
+    return command
 
 
 def _explained(error: ModuleNotFoundError, command: str) -> Exception:

@@ -36,7 +36,7 @@ from screen.rundir import LEDGER_NAME, default_folder, locked_folder
 from screen.screening import Pending, Screening
 from screen.stopping import Stop, StoppedError
 from screen.timings import TIMINGS_NAME, write_timings
-from screen.workers import DecodePool
+from screen.workers import FILE_TIMEOUT, DecodePool
 
 _BATCH_SIZE = 16
 """`--batch-size auto`: on a CPU larger ones gain nothing."""
@@ -47,7 +47,8 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs")
 class RunSettings:
     """What the command line asks for. None stands for `auto`, or for an option that was not given.
 
-    inputs: as typed. listed: they came as a list on standard input.
+    inputs: as typed. listed: they came as a list on standard input. file_timeout: seconds that reading one
+    file may take.
     """
 
     inputs: tuple[Path, ...]
@@ -68,6 +69,7 @@ class RunSettings:
     retry_failed: bool = False
     allow_empty: bool = False
     fresh: bool = False
+    file_timeout: float = FILE_TIMEOUT
 
 
 def run(settings: RunSettings, progress: Progress) -> int:
@@ -111,7 +113,9 @@ def run(settings: RunSettings, progress: Progress) -> int:
             workers=workers,
             preprocess_drift=drift,
         )
-        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, Limits()))
+        pool = stack.enter_context(
+            DecodePool(workers, model.card.preprocess, Limits(), settings.file_timeout)
+        )
         batcher: Batcher[Pending] = stack.enter_context(Batcher(backend))
         screening = Screening(
             ledger=ledger,

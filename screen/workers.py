@@ -31,6 +31,7 @@ DECODE = "screen.decode:decode"
 """What workers call, `module:function`."""
 
 FILE_TIMEOUT = 120.0
+"""Seconds: a hundred times what the slowest film takes."""
 _START_TIMEOUT = 120.0
 _QUEUE = 3
 """Files per worker, the one at work included: it need not wait for us to hand it the next."""

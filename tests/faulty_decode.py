@@ -1,0 +1,44 @@
+"""What decode workers call in tests of accidents: the file's name says which accident."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from unittest import mock
+
+import screen.decode
+from screen.decode import Outcome, decode
+from screen.discover import Source
+from screen.preprocess import PreprocessSpec
+from screen.readers import Limits
+
+
+def faulty(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
+    name = source.path.name
+    if "crash-once" in name:
+        marker = Path(f"{source.path}.crashed")
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    elif "crash" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif "exit" in name:
+        os._exit(0)
+    elif "hang" in name:
+        time.sleep(60)
+    elif "slow" in name:
+        time.sleep(0.3)
+    elif "memory" in name:
+        with mock.patch.object(screen.decode, "read", side_effect=MemoryError):
+            return decode(source, spec, limits)
+    elif "bug" in name:
+        raise KeyError(name.upper())  # stands for a tag
+    return decode(source, spec, limits)
+
+
+def unstartable(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
+    raise AssertionError("never called")
+
+
+if os.environ.get("FAULTY_DECODE_START"):
+    os._exit(1)
