@@ -1,6 +1,7 @@
 """DICOM films: the same stored values give the same square, however a file stores them."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,50 @@ def test_unknown_transfer_syntax(read_bytes: Any) -> None:
     assert b"1.2.840.10008.1.2.5\0" in data
     result = read_bytes(data.replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.9\0"))
     assert reason(result) is Reason.UNSUPPORTED_SYNTAX
+
+
+@pytest.mark.parametrize("name", ["JPEG lossless", "JPEG-LS", "JPEG 2000", "HTJ2K", "RLE"])
+def test_a_code_stream_of_another_size_is_not_decoded(read_bytes: Any, name: str) -> None:
+    frame = encoded(film_values(240, 200), LOSSLESS_SYNTAXES[name])
+    result = read_bytes(dicom_file(VALUES, LOSSLESS_SYNTAXES[name], frame=frame))
+    assert reason(result) is Reason.CORRUPT_PIXELS
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 999", "ISO 2022 IR 87", ["", "bogus"], "GB18030"])
+def test_no_character_set_brings_it_down(read_bytes: Any, charset: str | list[str]) -> None:
+    data = dicom_file(VALUES, SpecificCharacterSet="ISO_IR 100", PatientID="J\xe4ger", **WINDOW)
+    assert film(read_bytes(data)).identity.patient_id == "J\xe4ger"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        declared = charset if isinstance(charset, str) else "\\".join(charset)
+        broken = data.replace(b"CS\x0a\x00ISO_IR 100", b"CS\x0a\x00" + declared.encode().ljust(10)[:10])
+    assert film(read_bytes(broken)).identity.study_instance_uid
+
+
+def test_control_characters_do_not_get_through(read_bytes: Any) -> None:
+    data = dicom_file(VALUES, PatientID="A123456789", **WINDOW)
+    hostile = data.replace(b"A123456789", b"A\x1b[2J\r\n\x00\x07B")
+    assert film(read_bytes(hostile)).identity.patient_id == "A[2JB"
+
+
+def test_deeply_nested_sequences(read_bytes: Any) -> None:
+    data = dicom_file(VALUES, **WINDOW)
+    at = data.index(b"\x10\x00\x20\x00LO")
+    nested = b"\x09\x00\x10\x10SQ\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
+    result = read_bytes(data[:at] + nested + data[at:])
+    assert reason(result) is Reason.CORRUPT_HEADER
+    other = dicom_file(VALUES, Modality="MR", **WINDOW)
+    at = other.index(b"\x10\x00\x20\x00LO")
+    assert reason(read_bytes(other[:at] + nested + other[at:])) is Reason.NOT_A_RADIOGRAPH
+
+
+def test_a_length_that_lies_reserves_nothing(read_bytes: Any) -> None:
+    data = dicom_file(VALUES, PatientComments="x" * 10, **WINDOW)
+    lying = data.replace(b"PHANTOM ", b"PHANTOM ").replace(b"LT\x0a\x00", b"UT\x00\x00", 1)
+    assert isinstance(read_bytes(lying), Film | Unscreened)
+    at = data.index(b"\xe0\x7f\x10\x00OW\x00\x00") + 8
+    long = data[:at] + b"\xf0\xff\xff\xff" + data[at + 4 :]
+    np.testing.assert_array_equal(square(read_bytes(long)), square(read_bytes(data)))
 
 
 def test_details_never_quote_a_tag(read_bytes: Any) -> None:

@@ -1,5 +1,6 @@
 """One frame's encoded bytes -> samples: imagecodecs first, pydicom's plugins behind it."""
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from screen.readers.header import PixelHeader
+from screen.readers.jpeg import is_jpeg_complete, jpeg_size
 from screen.readers.refusal import Refusal
 from screen.readers.tags import quietly, standard_name
 from screen.reasons import Reason
@@ -50,7 +52,9 @@ def _htj2k(data: bytes, _: PixelHeader) -> Any:
 
 def _rle(data: bytes, px: PixelHeader) -> Any:
     sample = np.dtype(f"<u{px.bits_allocated // 8}")
-    planes = np.frombuffer(imagecodecs.dicomrle_decode(data, sample.str), sample)
+    # The bound: 128 bytes of runs become 64 times as many.
+    size = px.rows * px.columns * px.samples * sample.itemsize
+    planes = np.frombuffer(imagecodecs.dicomrle_decode(data, sample.str, out=size), sample)
     # One plane after the other, whatever PlanarConfiguration says (PS3.5 G.2).
     return np.moveaxis(planes.reshape(px.samples, px.rows, px.columns), 0, -1)
 
@@ -83,12 +87,17 @@ def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any
     known = _DECODERS.get(syntax)
     if known is None:
         raise Refusal(Reason.UNSUPPORTED_SYNTAX, standard_name(syntax) or "unknown transfer syntax")
-    _check_end(data, syntax)
     name, decode = known
+    if decode is not _rle:
+        _check_size(data, px)
+    _check_end(data, decode)
     try:
         samples = np.asarray(decode(data, px))
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
         complaint = f"{type(error).__name__}: {error}"[:200]
+        if decode is _rle:
+            # pydicom's own decoder takes a frame of another size and shears the film.
+            raise Refusal(Reason.CORRUPT_PIXELS, complaint) from error
         samples, name = _decoded_by_plugin(data, syntax, px, complaint)
     if samples.ndim == 3 and samples.shape[2] == 1:
         samples = samples[..., 0]
@@ -98,21 +107,33 @@ def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any
     return samples, name
 
 
-_END_OF_IMAGE = b"\xff\xd9"
+_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
 
 
-def _check_end(data: bytes, syntax: str) -> None:
+def _check_size(data: bytes, px: PixelHeader) -> None:
+    """Ask the code stream for its own size before a decoder allocates it: the DICOM header may lie."""
+    try:
+        size = jpeg_size(data) if data[:2] == _START_OF_IMAGE else _jpeg_2000_size(data)
+    except (struct.error, IndexError) as error:
+        raise Refusal(Reason.CORRUPT_PIXELS, "the code stream's header is broken") from error
+    if size != (px.rows, px.columns):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the code stream has another size than the DICOM header says")
+
+
+def _jpeg_2000_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns from SIZ (ITU-T T.800 A.5.1), possibly behind JP2 boxes."""
+    at = data.index(_START_OF_CODESTREAM) if _START_OF_CODESTREAM in data[:4096] else len(data)
+    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    return bottom - top, right - left
+
+
+def _check_end(data: bytes, decode: _Decode) -> None:
     """Ask for the end marker: libjpeg and OpenJPH fill up what a broken transfer left out, silently."""
-    decode = _DECODERS[syntax][1]
     if decode is _htj2k and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
         raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
     if decode is _jpeg and not is_jpeg_complete(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")
-
-
-def is_jpeg_complete(data: bytes) -> bool:
-    """Whether the end marker is there: the last one, behind the last scan, for thumbnails have their own."""
-    return data.rfind(_END_OF_IMAGE) > data.rfind(b"\xff\xda") >= 0
 
 
 def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str) -> tuple[NDArray[Any], str]:

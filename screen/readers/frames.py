@@ -136,11 +136,11 @@ def stored_values(
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {samples.dtype}")
     if syntax in UNCOMPRESSED or syntax == RLELossless:
-        values = samples >> samples.dtype.type(px.high_bit + 1 - px.bits_stored)
-        values = values & values.dtype.type((1 << px.bits_stored) - 1)
-        if px.signed:
-            values ^= values.dtype.type(1 << (px.bits_stored - 1))
-        return values, px
+        cell = samples.dtype.type
+        shift = px.high_bit + 1 - px.bits_stored
+        values = samples >> cell(shift) if shift else samples
+        values = values & cell((1 << px.bits_stored) - 1)
+        return values ^ cell(1 << (px.bits_stored - 1)) if px.signed else values, px
     return _whole_values(samples, px)
 
 

@@ -5,12 +5,12 @@ advancing and never trust an offset. A header that cannot be followed raises Ref
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.readers.jpeg import JpegFrame, frame_header, segments
 from screen.readers.refusal import Refusal
 from screen.readers.signature import Kind
 from screen.reasons import Reason
@@ -58,37 +58,27 @@ def picture_header(data: bytes, kind: Kind) -> PictureHeader:
         ) from error
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and payload of each segment up to the first scan (ITU-T T.81, B.1.1.4)."""
-    at = 2
-    while True:
-        while data[at] == 0xFF and data[at + 1] == 0xFF:
-            at += 1
-        if data[at] != 0xFF:
-            raise Refusal(Reason.CORRUPT_HEADER, "no JPEG marker where one has to be")
-        marker = data[at + 1]
-        if marker in (0xD9, 0xDA):
-            return
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        yield marker, data[at + 4 : at + 2 + length]
-        at += 2 + max(length, 2)
-
-
 def _jpeg_header(data: bytes) -> PictureHeader:
-    frame: tuple[int, int, int, int] | None = None
+    frame: JpegFrame | None = None
     orientation, adobe = 1, False
-    for marker, payload in _jpeg_segments(data):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            bits, rows, columns, samples = struct.unpack_from(">BHHB", payload)
-            frame = (rows, columns, samples, bits)
-        elif marker == 0xE1 and payload.startswith(b"Exif\0\0"):
+    for marker, payload in segments(data):
+        frame = frame_header(marker, payload) or frame
+        if marker == 0xE1 and payload.startswith(b"Exif\0\0"):
             orientation = _exif_orientation(payload[6:])
         elif marker == 0xEE and payload.startswith(b"Adobe"):
             adobe = True
     if frame is None:
         raise Refusal(Reason.CORRUPT_HEADER, "no JPEG frame header before the first scan")
     # Adobe's applications store CMYK inverted and leave this segment; nobody else's do either.
-    return PictureHeader(*frame, orientation=orientation, inks=frame[2] == 4, adobe_inks=adobe)
+    return PictureHeader(
+        frame.rows,
+        frame.columns,
+        frame.samples,
+        frame.bits,
+        orientation=orientation,
+        inks=frame.samples == 4,
+        adobe_inks=adobe,
+    )
 
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Film, Identity, Pixels
-from screen.readers.codecs import is_jpeg_complete
 from screen.readers.colour import grey_from_rgb
+from screen.readers.jpeg import is_jpeg_complete
 from screen.readers.limits import Limits
 from screen.readers.lookup import full_range_lookup
 from screen.readers.picture_headers import PictureHeader, picture_header

@@ -257,7 +257,8 @@ class _Watched(io.RawIOBase):
         self.ran_over = False
 
     def read(self, n: int = -1, /) -> bytes:
-        data = self._stream.read(n)
+        # No more than there is: Python reserves what is asked for, and lengths lie.
+        data = self._stream.read(min(n, max(self._size - self._stream.tell(), 0)))
         # The end is found by asking for one more element's eight bytes and getting none.
         if len(data) < n and (data or n != 8):
             self.ran_over = True
