@@ -37,6 +37,12 @@ def table_options(command: FC) -> FC:
             "--source-column", default="source", show_default=True, help="Collection; may be missing."
         ),
         click.option(
+            "--findings-column",
+            default="findings_raw",
+            show_default=True,
+            help="All findings, A|B|…; may be missing. They help to learn the label.",
+        ),
+        click.option(
             "--abnormal-column",
             default="abnormal",
             show_default=True,
@@ -63,7 +69,7 @@ def data_options(command: FC) -> FC:
 def _columns(options: dict[str, str]) -> Any:
     from train.table import Columns
 
-    names = ("file", "patient", "label", "source", "abnormal")
+    names = ("file", "patient", "label", "source", "abnormal", "findings")
     return Columns(**{name: options[f"{name}_column"] for name in names})
 
 
@@ -176,6 +182,7 @@ def finetune(
         "positives": int((films.labels[used] == 1).sum()),
         "patients": len(np.unique(films.patients[used])),
         "label": options["label_column"],
+        "side_findings": films.side_findings,
         "data_digest": films.digest,
         **code_version(),
     }

@@ -1,6 +1,7 @@
 """What a training command is given (folders, files, tables of labels) as squares with patients and labels."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +16,23 @@ from train.squares import Squares, cached_squares
 from train.table import Columns, Labelled, read_table
 
 Progress = Callable[[int, int], None]
+_MIN_SIDE_FILMS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledFilms:
     """N films with all that fine-tuning, calibration and evaluation ask for.
 
-    values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. patients, sources, keys:
-    str [N]. splits: str [N], a `Split` each. digest: of the pixels. dropped: counts by reason.
+    values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. side_findings: A names, and
+    side_labels float32 [N, A]: what else is said to be on the films, NaN where nothing is said. patients,
+    sources, keys: str [N]. splits: str [N], a `Split` each. digest: of the pixels. dropped: counts by reason.
     """
 
     values: NDArray[np.uint8]
     labels: NDArray[np.float32]
     abnormal: NDArray[np.float32]
+    side_findings: tuple[str, ...]
+    side_labels: NDArray[np.float32]
     patients: NDArray[np.str_]
     sources: NDArray[np.str_]
     keys: NDArray[np.str_]
@@ -69,14 +74,18 @@ def labelled_films(
     rows |= {_key(row.path): row for row in read_table(table, columns)}
     squares = cached_squares(discover([row.path for row in rows.values()], None), spec, cache, progress)
     kept = [rows[key] for key in squares.keys]
+    splits = [split_of(row.patient_id, seed).value for row in kept]
+    side_findings = _side_findings(kept, splits)
     return LabelledFilms(
         values=squares.values,
         labels=np.array([row.label for row in kept], np.float32),
         abnormal=np.array([row.abnormal for row in kept], np.float32),
+        side_findings=side_findings,
+        side_labels=_side_labels(kept, side_findings),
         patients=np.array([row.patient_id for row in kept]),
         sources=np.array([row.source for row in kept]),
         keys=np.array([Path(key).name for key in squares.keys]),
-        splits=np.array([split_of(row.patient_id, seed).value for row in kept]),
+        splits=np.array(splits),
         digest=squares.digest,
         dropped=squares.dropped,
     )
@@ -103,6 +112,28 @@ def unlabelled_films(
         patients.get(key, patient) for key, patient in zip(squares.keys, squares.patients, strict=True)
     )
     return Squares(squares.values, squares.keys, known, squares.dropped, squares.digest)
+
+
+def _side_findings(rows: Sequence[Labelled], splits: Sequence[str]) -> tuple[str, ...]:
+    """What is on at least `_MIN_SIDE_FILMS` training films of sources where the finding in question occurs."""
+    with_finding = {row.source for row in rows if row.label == 1}
+    counts = Counter(
+        name
+        for row, split in zip(rows, splits, strict=True)
+        if split == Split.TRAIN and row.source in with_finding
+        for name in row.findings or ()
+    )
+    return tuple(sorted(name for name, count in counts.items() if count >= _MIN_SIDE_FILMS))
+
+
+def _side_labels(rows: Sequence[Labelled], names: tuple[str, ...]) -> NDArray[np.float32]:
+    return np.array(
+        [
+            [float("nan")] * len(names) if row.findings is None else [name in row.findings for name in names]
+            for row in rows
+        ],
+        np.float32,
+    ).reshape(len(rows), len(names))
 
 
 def _key(path: Path) -> str:

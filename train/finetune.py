@@ -33,16 +33,18 @@ class FinetuneSettings:
     stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
     down: fc, layer4, layer3, layer2, layer1 with the stem. decay: each part learns this much slower than the
     one above it. average: per-step decay of the weight average that is kept (0: none).
-    samples: films drawn an epoch.
+    side: weight of the side findings in the loss, each of them a head that is thrown away in the end: a film's
+    other findings tell more about it than one bit does. samples: films drawn an epoch.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (7, 128, 5), (2, 224, 5))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (9, 128, 5), (1, 224, 5))
     samples: int = 4096
     batch_size: int = 64
     learning_rate: float = 1e-3
     decay: float = 0.7
     weight_decay: float = 1e-3
     gamma: float = 1.5
+    side: float = 1.0
     average: float = 0.99
     seed: int = 0
     mean: float = 0.5
@@ -85,7 +87,7 @@ def finetune(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
-    network = ResNet18().to(device)
+    network = ResNet18(num_classes=1 + len(films.side_findings)).to(device)
     if encoder is not None:
         load_encoder(network, encoder)
     nn.init.zeros_(network.fc.weight)
@@ -121,12 +123,14 @@ def finetune(
             batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
             squares = reequalise(films.values[batch], FINETUNE.clahe, draws)
             targets = torch.from_numpy(films.labels[batch]).to(device).unsqueeze(1)
+            side_targets = torch.from_numpy(films.side_labels[batch]).to(device)
             rate = learning_rate(steps_taken, len(plan) * per_epoch, per_epoch // 2, settings.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             x = augment(torch.from_numpy(squares).to(device), size, FINETUNE, generator)
             logits = network(standardise(x, settings.mean, settings.std))
-            loss = losses.focal(logits, targets, settings.gamma)
+            loss = losses.focal(logits[:, :1], targets, settings.gamma)
+            loss = loss + settings.side * losses.focal(logits[:, 1:], side_targets, settings.gamma)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -135,7 +139,7 @@ def finetune(
             _average(averaged, network, min(settings.average, (1 + steps_taken) / (10 + steps_taken)))
             loss_sum += loss.item()
         seconds = time.monotonic() - started
-        final = copy.deepcopy(averaged)
+        final = _without_side_heads(averaged)
         round_to_storage(final)
         measured = _validate(final, films, settings)
         tensors = {f"network.{name}": value for name, value in final.state_dict().items()}
@@ -204,6 +208,13 @@ def _unfreeze(network: ResNet18, parts: int) -> None:
             module.requires_grad_(depth < parts)
             if depth >= parts:
                 module.eval()
+
+
+def _without_side_heads(network: ResNet18) -> ResNet18:
+    final = ResNet18().to(network.fc.weight.device)
+    weights = network.state_dict()
+    final.load_state_dict(weights | {name: weights[name][:1] for name in ("fc.weight", "fc.bias")})
+    return final
 
 
 @torch.no_grad()

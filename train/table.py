@@ -6,7 +6,8 @@ from pathlib import Path
 
 from screen.errors import UsageError
 
-NIH_TUMOR = ("Mass", "Nodule")
+NIH_TUMOR = frozenset({"Mass", "Nodule"})
+NO_FINDING = "No Finding"
 _NIH_TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 
 
@@ -15,6 +16,7 @@ class Labelled:
     """One row of a table.
 
     source: the collection that the film came from, empty if the table does not say. label: NaN if unknown.
+    findings: everything that is said to be on the film; None if the table does not say.
     """
 
     path: Path
@@ -22,6 +24,7 @@ class Labelled:
     source: str
     label: float
     abnormal: float
+    findings: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Columns:
     label: str = "tumor"
     source: str = "source"
     abnormal: str = "abnormal"
+    findings: str = "findings_raw"
 
 
 def read_table(path: Path, columns: Columns) -> list[Labelled]:
@@ -59,9 +63,15 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                 source=row.get(columns.source) or "",
                 label=_number(row[columns.label], path, reader.line_num),
                 abnormal=_number(row.get(columns.abnormal) or "", path, reader.line_num),
+                findings=_names(row.get(columns.findings) or ""),
             )
             for row in reader
         ]
+
+
+def _names(cell: str) -> frozenset[str] | None:
+    """`Effusion|Mass`, as the NIH writes it."""
+    return frozenset(cell.split("|")) - {NO_FINDING} if cell else None
 
 
 def _number(cell: str, path: Path, line: int) -> float:
@@ -88,8 +98,10 @@ def _read_nih(folder: Path) -> list[Labelled]:
             path=places[row["Image Index"]],
             patient_id=row["Patient ID"],
             source="nih",
-            label=float(any(name in row["Finding Labels"].split("|") for name in NIH_TUMOR)),
-            abnormal=float(row["Finding Labels"] != "No Finding"),
+            label=float(bool(findings & NIH_TUMOR)),
+            abnormal=float(bool(findings)),
+            findings=findings,
         )
         for row in rows
+        if (findings := _names(row["Finding Labels"])) is not None
     ]
