@@ -168,7 +168,7 @@ def test_a_session_that_fell_back_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     ort = pytest.importorskip("onnxruntime")
     session = ort.InferenceSession
 
-    def on_the_cpu(data: bytes, options: Any, providers: list[Any]) -> Any:
+    def on_the_cpu(data: bytes, options: Any, **asked: Any) -> Any:
         return session(data, ort.SessionOptions(), providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnx, "gpus", lambda: ONE_GPU)
@@ -176,6 +176,24 @@ def test_a_session_that_fell_back_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ort, "InferenceSession", on_the_cpu)
     with pytest.raises(BackendError, match="fell back to CPUExecutionProvider"):
         open_backend(micro_model(), "cuda", 1, 1)
+
+
+def test_a_runtime_that_fails_on_the_way_does_not_go_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's own fallback would open a second session on the CPU and print that it did."""
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    with open_backend(micro_model(), "cpu", 1, 1) as backend:
+        inner = backend._session._sess
+
+        class Failing:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(inner, name)
+
+            def run(self, *arguments: Any) -> Any:
+                raise state.EPFail("the device is gone")
+
+        monkeypatch.setattr(backend._session, "_sess", Failing())
+        with pytest.raises(BackendError, match="the device is gone"):
+            backend.infer(images(1, SIZE))
 
 
 def test_auto_takes_a_gpu_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:

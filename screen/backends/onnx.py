@@ -1,5 +1,7 @@
 """ONNX Runtime, on the CPU or on one NVIDIA GPU."""
 
+import sys
+from contextlib import redirect_stdout
 from importlib import metadata
 from typing import Any
 
@@ -25,11 +27,17 @@ class OnnxBackend(Backend):
         device, uuid = (f"cuda:{index}", _gpu_uuid(index)) if kind == "cuda" else ("cpu", "")
         if provider not in ort.get_available_providers():
             raise BackendError(_cuda_advice("ONNX Runtime here is the one for the CPU"))
+        if kind == "cuda":
+            # CUDA and cuDNN come as wheels, where no loader looks; what it prints about them is for the log.
+            with redirect_stdout(sys.stderr):
+                ort.preload_dlls()
         try:
             self._session = ort.InferenceSession(
                 model.data,
                 _session_options(ort, kind, threads),
                 providers=[(provider, _provider_options(kind, index))],
+                # Or a GPU that fails in the middle of the night would go on as a CPU.
+                enable_fallback=0,
             )
         except _errors() as error:
             raise BackendError(f"{provider} cannot load {model.path}: {_one_line(error)}") from error
