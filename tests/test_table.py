@@ -57,3 +57,12 @@ def test_nih_layout(tmp_path: Path) -> None:
 def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Data_Entry_2017"):
         read_table(tmp_path, Columns())
+
+
+def test_other_findings_are_read_where_they_are_given(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text(
+        "file,patient_id,tumor,findings_raw\na.png,P1,1,Effusion|Mass\nb.png,P2,0,No Finding\nc.png,P3,0,\n"
+    )
+    said = [row.findings for row in read_table(table, Columns())]
+    assert said == [{"Effusion", "Mass"}, frozenset(), None]

@@ -52,12 +52,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tumor = index % 3 == 0
         name = f"{index:03d}.png"
         cv2.imwrite(str(folder / name), picture(index, tumor))
-        rows.append([name, f"P{index // 2}", "ab"[index % 2], int(tumor), int(tumor)])
+        findings = "Mass" if tumor else "No Finding"
+        rows.append([name, f"P{index // 2}", "ab"[index % 2], int(tumor), int(tumor), findings])
     (folder / "broken.png").write_bytes((folder / "000.png").read_bytes()[:100])
-    rows.append(["broken.png", "P0", "a", 1, 1])
+    rows.append(["broken.png", "P0", "a", 1, 1, ""])
     with (folder / "labels.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["file", "patient_id", "source", "tumor", "abnormal"])
+        writer.writerow(["file", "patient_id", "source", "tumor", "abnormal", "findings_raw"])
         writer.writerows(rows)
     return folder / "labels.csv"
 

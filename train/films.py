@@ -115,7 +115,7 @@ def unlabelled_films(
 
 
 def _side_findings(rows: Sequence[Labelled], splits: Sequence[str]) -> tuple[str, ...]:
-    """What is on at least `_MIN_SIDE_FILMS` training films of sources where the finding in question occurs."""
+    """What is on `_MIN_SIDE_FILMS` training films at least, of sources where the label occurs."""
     with_finding = {row.source for row in rows if row.label == 1}
     counts = Counter(
         name

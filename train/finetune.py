@@ -33,8 +33,8 @@ class FinetuneSettings:
     stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
     down: fc, layer4, layer3, layer2, layer1 with the stem. decay: each part learns this much slower than the
     one above it. average: per-step decay of the weight average that is kept (0: none).
-    side: weight of the side findings in the loss, each of them a head that is thrown away in the end: a film's
-    other findings tell more about it than one bit does. samples: films drawn an epoch.
+    side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
+    else is on a film says more about it than one bit does. samples: films drawn an epoch.
     """
 
     stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (9, 128, 5), (1, 224, 5))
