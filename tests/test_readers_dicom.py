@@ -316,6 +316,21 @@ def test_a_code_stream_of_another_size_is_not_decoded(read_bytes: Any, name: str
     assert reason(result) is Reason.CORRUPT_PIXELS
 
 
+def test_a_broken_block_of_htj2k_is_not_half_a_film(
+    read_bytes: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    syntax = LOSSLESS_SYNTAXES["HTJ2K"]
+    frame = encoded(VALUES, syntax)
+    rng, failed = np.random.default_rng(5), 0
+    for _ in range(60):
+        damaged = bytearray(frame)
+        for at in rng.integers(100, len(frame) - 2, 20):
+            damaged[at] = rng.integers(256)
+        failed += isinstance(read_bytes(dicom_file(VALUES, syntax, frame=bytes(damaged))), Unscreened)
+    assert failed
+    assert "Exception ignored" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("charset", ["ISO_IR 999", "ISO 2022 IR 87", ["", "bogus"], "GB18030"])
 def test_no_character_set_brings_it_down(read_bytes: Any, charset: str | list[str]) -> None:
     data = dicom_file(VALUES, SpecificCharacterSet="ISO_IR 100", PatientID="J\xe4ger", **WINDOW)

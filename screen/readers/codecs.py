@@ -15,6 +15,7 @@ from screen.readers.header import PixelHeader
 from screen.readers.jpeg import is_jpeg_complete, jpeg_size
 from screen.readers.refusal import Refusal
 from screen.readers.tags import quietly, standard_name
+from screen.readers.unraisable import printed_errors_raised
 from screen.reasons import Reason
 
 UNCOMPRESSED = frozenset(
@@ -47,7 +48,9 @@ def _jpeg_2000(data: bytes, _: PixelHeader) -> Any:
 
 
 def _htj2k(data: bytes, _: PixelHeader) -> Any:
-    return imagecodecs.htj2k_decode(data)
+    # A broken code block is only printed, and what it should have filled is whatever memory held.
+    with printed_errors_raised():
+        return imagecodecs.htj2k_decode(data)
 
 
 def _rle(data: bytes, px: PixelHeader) -> Any:
