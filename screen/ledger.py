@@ -249,12 +249,18 @@ class Ledger:
             raise LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh") from error
 
 
+_ADVICE = {
+    "full": "make room and run again",
+    "locked": "another run is at work with it, wait for it",
+}
+
+
 @contextmanager
 def _mapped(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        advice = "make room and run again" if "full" in str(error) else "is its disk writable and free?"
+        advice = next((text for word, text in _ADVICE.items() if word in str(error)), "is its disk writable?")
         raise LedgerError(f"{path}: {error}; {advice}") from error
     except sqlite3.DatabaseError as error:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):

@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -28,7 +28,7 @@ from screen.modelfile import Model, load_model
 from screen.probe import check_probes
 from screen.progress import Progress
 from screen.readers import Limits
-from screen.reopen import squares_of
+from screen.reopen import square_opener
 from screen.report import remove_reports, write_reports
 from screen.report.facts import RunFacts
 from screen.rows import Row
@@ -167,8 +167,7 @@ def run(settings: RunSettings, progress: Progress) -> int:
         )
         ledger.set_meta("facts", facts.to_json())
         ledger.commit()
-        pool.close()
-        code = _report(settings, folder, ledger, model, decision, facts, screening, stop)
+        code = _report(settings, folder, ledger, decision, facts, screening, stop)
         if code is None:
             progress.event("stopped", signal=stop.signal)
             return stop.exit_code
@@ -180,38 +179,26 @@ def _report(
     settings: RunSettings,
     folder: Path,
     ledger: Ledger,
-    model: Model,
     decision: Decision,
     facts: RunFacts,
     screening: Screening,
     stop: Stop,
 ) -> int | None:
     """The exit code; None if a signal came first: then there are no reports."""
-    # Burned-in text cannot be removed: no identifiers, no pictures.
-    pictures = settings.identifiers != "none"
-    opener = (
-        squares_of(ledger, model.card.preprocess, screening.hidden_paths)
-        if pictures
-        else nullcontext(_no_square)
-    )
-    with opener as open_square:
+    open_square = square_opener(ledger, screening.pool, screening.hidden_paths)
 
-        def open_unless_stopped(row: Row) -> NDArray[np.uint8] | None:
-            if stop.signal:
-                raise StoppedError
-            return open_square(row)
+    def open_unless_stopped(row: Row) -> NDArray[np.uint8] | None:
+        if stop.signal:
+            raise StoppedError
+        return open_square(row)
 
-        try:
-            if settings.timings:
-                write_timings(folder, ledger)
-            return write_reports(folder, ledger.listed_rows(), decision, facts, open_unless_stopped)
-        except StoppedError:
-            _remove_reports(folder)
-            return None
-
-
-def _no_square(row: Row) -> None:
-    return None
+    try:
+        if settings.timings:
+            write_timings(folder, ledger)
+        return write_reports(folder, ledger.listed_rows(), decision, facts, open_unless_stopped)
+    except StoppedError:
+        _remove_reports(folder)
+        return None
 
 
 def _remove_reports(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Nothing from a tag is ever said; file names as the run's files show them.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -76,7 +77,9 @@ class JsonLines(Progress):
     def event(self, name: str, **facts: Any) -> None:
         """A line now."""
         seconds = round(time.monotonic() - self._started, 1)
-        print(json.dumps({"event": name, "seconds": seconds, **facts}), file=sys.stderr, flush=True)
+        # A log that nobody reads any more is no reason to stop a night's work.
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({"event": name, "seconds": seconds, **facts}), file=sys.stderr, flush=True)
 
 
 class Terminal(Progress):

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 import screen.cli
 from screen.cli import cli
 
+ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"cv2", "imagecodecs", "numpy", "onnx", "onnxruntime", "pydicom", "rich", "torch"}
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["doctor", "--help"], ["--version"]])
@@ -78,7 +79,8 @@ def test_bench_without_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_errors_are_one_json_line_in_a_log(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-folder")
-    done = subprocess.run([sys.executable, "-m", "screen", "run", missing], capture_output=True, text=True)
+    command = [sys.executable, "-m", "screen", "run", missing]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     said = json.loads(done.stderr)
     assert (done.returncode, said["event"], said["exit_code"]) == (1, "error", 1)
     assert "no-such-folder" in said["message"]

@@ -1,6 +1,5 @@
 """Pseudonyms: the same every night, different under another key, and nothing left of the original."""
 
-import os
 import re
 import stat
 from pathlib import Path
@@ -100,6 +99,6 @@ def test_the_mapping_is_appended_and_survives_a_cut(tmp_path: Path) -> None:
 def test_the_mapping_stays_out_of_the_run_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="outside"):
         IdentityFile(tmp_path / "run" / "identities.csv", tmp_path / "run")
-    os.symlink(tmp_path, tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(UsageError, match="outside"):
         IdentityFile(tmp_path / "link" / "run" / "x.csv", tmp_path / "run")

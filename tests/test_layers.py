@@ -1,4 +1,4 @@
-"""Who may import whom: `screen` stands on its own, `train` on it, `export` on both; nobody on tests or benchmarks."""
+"""Who may import whom: `train` `screen`, `export` both, benchmarks all; nobody benchmarks."""
 
 import ast
 import subprocess

@@ -45,7 +45,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
 def screen(inputs: Path | Sequence[Path], out: Path, model: Path, **options: Any) -> int:
     given = (inputs,) if isinstance(inputs, Path) else tuple(inputs)
     settings = RunSettings(
-        inputs=given, out=out, model=model, **{"device": "cpu", "workers": 1, "threshold": 0.01, **options}
+        inputs=given, out=out, model=model, **{"device": "cpu", "workers": 1, "threshold": 0.99, **options}
     )
     return run(settings, JsonLines())
 
@@ -70,7 +70,11 @@ def tables(out: Path) -> list[bytes]:
 
 def process(args: Sequence[object], **environment: str) -> subprocess.Popen[str]:
     """The command in a process of its own, its workers prone to accidents."""
-    code = "import screen.workers as w; w.DECODE = 'tests.faulty_decode:faulty'; import screen.cli as c; c.main()"
+    code = (
+        "import screen.cli, screen.workers\n"
+        "screen.workers.DECODE = 'tests.faulty_decode:faulty'\n"
+        "screen.cli.main()\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)],
         stderr=subprocess.PIPE,
@@ -125,7 +129,7 @@ def test_any_number_of_workers_and_any_batches_give_equal_bytes(tmp_path: Path, 
         if seed % 3 == 0:
             dicom(films / f"{(seed * 7) % 23:02}-again.dcm", seed, study=f"1.2.{seed // 4}")
     for count in (1, 3):
-        screen(films, tmp_path / f"out{count}", model, workers=count, batch_size=4)
+        screen(films, tmp_path / f"out{count}", model, workers=count, batch_size=4, threshold=0.01)
     backwards = sorted(films.iterdir(), reverse=True)
     screen(backwards, tmp_path / "backwards", model, batch_size=4)
     assert tables(tmp_path / "out1") == tables(tmp_path / "out3")
@@ -174,7 +178,7 @@ def test_kill_9_costs_nothing_but_time(tmp_path: Path, model: Path) -> None:
     films = tmp_path / "in"
     for seed in range(24):
         png(films / f"slow-{seed:02}.png", seed)
-    screen(films, tmp_path / "whole", model, batch_size=2)
+    screen(films, tmp_path / "whole", model, batch_size=2, threshold=0.01)
     out = tmp_path / "killed"
     args = [
         "run",
@@ -195,7 +199,7 @@ def test_kill_9_costs_nothing_but_time(tmp_path: Path, model: Path) -> None:
     running.kill()
     running.communicate()
     assert not any((out / name).exists() for name in REPORTS)
-    screen(films, out, model, batch_size=2)
+    screen(films, out, model, batch_size=2, threshold=0.01)
     assert tables(out) == tables(tmp_path / "whole")
     assert summary(out)["images_reused"] > 0
     assert summary(out)["images_inferred"] < 24
@@ -217,6 +221,21 @@ def test_a_signal_stops_in_order(tmp_path: Path, model: Path, number: int, code:
     with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
         assert 0 < ledger.count_screened() < 24
         assert ledger.meta("facts") is None
+
+
+def test_a_signal_while_reports_are_written_leaves_none(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    write_reports = pipeline.write_reports
+
+    def interrupted(*args: Any) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write_reports(*args)
+
+    monkeypatch.setattr(pipeline, "write_reports", interrupted)
+    assert screen(tmp_path / "in", tmp_path / "out", model, threshold=0.01) == 143
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".lock", "ledger.sqlite"]
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, model: Path) -> None:
@@ -286,19 +305,27 @@ def test_a_bug_keeps_what_is_done_and_leaves_no_report(
         assert ledger.count_screened() > 1
 
 
+def pretend_other_weights(out: Path) -> None:
+    with Ledger.open(out / "ledger.sqlite") as ledger:
+        ledger.set_settings(ledger.settings() | {"weights_digest": "other"})
+        ledger.commit()
+
+
 def test_other_settings_need_another_folder_or_a_fresh_start(tmp_path: Path, model: Path) -> None:
     films, out = tmp_path / "in", tmp_path / "out"
     png(films / "0.png", 0)
     screen(films, out, model)
-    other = tiny_model_file(tmp_path / "other.onnx", seed=1)
-    for options in ({"batch_size": 8}, {"identifiers": "none"}, {"model": other}):
+    for options in ({"batch_size": 8}, {"identifiers": "none"}):
         with pytest.raises(UsageError, match="--fresh"):
-            screen(films, out, **{"model": model, **options})
+            screen(films, out, model, **options)
     assert (out / "summary.json").exists()
     assert screen(films, out, model, threshold=0.9) == 0  # another decision is no reason
-    assert screen(films, out, other, fresh=True, batch_size=8) == 0
+    pretend_other_weights(out)
+    with pytest.raises(UsageError, match="weights_digest"):
+        screen(films, out, model)
+    assert screen(films, out, model, fresh=True, batch_size=8) == 0
     assert summary(out)["images_reused"] == 0
-    assert screen(films, out, other) == 0  # auto keeps what the ledger says
+    assert screen(films, out, model) == 0  # auto keeps what the ledger says
     assert summary(out)["batch_size"] == 8
 
 
@@ -351,11 +378,11 @@ def test_the_folder_is_no_input_and_nobody_elses(tmp_path: Path, model: Path) ->
         screen(films, films / "0.png", model)
 
 
-def test_hostile_names(tmp_path: Path, model: Path) -> None:
+def test_hostile_names(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films, out = tmp_path / "in", tmp_path / "out"
     films.mkdir()
     for seed, name in enumerate((b"=1+1.png", b"caf\xe9.png", b"a\nb.png", b"[bold]x.png", b"caf%E9.png")):
-        os.link(png(tmp_path / "one.png", seed), os.path.join(os.fsencode(films), name))
+        os.link(png(tmp_path / "one.png", seed), os.fsencode(films) + b"/" + name)
         (tmp_path / "one.png").unlink()
     assert screen([Path(f"{films}/./")], out, model) == 0
     text = (out / "results.csv").read_text()
@@ -363,7 +390,7 @@ def test_hostile_names(tmp_path: Path, model: Path) -> None:
     assert "caf%E9.png" in text
     assert "caf%25E9.png" in text
     (films / "=1+1.png").rename(tmp_path / "=2.png")
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     screen([Path("=2.png")], tmp_path / "out2", model)
     assert (tmp_path / "out2" / "results.csv").read_text().splitlines()[1].startswith("'=2.png,")
 
@@ -407,7 +434,7 @@ def test_known_films_are_not_inferred_again(tmp_path: Path, model: Path) -> None
     dicom(second / "b-sent-again.dcm", 2, study="1.2.2")
     dicom(second / "b-new.dcm", 3, study="1.2.2")
     ledger = tmp_path / "out1" / "ledger.sqlite"
-    screen(second, tmp_path / "out2", model, known=(ledger,))
+    screen(second, tmp_path / "out2", model, known=(ledger,), threshold=0.01)
     found = results(tmp_path / "out2")
     assert summary(tmp_path / "out2")["images_inferred"] == 1
     assert [row["warnings"] for row in found.values()] == ["known", "", "known"]
@@ -417,12 +444,12 @@ def test_known_films_are_not_inferred_again(tmp_path: Path, model: Path) -> None
     # The third night reaches back through the second.
     screen(first, tmp_path / "out3", model, known=(tmp_path / "out2" / "ledger.sqlite",))
     assert summary(tmp_path / "out3")["images_inferred"] == 0
-    other = tiny_model_file(tmp_path / "other.onnx", seed=1)
-    screen(second, tmp_path / "out4", other, known=(ledger,))
-    assert summary(tmp_path / "out4")["counts"]["known_ignored"] == 2
-    assert summary(tmp_path / "out4")["images_inferred"] == 3
     with pytest.raises(UsageError, match="own ledger"):
         screen(first, tmp_path / "out1", model, known=(ledger,))
+    pretend_other_weights(tmp_path / "out1")
+    screen(second, tmp_path / "out4", model, known=(ledger,))
+    assert summary(tmp_path / "out4")["counts"]["known_ignored"] == 2
+    assert summary(tmp_path / "out4")["images_inferred"] == 3
 
 
 SECRETS = (b"PAT-77", b"ACC-55", b"DOE", b"1.2.840.99", b"jane", b"20260102")
@@ -444,7 +471,7 @@ def test_hidden_identifiers(
     (films / "jane-cut.dcm").write_bytes((films / "jane-1.dcm").read_bytes()[:-7000])
     mapping = tmp_path / "identities.csv"
     extra = {"identities": mapping} if mode == "pseudonym" else {}
-    assert screen(films, out, model, identifiers=mode, timings=True, **extra) == 3
+    assert screen(films, out, model, identifiers=mode, threshold=0.01, timings=True, **extra) == 3
     assert holds_a_secret(out) == []
     log = capfd.readouterr().err.encode()
     assert [secret for secret in SECRETS if secret in log] == []

@@ -1,6 +1,5 @@
 """`screen report`."""
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -28,9 +27,11 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
     from screen.decide import decision_from
     from screen.errors import LedgerError
     from screen.ledger import Ledger
-    from screen.reopen import squares_of
+    from screen.readers import Limits
+    from screen.reopen import square_opener
     from screen.report import RunFacts, write_reports
     from screen.rundir import LEDGER_NAME, locked_folder
+    from screen.workers import DecodePool
 
     with locked_folder(folder, create=False), Ledger.open(folder / LEDGER_NAME) as ledger:
         kept = ledger.meta("facts")
@@ -44,13 +45,6 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
             ) from error
         card = card_from_json(facts.card_json)
         decided = decision_from(card, operating_point, threshold, decision)
-        # Burned-in text cannot be removed: no identifiers, no pictures, so no worker to make them.
-        hidden = facts.identifiers == "none"
-        pictures = nullcontext(_no_square) if hidden else squares_of(ledger, card.preprocess)
-        with pictures as open_square:
-            code = write_reports(folder, ledger.listed_rows(), decided, facts, open_square)
+        with DecodePool(1, card.preprocess, Limits()) as pool:
+            code = write_reports(folder, ledger.listed_rows(), decided, facts, square_opener(ledger, pool))
     click.get_current_context().exit(code)
-
-
-def _no_square(_: object) -> None:
-    return None
