@@ -37,7 +37,7 @@ class FinetuneSettings:
     else is on a film says more about it than one bit does. samples: films drawn an epoch.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (9, 128, 5), (1, 224, 5))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (4, 128, 5), (3, 224, 5))
     samples: int = 4096
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -141,7 +141,7 @@ def finetune(
         seconds = time.monotonic() - started
         final = _without_side_heads(averaged)
         round_to_storage(final)
-        measured = _validate(final, films, settings)
+        measured = _validate(final, films, size, settings)
         tensors = {f"network.{name}": value for name, value in final.state_dict().items()}
         tensors |= {f"training.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
@@ -227,10 +227,10 @@ def _average(averaged: ResNet18, network: ResNet18, keep: float) -> None:
             old.copy_(new)
 
 
-def _validate(network: ResNet18, films: LabelledFilms, settings: FinetuneSettings) -> list[float]:
+def _validate(network: ResNet18, films: LabelledFilms, size: int, settings: FinetuneSettings) -> list[float]:
+    """At the size that is being trained: a network is not worth much at another one."""
     chosen = np.flatnonzero(films.of(Split.VALIDATION) & films.scorable())
-    last_size = settings.stages[-1][1]
-    logits = predict(network, films.values[chosen], last_size, settings.mean, settings.std)[:, 0]
+    logits = predict(network, films.values[chosen], size, settings.mean, settings.std)[:, 0]
     labels, sources = films.labels[chosen], films.sources[chosen]
     return [within_source_auc(logits, labels, sources), auc(logits, labels)]
 
