@@ -37,7 +37,7 @@ class FinetuneSettings:
     else is on a film says more about it than one bit does. samples: films drawn an epoch.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (4, 128, 5), (3, 224, 5))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (4, 128, 5), (2, 224, 5))
     samples: int = 4096
     batch_size: int = 64
     learning_rate: float = 1e-3
