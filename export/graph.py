@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.network import GaussianScore, ScreeningNetwork
-from train.gaussian import GATE_LAYERS
+from train.features import gate_pooling
 from train.model import BasicBlock
 
 OPSET = 17
@@ -109,7 +109,6 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
             assert isinstance(block, BasicBlock)
             x = g.block(x, f"layer{number}.{index}", block)
         layers.append(x)
-    pooled = [g.pooled(layers[layer], f"pooled{layer + 1}") for layer in GATE_LAYERS[:-1]]
     embedding = g.pooled(layers[-1], "embedding")
     head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
     g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
@@ -117,7 +116,11 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     bias = g.parameter("head.bias", resnet.fc.bias)
     g.node("Gemm", [embedding, flat, bias], "logits", transB=1)
     g.score(embedding, "distance", network.distance, "distance")
-    features = g.node("Concat", [*pooled, embedding], "gate.features", axis=1)
+    kernel, stride = gate_pooling(-(-size // 4))
+    fields = g.node(
+        "AveragePool", [layers[0]], "gate.fields", kernel_shape=[kernel] * 2, strides=[stride] * 2
+    )
+    features = g.node("Flatten", [fields], "gate.features", axis=1)
     gate = network.gate
     score = g.score(features, "gate", gate.score, "gate.score")
     scaled = g.node("Mul", [score, g.parameter("gate.scale", gate.scale)], "gate.scaled")

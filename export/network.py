@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from screen.errors import ModelError
 from train.checkpoint import load_checkpoint
-from train.gaussian import GATE_LAYERS
-from train.model import EMBEDDING_SIZE, WIDTHS, ResNet18, round_to_storage
+from train.features import GATE_WIDTH, gate_features
+from train.model import EMBEDDING_SIZE, ResNet18, round_to_storage
 
-GATE_WIDTH = sum(WIDTHS[layer] for layer in GATE_LAYERS)
 _FITTED = {"distance.mean", "distance.whiten", "gate.mean", "gate.whiten", "gate.scale", "gate.bias"}
 
 
@@ -80,7 +79,6 @@ class ScreeningNetwork(nn.Module):
         """image: uint8 [N, 1, S, S], a square as preprocessing makes it."""
         x = (image.float() / 255 - self.mean) / self.std
         maps = self.resnet.features(x)
-        pooled = [maps[layer].mean((2, 3)) for layer in GATE_LAYERS]
         embedding = maps[-1].mean((2, 3))
         head: Tensor = self.resnet.fc.weight
         return NetworkOutputs(
@@ -88,7 +86,7 @@ class ScreeningNetwork(nn.Module):
             heatmap=F.conv2d(maps[-1], head[:, :, None, None]),
             embedding=embedding,
             distance=self.distance(embedding),
-            gate=self.gate(torch.cat(pooled, 1)),
+            gate=self.gate(gate_features(maps[0])),
         )
 
 
@@ -114,8 +112,8 @@ def network_from_checkpoint(path: Path) -> tuple[ScreeningNetwork, dict[str, Any
 def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float) -> ScreeningNetwork:
     """The network from ResNet-18 weights by torchvision's names and what was fitted on its features.
 
-    The latter are `distance.mean` [512], `distance.whiten` [512, k], `gate.mean` [896], `gate.whiten`
-    [896, k], `gate.scale` and `gate.bias`.
+    The latter are `distance.mean` [512], `distance.whiten` [512, k], `gate.mean` [576], `gate.whiten`
+    [576, k], `gate.scale` and `gate.bias`.
     Raises KeyError for a missing tensor, RuntimeError or ValueError for an unknown one, for a wrong shape,
     and for weights that fp16 does not hold exactly: others would be stored than those that were evaluated.
     """

@@ -121,8 +121,9 @@ def decide(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
 
     Gate: an inferred film with `gate` <= the card's threshold is kept with the warning `unlike_chest` if
     its tags (or those of a duplicate) say chest, and is `skipped` for it otherwise.
-    Duplicates: rows with the same SOP Instance UID and pixel digest share the first one's verdict and
-    name it in `duplicate_of`; their result may stand in any of their rows.
+    Duplicates: rows with the same pixel digest and SOP Instance UID (without one, as pictures are: of the
+    same patient and study, if any) share the first one's verdict and name it in `duplicate_of`; their
+    result may stand in any of their rows.
     Reused UIDs: films with the SOP Instance UID of an earlier film but another pixel digest, and their
     duplicates, get `uid_reused`. The first film does not: it is what the UID was given to.
 
@@ -133,7 +134,7 @@ def decide(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
     for row in rows:
         if key := _image_key(row):
             groups[key].append(row)
-            digest_of_uid.setdefault(*key)
+            digest_of_uid.setdefault(key[0], row.pixel_digest)
     first_of_group = {key: _first(group, decision) for key, group in groups.items()}
 
     verdicts = []
@@ -144,7 +145,7 @@ def decide(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
             verdicts.append(_verdict(row, decision))
         else:
             first = first_of_group[key]
-            reused = digest_of_uid[key[0]] != key[1]
+            reused = bool(row.identity.sop_instance_uid) and digest_of_uid[key[0]] != row.pixel_digest
             shared = (Warn.UNLIKE_CHEST,) if Warn.UNLIKE_CHEST in first.warnings else ()
             own = (*row.warnings, *shared, *((Warn.UID_REUSED,) if reused else ()))
             is_first = row is groups[key][0]
@@ -188,11 +189,12 @@ def _reading_order(verdict: Verdict) -> tuple[bool, float, str, str]:
 
 
 def _image_key(row: Row) -> tuple[str, str] | None:
-    """(SOP Instance UID, pixel digest) of a film that can have duplicates."""
-    uid = row.identity.sop_instance_uid
-    if row.status is Status.SCREENED and uid and row.pixel_digest:
-        return uid, row.pixel_digest
-    return None
+    """(which image it says it is, pixel digest) of a film that can have duplicates."""
+    identity = row.identity
+    if row.status is not Status.SCREENED or not row.pixel_digest:
+        return None
+    stated = identity.sop_instance_uid or f"{identity.patient_id}\0{identity.study_instance_uid}"
+    return stated, row.pixel_digest
 
 
 def _sharing(row: Row, holder: Row) -> Row:

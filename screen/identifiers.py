@@ -163,7 +163,7 @@ class IdentityFile:
     """The mapping from pseudonyms back: a CSV, one line per film, appended and durable before its row is."""
 
     def __init__(self, path: Path, run_folder: Path) -> None:
-        """Raises UsageError if the file would lie in the run's folder, ScreenError if it cannot be written."""
+        """Raises UsageError if the file would lie in the run's folder, ScreenError if it is not writable."""
         if path.resolve().is_relative_to(run_folder.resolve()):
             raise UsageError(
                 "--identities must lie outside the run's folder: one must not come with the other"

@@ -70,7 +70,7 @@ class ModelCard:
     findings: in the order of the graph's K. primary: the one that `results.csv` shows.
     distance_quantiles: raw distance at 0, 1, … 100 % of held-out normal films.
     gate_threshold: subtracted nowhere: `gate` > threshold means chest film.
-    probe_logit_bound: largest difference of a probe's logits that still counts as drift, not as another model.
+    probe_logit_bound: largest difference of a probe's logits that counts as drift, not as another model.
     decode_policies: ways of decoding that the model accepts beside `full`, each with its certificate.
     training, metrics: provenance and measured figures, for people; nothing is decided from them.
     """

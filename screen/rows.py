@@ -73,7 +73,7 @@ class Row:
 
     @classmethod
     def from_json(cls, text: str) -> "Row":
-        """The row again; fields that a newer version appended are ignored. Raises ValueError if it is broken."""
+        """The row again; fields of a newer version are ignored. Raises ValueError if it is broken."""
         plain: dict[str, Any] = json.loads(text)
         known = {f.name for f in fields(cls)}
         plain = {name: value for name, value in plain.items() if name in known}

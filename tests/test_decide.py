@@ -104,9 +104,16 @@ def test_duplicates_share_the_first_ones_result_whichever_row_holds_it(held_by: 
     assert len(case.films) == 1
 
 
-def test_the_same_picture_without_a_uid_is_no_duplicate():
+def test_the_same_picture_under_another_name_is_a_duplicate():
     rows = [screened("a.png", pixel_digest="d"), screened("b.png", pixel_digest="d")]
-    assert [v.duplicate_of for v in decide(rows, BALANCED)] == ["", ""]
+    verdicts = decide(rows, BALANCED)
+    assert [v.duplicate_of for v in verdicts] == ["", "a.png"]
+    assert not any("uid_reused" in v.warnings for v in verdicts)
+
+
+def test_different_pictures_without_a_uid_reuse_none():
+    rows = [screened("a.png", pixel_digest="d"), screened("b.png", pixel_digest="e")]
+    assert [(v.duplicate_of, v.warnings) for v in decide(rows, BALANCED)] == [("", ()), ("", ())]
 
 
 def test_a_reused_uid_warns_on_the_later_film_and_its_duplicates():

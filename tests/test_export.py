@@ -64,14 +64,19 @@ def test_distance_and_gate_are_what_their_formulas_say() -> None:
     with torch.inference_mode():
         maps = network.resnet.features((film.float() / 255 - 0.5) / 0.25)
         outputs = network(film)
-    pooled = [m.double().mean((2, 3)).numpy() for m in maps[1:]]
+    embedding = maps[-1].double().mean((2, 3)).numpy()
+    first = maps[0].double().numpy()
+    assert first.shape[2:] == (16, 16)
+    thirds = [slice(0, 6), slice(5, 11), slice(10, 16)]
+    fields = np.stack([[first[:, :, y, x].mean((2, 3)) for x in thirds] for y in thirds])
+    gate_features = fields.transpose(2, 3, 0, 1).reshape(len(first), -1)
 
     def score(features: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         z = (features - tensors[f"{name}.mean"]) @ tensors[f"{name}.whiten"]
         return np.asarray(np.sqrt((z**2).mean(1)))
 
-    gate = tensors["gate.bias"] - tensors["gate.scale"] * score(np.concatenate(pooled, 1), "gate")
-    np.testing.assert_allclose(outputs.distance.numpy(), score(pooled[-1], "distance"), rtol=1e-4)
+    gate = tensors["gate.bias"] - tensors["gate.scale"] * score(gate_features, "gate")
+    np.testing.assert_allclose(outputs.distance.numpy(), score(embedding, "distance"), rtol=1e-4)
     np.testing.assert_allclose(outputs.gate.numpy(), gate, rtol=1e-4)
 
 

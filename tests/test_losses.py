@@ -39,7 +39,7 @@ def test_nt_xent_equals_the_reference(n: int, width: int, temperature: float, se
 
 
 def test_nt_xent_wants_the_other_view_and_not_the_view_itself() -> None:
-    # Four films on four axes. If the positive were the view itself, swapping the second views would not matter.
+    # Four films on four axes. Were the positive the view itself, swapping the second views would not matter.
     first = torch.eye(4, dtype=torch.float64)
     matched, mismatched = nt_xent(first, first, 0.1), nt_xent(first, first.roll(1, 0), 0.1)
     assert matched < 0.01

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from screen.cli import cli as screen_cli
 from screen.discover import discover
 from screen.errors import UsageError
 from screen.film import Film
@@ -223,8 +224,9 @@ def test_leaving_the_test_split_out_needs_patients(table: Path, tmp_path: Path) 
     pictures = unlabelled_films([table.parent], Columns(), SPEC, tmp_path, quiet)
     assert set(pictures.patients) == {""}
     result = CliRunner().invoke(
-        cli,
+        screen_cli,
         [
+            "train",
             "pretrain",
             str(table.parent),
             "--out",

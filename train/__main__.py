@@ -1,6 +1,8 @@
 """`python -m train`, the same as `screen train`."""
 
-from train.cli import cli
+import sys
+
+from screen.cli import cli
 
 if __name__ == "__main__":
-    cli(prog_name="python -m train")
+    cli(["train", *sys.argv[1:]], prog_name="screen")

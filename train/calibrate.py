@@ -30,7 +30,7 @@ INTENDED_USE = (
     "show a mass or nodule, for a reader who looks at all of them."
 )
 DISTANCE_SHRINKAGE = 0.05
-GATE_SHRINKAGE = 0.01
+GATE_SHRINKAGE = 0.1
 GATE_KEEPS = 0.997
 """Share of held-out chest films that the gate's threshold keeps."""
 
@@ -162,9 +162,9 @@ def fit_gate(
     The Gaussian knows chest films only. Its zero keeps `GATE_KEEPS` of the held-out ones; other pictures set
     the scale alone: their median lies at −1, so that the number reads the same for every model.
     """
-    gate = Gaussian.fit(features.layers[training], GATE_SHRINKAGE)
-    chest = gate.score(features.layers[validation])
-    away = gate.score(others.layers)
+    gate = Gaussian.fit(features.gate[training], GATE_SHRINKAGE)
+    chest = gate.score(features.gate[validation])
+    away = gate.score(others.gate)
     edge = float(np.quantile(chest, GATE_KEEPS))
     scale = 1 / max(float(np.median(away)) - edge, 1e-3)
     return gate, {

@@ -1,6 +1,5 @@
 """`screen train pretrain | finetune | calibrate | evaluate`."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,8 @@ from typing import Any
 import click
 from click.decorators import FC
 
-from screen.errors import ScreenError
 
-
-class _Group(click.Group):
-    """Errors meant for the operator become one line and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ScreenError as error:
-            click.echo(f"train: {error}", err=True)
-            sys.exit(error.exit_code)
-
-
-@click.group(cls=_Group)
+@click.group()
 def cli() -> None:
     """Train on your own films: pre-train without labels, fine-tune with few, calibrate, measure."""
 

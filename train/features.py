@@ -5,20 +5,38 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from train.augment import plain
 from train.finetune import standardise
-from train.gaussian import GATE_LAYERS
-from train.model import ResNet18
+from train.model import WIDTHS, ResNet18
+
+GATE_GRID = 3
+GATE_WIDTH = WIDTHS[0] * GATE_GRID**2
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """logits [N, K], embedding [N, 512], layers [N, 896]: float32, of N films."""
+    """logits [N, K], embedding [N, 512], gate [N, 576]: float32, of N films."""
 
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
-    layers: NDArray[np.float32]
+    gate: NDArray[np.float32]
+
+
+def gate_pooling(side: int) -> tuple[int, int]:
+    """Kernel and stride that average a map into GATE_GRID × GATE_GRID fields which cover all of it."""
+    stride = side // GATE_GRID
+    return side - (GATE_GRID - 1) * stride, stride
+
+
+def gate_features(first_map: torch.Tensor) -> torch.Tensor:
+    """The map after layer1, [N, 64, h, h] -> [N, 576]: what edges and textures lie where.
+
+    Early and with its place kept: later layers know chests only and see them everywhere (docs/decisions.md).
+    """
+    kernel, stride = gate_pooling(first_map.shape[-1])
+    return F.avg_pool2d(first_map, kernel, stride).flatten(1)
 
 
 @torch.inference_mode()
@@ -26,15 +44,15 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
     """uint8 [N, S, S] -> features, without augmentation, at the squares' own size."""
     network.eval()
     device = next(network.parameters()).device
-    logits, layers = [], []
+    logits, embeddings, gates = [], [], []
     for i in range(0, len(squares), 64):
         x = plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), squares.shape[-1])
         maps = network.features(standardise(x, mean, std))
-        pooled = [maps[index].mean((2, 3)) for index in GATE_LAYERS]
-        logits.append(network.fc(pooled[-1]).cpu())
-        layers.append(torch.cat(pooled, 1).cpu())
-    stacked = torch.cat(layers).numpy()
-    return Features(torch.cat(logits).numpy(), stacked[:, -512:], stacked)
+        embedding = maps[-1].mean((2, 3))
+        logits.append(network.fc(embedding).cpu())
+        embeddings.append(embedding.cpu())
+        gates.append(gate_features(maps[0]).cpu())
+    return Features(*(torch.cat(parts).numpy() for parts in (logits, embeddings, gates)))
 
 
 @torch.inference_mode()

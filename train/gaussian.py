@@ -1,16 +1,13 @@
 """How far a film is from a set of films: Mahalanobis distance of pooled features (Lee et al., NeurIPS 2018).
 
 The same form serves two numbers: the distance from normal films (embedding), and what the gate is made of,
-the distance from chest films, sick or well (features of several layers).
+the distance from chest films, sick or well (an early map, coarsely pooled).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-GATE_LAYERS = (1, 2, 3)
-"""Indices of the maps whose averages the gate sees: layer2, layer3, layer4 (896 channels)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +19,16 @@ class Gaussian:
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], shrinkage: float) -> "Gaussian":
-        """Features float32 [N, D]. shrinkage: share of the mean variance added to every direction.
+        """Features float32 [N, D]. shrinkage: share of the unit matrix added to their correlations.
 
         Without it the directions in which the fitted films never varied would drown all others.
         """
         x = features.astype(np.float64)
-        mean = x.mean(0)
-        values, vectors = np.linalg.eigh(np.cov(x - mean, rowvar=False))
-        values = np.clip(values, 0, None) + shrinkage * values.mean()
-        return cls(mean.astype(np.float32), (vectors / np.sqrt(values)).astype(np.float32))
+        mean, deviation = x.mean(0), x.std(0) + 1e-6
+        values, vectors = np.linalg.eigh(np.cov((x - mean) / deviation, rowvar=False))
+        values = np.clip(values, 0, None) + shrinkage
+        whiten = vectors / deviation[:, None] / np.sqrt(values)
+        return cls(mean.astype(np.float32), whiten.astype(np.float32))
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, D] -> float32 [N]; about 1 for films like those it was fitted on."""

@@ -1,7 +1,7 @@
 """What every runtime offers, and the life that all of them lead.
 
-    with open_backend(...) as backend:          # loads, warms up, proves device and precision
-        outputs = backend.infer(images)         # uint8 [N, 1, S, S]; N is the batch size, padded
+with open_backend(...) as backend:          # loads, warms up, proves device and precision
+    outputs = backend.infer(images)         # uint8 [N, 1, S, S]; N is the batch size, padded
 """
 
 from abc import ABC, abstractmethod
