@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _HEATMAPS = "heatmaps"
 # The summary goes first and comes last: where it is, the others are, and belong to it.
 _NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", _HEATMAPS)
 _UNFINISHED = ".reports-"
+_DRAWERS = 2
 _THUMBNAIL = 256
 """Pixels; shown at 168, so that dense screens and print have something to show."""
 
@@ -105,21 +107,23 @@ def _write_all(folder: Path, report: Report, open_square: OpenSquare) -> None:
 def _draw(folder: Path, report: Report, open_square: OpenSquare) -> dict[str, Picture]:
     """Pictures by file: PNGs of the strongest flagged films, JPEGs of the films that stand on the page."""
     folder.mkdir(mode=0o700)
-    pictures: dict[str, Picture] = {}
     if report.facts.identifiers == "none":
-        return pictures
+        return {}
     listed = report.listed
     on_page = {case.lead.row.file for case in listed[:PAGE_CASES]}
     flagged = sorted((film for case in listed for film in case.films if film.flagged), key=_strongest_first)
     on_disk = {film.row.file for film in flagged[: report.facts.heatmaps]}
-    for film in flagged:
-        file = film.row.file
-        if file in on_page or file in on_disk:
-            square = open_square(film.row)
-            if square is not None:
-                pictures[file] = _picture(
-                    film, report, square, folder if file in on_disk else None, file in on_page
-                )
+    drawn: dict[str, Future[Picture]] = {}
+    # OpenCV releases the GIL: pictures are drawn while the next films are read.
+    with ThreadPoolExecutor(_DRAWERS) as pool:
+        for film in flagged:
+            file = film.row.file
+            if file in on_page or file in on_disk:
+                square = open_square(film.row)
+                if square is not None:
+                    place = folder if file in on_disk else None
+                    drawn[file] = pool.submit(_picture, film, report, square, place, file in on_page)
+    pictures = {file: future.result() for file, future in drawn.items()}
     _sync_folder(folder)
     return pictures
 

@@ -22,6 +22,8 @@ _OPAQUE = 0.62
 """Alpha at full colour: the film stays readable beneath."""
 _SHOWN = 448
 """Pixels, longer side of each of the two pictures in a PNG."""
+# A third smaller than OpenCV's default on these pictures, and no slower.
+_QUICK = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB, cv2.IMWRITE_PNG_COMPRESSION, 1)
 _INK, _FAINT = (236, 232, 228), (150, 144, 138)
 _PAPER = (24, 22, 20)
 
@@ -71,7 +73,7 @@ def sheet(film: Picture, over: Picture, finding: str, scale: tuple[float, float]
     page[:height, x : x + width] = left
     page[:height, x + width + gap : x + 2 * width + gap] = right
     _legend(page[height:], finding, scale)
-    return bytes(cv2.imencode(".png", page)[1])
+    return bytes(cv2.imencode(".png", page, _QUICK)[1])
 
 
 def scale_bar(width: int, height: int) -> bytes:
