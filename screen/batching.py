@@ -1,7 +1,8 @@
 """Squares to batches of one fixed size, in buffers allocated once, and their way through the network.
 
-The network runs in a thread of its own (the runtimes let go of the interpreter's lock), so that squares are
-collected meanwhile. What is in flight is bounded: a full ring of buffers makes `add` wait.
+The network runs in threads of its own (the runtimes let go of the interpreter's lock), as many as the backend
+has streams, so that squares are collected meanwhile. What is in flight is bounded: a full ring of buffers
+makes `add` wait.
 """
 
 import time
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from screen.backends.base import Backend, Outputs
 
-_BUFFERS = 3
-"""One that is being filled, one in the network, one waiting for it."""
+_SPARE_BUFFERS = 2
+"""Beside those in the network: one that is being filled, one waiting."""
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ class Batch(Generic[T]):
 
     images: NDArray[np.uint8]
     items: list[T] = field(default_factory=list)
+    seconds: float = 0.0
+    """That the network took for it."""
 
     @property
     def n_valid(self) -> int:
@@ -40,12 +43,14 @@ class Batcher(Generic[T]):
     def __init__(self, backend: Backend) -> None:
         shape = (backend.batch_size, 1, backend.size, backend.size)
         self._backend = backend
-        self._free: list[Batch[T]] = [Batch(np.zeros(shape, np.uint8)) for _ in range(_BUFFERS)]
+        self._free: list[Batch[T]] = [
+            Batch(np.zeros(shape, np.uint8)) for _ in range(backend.streams + _SPARE_BUFFERS)
+        ]
         self._filling = self._free.pop()
         self._running: deque[tuple[Batch[T], Future[Outputs]]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._threads = ThreadPoolExecutor(backend.streams, thread_name_prefix="network")
         self.seconds = 0.0
-        """In the network so far."""
+        """In the network so far, summed over its streams."""
 
     def add(self, square: NDArray[np.uint8], item: T) -> list[tuple[T, Outputs, int]]:
         """Take a square [S, S]; give what was finished meanwhile: (item, outputs, its row in them)."""
@@ -70,7 +75,7 @@ class Batcher(Generic[T]):
     def _send(self) -> list[tuple[T, Outputs, int]]:
         batch = self._filling
         batch.images[batch.n_valid :] = 0
-        self._running.append((batch, self._thread.submit(self._infer, batch)))
+        self._running.append((batch, self._threads.submit(self._infer, batch)))
         results = self.finished()
         if not self._free:
             results += self._take()
@@ -80,13 +85,14 @@ class Batcher(Generic[T]):
     def _infer(self, batch: Batch[T]) -> Outputs:
         started = time.perf_counter()
         outputs = self._backend.infer(batch.images)
-        self.seconds += time.perf_counter() - started
+        batch.seconds = time.perf_counter() - started
         return outputs
 
     def _take(self) -> list[tuple[T, Outputs, int]]:
         """The oldest batch's results, waited for. Raises what the backend raised."""
         batch, future = self._running.popleft()
         outputs = future.result()
+        self.seconds += batch.seconds
         results = [(item, outputs, row) for row, item in enumerate(batch.items)]
         batch.items = []
         self._free.append(batch)
@@ -94,7 +100,7 @@ class Batcher(Generic[T]):
 
     def close(self) -> None:
         """Drop what was not taken; waits for the batch that the network is at."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self

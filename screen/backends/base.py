@@ -41,7 +41,12 @@ class DeviceInfo:
 
 
 class Backend(ABC):
-    """One opened runtime. `infer` checks shapes and values, `_infer` computes."""
+    """One opened runtime. `infer` checks shapes and values, `_infer` computes.
+
+    streams: how many threads may call `infer` at once, and should, to keep the device busy.
+    """
+
+    streams = 1
 
     def __init__(self, batch_size: int, size: int, device: DeviceInfo) -> None:
         self.batch_size = batch_size

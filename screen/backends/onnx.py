@@ -15,6 +15,8 @@ from screen.modelfile import Model
 
 _OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_STREAMS = 4
+"""Batches at once on a CPU, at most: each takes memory for its activations."""
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -24,6 +26,9 @@ class OnnxBackend(Backend):
     def __init__(self, model: Model, kind: str, batch_size: int, *, threads: int, index: int = 0) -> None:
         ort = _runtime(kind)
         provider = _PROVIDERS[kind]
+        # Several batches side by side, not one batch in step: decoders take processors away all the time, and
+        # threads that meet after every layer would wait for the slowest.
+        self.streams = min(threads, _STREAMS) if kind == "cpu" else 1
         device, uuid = (f"cuda:{index}", _gpu_uuid(index)) if kind == "cuda" else ("cpu", "")
         if provider not in ort.get_available_providers():
             raise BackendError(_cuda_advice("ONNX Runtime here is the one for the CPU"))
@@ -34,7 +39,7 @@ class OnnxBackend(Backend):
         try:
             self._session = ort.InferenceSession(
                 model.data,
-                _session_options(ort, kind, threads),
+                _session_options(ort, kind, threads // self.streams),
                 providers=[(provider, _provider_options(kind, index))],
                 # Or a GPU that fails in the middle of the night would go on as a CPU.
                 enable_fallback=0,
