@@ -29,6 +29,7 @@ from benchmarks.memory import PeakMemory
 from benchmarks.plain_loop import PlainLoop
 from screen.backends import open_backend
 from screen.backends.base import Backend
+from screen.batching import Batcher
 from screen.cpus import usable_cpus
 from screen.discover import Source, discover
 from screen.film import Film, Pixels
@@ -166,28 +167,25 @@ def _films(chosen: Sequence[Source]) -> Iterator[Film]:
 
 
 def _pixels_to_scores(backend: Backend, model: Model, pixels: Sequence[Pixels], figures: Figures) -> None:
+    enough = list(pixels) * (1 + 8 * backend.batch_size // len(pixels))
     started = time.perf_counter()
-    squares = [square_from_pixels(px, model.card.preprocess).values for px in pixels]
-    for start in range(0, len(squares), backend.batch_size):
-        backend.infer(_batch(squares[start : start + backend.batch_size], backend))
-    figures.pixels_to_scores.turns.append(len(pixels) / (time.perf_counter() - started))
+    with Batcher[None](backend) as batcher:
+        for px in enough:
+            batcher.add(square_from_pixels(px, model.card.preprocess).values, None)
+        batcher.flush()
+    figures.pixels_to_scores.turns.append(len(enough) / (time.perf_counter() - started))
 
 
-def _engine(backend: Backend, squares: list[NDArray[np.uint8]], figures: Figures) -> None:
-    repeated = (squares * (backend.batch_size // len(squares) + 1))[: backend.batch_size]
-    batch, done = _batch(repeated, backend), 0
+def _engine(backend: Backend, squares: Sequence[NDArray[np.uint8]], figures: Figures) -> None:
+    done = 0
     started = time.perf_counter()
-    while (seconds := time.perf_counter() - started) < ENGINE_SECONDS:
-        backend.infer(batch)
-        done += backend.batch_size
-    figures.engine.turns.append(done / seconds)
-
-
-def _batch(squares: Sequence[NDArray[np.uint8]], backend: Backend) -> NDArray[np.uint8]:
-    """uint8 [S, S] each -> uint8 [batch_size, 1, S, S], the rest black."""
-    batch = np.zeros((backend.batch_size, 1, backend.size, backend.size), np.uint8)
-    batch[: len(squares), 0] = squares
-    return batch
+    with Batcher[None](backend) as batcher:
+        while time.perf_counter() - started < ENGINE_SECONDS:
+            for _ in range(backend.batch_size):
+                batcher.add(squares[done % len(squares)], None)
+                done += 1
+        batcher.flush()
+    figures.engine.turns.append(done / (time.perf_counter() - started))
 
 
 def report(figures: Figures, console: Console) -> None:
