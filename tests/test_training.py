@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from screen.cli import cli as screen_cli
+from screen.decode import Decoded, decode
 from screen.discover import discover
 from screen.errors import UsageError
-from screen.film import Film
-from screen.preprocess import PreprocessSpec, square_from_pixels
-from screen.readers import read
+from screen.preprocess import PreprocessSpec
+from screen.readers import Limits
 from train import finetune as finetuning
 from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
 from train.cli import cli
@@ -73,9 +73,9 @@ def test_training_sees_the_bytes_that_screening_sees(films: LabelledFilms, table
     for source, values in zip(
         discover([table.parent / k for k in films.keys], None), films.values, strict=True
     ):
-        film = read(source)
-        assert isinstance(film, Film)
-        assert np.array_equal(square_from_pixels(film.pixels, SPEC).values, values)
+        screened = decode(source, SPEC, Limits()).result  # what the workers of `screen run` call
+        assert isinstance(screened, Decoded)
+        assert np.array_equal(screened.square, values)
 
 
 def test_what_cannot_be_read_is_dropped_and_counted(films: LabelledFilms) -> None:
