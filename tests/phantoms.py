@@ -4,6 +4,7 @@
 """
 
 import io
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -26,6 +27,10 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+
+from screen.discover import Source
+from screen.film import Film, Unscreened
+from screen.readers import Limits, read
 
 LOSSLESS_SYNTAXES = {
     "implicit": ImplicitVRLittleEndian,
@@ -135,3 +140,15 @@ def dicom_file(
     )
     data = buffer.getvalue()
     return data if preamble else data[132:]
+
+
+def read_from_bytes(folder: Path, data: bytes, limits: Limits | None = None) -> Film | Unscreened:
+    path = folder / "file"
+    path.write_bytes(data)
+    status = path.stat()
+    return read(Source(path, "file", status.st_size, status.st_mtime_ns), limits or Limits())
+
+
+def film(result: Film | Unscreened) -> Film:
+    assert isinstance(result, Film), result
+    return result

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
-from screen.discover import Source
 from screen.film import Film, Unscreened
 from screen.preprocess import PreprocessSpec, square_from_pixels
-from screen.readers import Limits, read
+from screen.readers import Limits
 from screen.reasons import Reason, Status, Warn
-from tests.phantoms import LOSSLESS_SYNTAXES, dicom_file, encoded, film_values
+from tests.phantoms import LOSSLESS_SYNTAXES, dicom_file, encoded, film, film_values, read_from_bytes
 
 SPEC = PreprocessSpec(size=64)
 WINDOW = {"WindowCenter": 2100.5, "WindowWidth": 2900}
@@ -32,21 +31,9 @@ def read_bytes(tmp_path: Path) -> Callable[..., Film | Unscreened]:
     """Read a file that holds these bytes."""
 
     def read_them(data: bytes, limits: Limits | None = None) -> Film | Unscreened:
-        return _read_bytes(tmp_path, data, limits)
+        return read_from_bytes(tmp_path, data, limits)
 
     return read_them
-
-
-def _read_bytes(folder: Path, data: bytes, limits: Limits | None = None) -> Film | Unscreened:
-    path = folder / "file"
-    path.write_bytes(data)
-    status = path.stat()
-    return read(Source(path, "file", status.st_size, status.st_mtime_ns), limits or Limits())
-
-
-def film(result: Film | Unscreened) -> Film:
-    assert isinstance(result, Film), result
-    return result
 
 
 def square(result: Film | Unscreened) -> NDArray[np.uint8]:
@@ -445,7 +432,7 @@ def test_damaged_files_never_raise(tmp_path_factory: pytest.TempPathFactory, dat
             # The header is a tenth of the file: half of the damage goes there.
             end = data.draw(st.sampled_from([min(1200, len(damaged)), len(damaged)]))
             damaged[data.draw(st.integers(0, end - 1))] ^= data.draw(st.integers(1, 255))
-    result = _read_bytes(tmp_path_factory.getbasetemp(), bytes(damaged))
+    result = read_from_bytes(tmp_path_factory.getbasetemp(), bytes(damaged))
     assert isinstance(result, Film | Unscreened)
     if isinstance(result, Film):
         square_from_pixels(result.pixels, SPEC)

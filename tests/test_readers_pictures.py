@@ -18,23 +18,11 @@ from screen.preprocess import PreprocessSpec, square_from_pixels
 from screen.readers import Limits, read
 from screen.readers.signature import Kind, kind_from_head
 from screen.reasons import Reason, Status, Warn
-from tests.phantoms import dicom_file, film_values
+from tests.phantoms import dicom_file, film, film_values, read_from_bytes
 
 GREY = film_values(60, 48, bits=8).astype(np.uint8)
 GREY16 = film_values(60, 48, bits=16)
 RGB = np.dstack([GREY, GREY // 2, 255 - GREY])
-
-
-def read_bytes(folder: Path, data: bytes, limits: Limits | None = None) -> Film | Unscreened:
-    path = folder / "file"
-    path.write_bytes(data)
-    status = path.stat()
-    return read(Source(path, "file", status.st_size, status.st_mtime_ns), limits or Limits())
-
-
-def film(result: Film | Unscreened) -> Film:
-    assert isinstance(result, Film), result
-    return result
 
 
 def reason(result: Film | Unscreened) -> Reason:
@@ -108,7 +96,7 @@ def jpeg_with_exif(samples: NDArray[np.uint8], orientation: int) -> bytes:
 @pytest.mark.parametrize("samples", [GREY, GREY16])
 def test_grey_is_kept_to_the_bit(tmp_path: Path, samples: NDArray[Any]) -> None:
     for data in (png(samples), tiff(samples), tiff(samples, ">")):
-        found = film(read_bytes(tmp_path, data))
+        found = film(read_from_bytes(tmp_path, data))
         np.testing.assert_array_equal(found.pixels.values, samples)
         white = np.iinfo(samples.dtype).max
         np.testing.assert_array_equal(found.pixels.lookup, np.arange(white + 1) * (65535 // white))
@@ -119,16 +107,16 @@ def test_grey_is_kept_to_the_bit(tmp_path: Path, samples: NDArray[Any]) -> None:
 
 def test_grey_webp_and_jpeg(tmp_path: Path) -> None:
     webp = imagecodecs.webp_encode(np.dstack([GREY] * 3), lossless=True)
-    found = film(read_bytes(tmp_path, bytes(webp)))
+    found = film(read_from_bytes(tmp_path, bytes(webp)))
     np.testing.assert_array_equal(found.pixels.values, GREY)
     assert found.warnings == ()
-    found = film(read_bytes(tmp_path, bytes(imagecodecs.jpeg8_encode(GREY, level=98))))
+    found = film(read_from_bytes(tmp_path, bytes(imagecodecs.jpeg8_encode(GREY, level=98))))
     assert np.abs(found.pixels.values.astype(int) - GREY).max() < 20
 
 
 def test_three_equal_samples_are_grey(tmp_path: Path) -> None:
     for data in (png(np.dstack([GREY] * 3)), tiff(np.dstack([GREY] * 3))):
-        found = film(read_bytes(tmp_path, data))
+        found = film(read_from_bytes(tmp_path, data))
         np.testing.assert_array_equal(found.pixels.values, GREY)
         assert found.warnings == ()
 
@@ -136,7 +124,7 @@ def test_three_equal_samples_are_grey(tmp_path: Path) -> None:
 def test_colour_is_luminance_with_a_warning(tmp_path: Path) -> None:
     expected = RGB @ np.array([0.299, 0.587, 0.114])
     for data in (png(RGB), tiff(RGB)):
-        found = film(read_bytes(tmp_path, data))
+        found = film(read_from_bytes(tmp_path, data))
         np.testing.assert_allclose(found.pixels.values, expected, atol=1)
         assert found.warnings == (Warn.COLOUR,)
 
@@ -145,7 +133,7 @@ def test_what_is_transparent_is_black(tmp_path: Path) -> None:
     alpha = np.full_like(GREY, 255)
     alpha[:10], alpha[10:20] = 0, 128
     for samples in (np.dstack([GREY, alpha]), np.dstack([GREY] * 3 + [alpha])):
-        values = film(read_bytes(tmp_path, png(samples))).pixels.values
+        values = film(read_from_bytes(tmp_path, png(samples))).pixels.values
         assert not values[:10].any()
         np.testing.assert_allclose(values[10:20], GREY[10:20] * (128 / 255), atol=0.5)
         np.testing.assert_array_equal(values[20:], GREY[20:])
@@ -153,14 +141,14 @@ def test_what_is_transparent_is_black(tmp_path: Path) -> None:
 
 def test_palettes(tmp_path: Path) -> None:
     ramp = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
-    found = film(read_bytes(tmp_path, palette_png(GREY, ramp)))
+    found = film(read_from_bytes(tmp_path, palette_png(GREY, ramp)))
     np.testing.assert_array_equal(found.pixels.values, 255 - GREY)
-    found = film(read_bytes(tmp_path, tiff(GREY, photometric=3, palette=ramp.astype(np.uint16) * 257)))
+    found = film(read_from_bytes(tmp_path, tiff(GREY, photometric=3, palette=ramp.astype(np.uint16) * 257)))
     np.testing.assert_array_equal(found.pixels.values, (255 - GREY).astype(np.uint16) * 257)
 
 
 def test_white_is_zero(tmp_path: Path) -> None:
-    found = film(read_bytes(tmp_path, tiff(255 - GREY, photometric=0)))
+    found = film(read_from_bytes(tmp_path, tiff(255 - GREY, photometric=0)))
     np.testing.assert_array_equal(found.pixels.values, GREY)
 
 
@@ -172,7 +160,7 @@ def test_cmyk_of_adobe_is_inverted(tmp_path: Path) -> None:
     bare = plain[:at] + plain[at + 2 + struct.unpack_from(">H", plain, at + 2)[0] :]
     inverted = bytes(imagecodecs.jpeg8_encode(light, level=98, colorspace="CMYK", outcolorspace="CMYK"))
     for data in (bare, inverted):
-        values = film(read_bytes(tmp_path, data)).pixels.values
+        values = film(read_from_bytes(tmp_path, data)).pixels.values
         assert np.abs(values.astype(int) - GREY).mean() < 3
 
 
@@ -191,12 +179,12 @@ _UPRIGHT = {
 @pytest.mark.parametrize("orientation", _UPRIGHT)
 def test_orientation(tmp_path: Path, orientation: int) -> None:
     expected = _UPRIGHT[orientation](GREY)
-    found = film(read_bytes(tmp_path, tiff(GREY, orientation=orientation)))
+    found = film(read_from_bytes(tmp_path, tiff(GREY, orientation=orientation)))
     np.testing.assert_array_equal(found.pixels.values, expected)
     with_exif = png(GREY)
     with_exif = with_exif[:33] + chunk(b"eXIf", exif(orientation)) + with_exif[33:]
-    np.testing.assert_array_equal(film(read_bytes(tmp_path, with_exif)).pixels.values, expected)
-    values = film(read_bytes(tmp_path, jpeg_with_exif(GREY, orientation))).pixels.values
+    np.testing.assert_array_equal(film(read_from_bytes(tmp_path, with_exif)).pixels.values, expected)
+    values = film(read_from_bytes(tmp_path, jpeg_with_exif(GREY, orientation))).pixels.values
     assert values.shape == expected.shape
     assert np.abs(values.astype(int) - expected).mean() < 3
 
@@ -207,20 +195,20 @@ def test_orientation_against_opencv(tmp_path: Path) -> None:
     for orientation in _UPRIGHT:
         data = jpeg_with_exif(GREY, orientation)
         theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-        ours = film(read_bytes(tmp_path, data)).pixels.values
+        ours = film(read_from_bytes(tmp_path, data)).pixels.values
         assert theirs is not None
         assert np.abs(ours.astype(int) - theirs).max() <= 2, orientation
 
 
 def test_several_pages_the_first_is_read(tmp_path: Path) -> None:
-    found = film(read_bytes(tmp_path, tiff(GREY, pages=2)))
+    found = film(read_from_bytes(tmp_path, tiff(GREY, pages=2)))
     np.testing.assert_array_equal(found.pixels.values, GREY)
     assert found.warnings == (Warn.SEVERAL_FRAMES,)
 
 
 def test_a_twelve_bit_jpeg_spans_its_twelve_bits(tmp_path: Path) -> None:
     data = bytes(imagecodecs.jpeg8_encode(film_values(60, 48), lossless=True, bitspersample=12))
-    found = film(read_bytes(tmp_path, data))
+    found = film(read_from_bytes(tmp_path, data))
     np.testing.assert_array_equal(found.pixels.values, film_values(60, 48))
     assert found.pixels.lookup[4095] == 65535
 
@@ -248,23 +236,23 @@ def test_a_twelve_bit_jpeg_spans_its_twelve_bits(tmp_path: Path) -> None:
     ],
 )
 def test_what_gets_no_score(tmp_path: Path, expected: Reason, data: bytes) -> None:
-    assert reason(read_bytes(tmp_path, data)) is expected
+    assert reason(read_from_bytes(tmp_path, data)) is expected
 
 
 def test_a_jpeg_is_whole_only_behind_its_own_scan(tmp_path: Path) -> None:
     thumbnail = bytes(imagecodecs.jpeg8_encode(GREY[:40, :40]))
     jpeg = bytes(imagecodecs.jpeg8_encode(GREY))
     data = jpeg[:2] + b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + jpeg[2:]
-    film(read_bytes(tmp_path, data))
-    assert reason(read_bytes(tmp_path, data[:-300])) is Reason.CORRUPT_PIXELS
+    film(read_from_bytes(tmp_path, data))
+    assert reason(read_from_bytes(tmp_path, data[:-300])) is Reason.CORRUPT_PIXELS
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    assert reason(read_bytes(tmp_path, bomb)) is Reason.TOO_LARGE
-    assert reason(read_bytes(tmp_path, png(GREY), Limits(max_values=100))) is Reason.TOO_LARGE
-    assert reason(read_bytes(tmp_path, png(GREY), Limits(max_bytes=100))) is Reason.TOO_LARGE
+    assert reason(read_from_bytes(tmp_path, bomb)) is Reason.TOO_LARGE
+    assert reason(read_from_bytes(tmp_path, png(GREY), Limits(max_values=100))) is Reason.TOO_LARGE
+    assert reason(read_from_bytes(tmp_path, png(GREY), Limits(max_bytes=100))) is Reason.TOO_LARGE
 
 
 def test_a_file_that_changed_is_not_screened(tmp_path: Path) -> None:
@@ -315,6 +303,6 @@ def test_damaged_pictures_never_raise(tmp_path_factory: pytest.TempPathFactory, 
         if damaged:
             end = data.draw(st.sampled_from([min(120, len(damaged)), len(damaged)]))
             damaged[data.draw(st.integers(0, end - 1))] ^= data.draw(st.integers(1, 255))
-    result = read_bytes(tmp_path_factory.getbasetemp(), bytes(damaged))
+    result = read_from_bytes(tmp_path_factory.getbasetemp(), bytes(damaged))
     if isinstance(result, Film):
         square_from_pixels(result.pixels, PreprocessSpec(size=32))
