@@ -8,19 +8,17 @@ from numpy.typing import NDArray
 
 from screen.discover import Source
 from screen.film import Identity, Unscreened
+from screen.policy import FULL, DecodePolicy
 from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
 from screen.readers import Limits, read
 from screen.reasons import Reason, Warn
-
-DECODE_POLICY = "full"
-"""Every stored pixel is decoded; the shortcuts that a model may accept are named otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A film on its way to the network: what `screen.film.Film` says, and the square in place of the pixels.
 
-    square: uint8 [S, S]. warnings: the reader's and those of the square.
+    square: uint8 [S, S]. warnings: the reader's and those of the square. policy: the shortcuts that were taken.
     """
 
     identity: Identity
@@ -30,6 +28,7 @@ class Decoded:
     warnings: tuple[str, ...]
     geometry: Geometry
     square: NDArray[np.uint8]
+    policy: DecodePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,8 @@ class Outcome:
     square_seconds: float
 
 
-def decode(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
-    """Read a source and make its square. Never raises for what a file holds."""
+def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodePolicy) -> Outcome:
+    """Read a source and make its square, by the shortcuts of `policy`. Never raises for what a file holds."""
     started = time.perf_counter()
     try:
         film = read(source, limits)
@@ -67,6 +66,7 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
         warnings=tuple(str(code) for code in warnings),
         geometry=geometry,
         square=square.values,
+        policy=FULL,
     )
     return Outcome(result, read_done - started, time.perf_counter() - read_done)
 

@@ -43,7 +43,7 @@ def _serve(connection: Connection) -> None:
         import cv2
 
         cv2.setNumThreads(1)
-        target, spec, limits = connection.recv()
+        target, spec, limits, policy = connection.recv()
         module, function = target.split(":")
         decode = getattr(importlib.import_module(module), function)
     except Exception as error:
@@ -53,7 +53,7 @@ def _serve(connection: Connection) -> None:
     while True:
         source = connection.recv()
         try:
-            answer = decode(source, spec, limits)
+            answer = decode(source, spec, limits, policy)
         except Exception as error:
             answer = _bug(error)
         connection.send(answer)

@@ -17,6 +17,7 @@ from screen.decode import Decoded
 from screen.discover import Source, discover
 from screen.errors import InputError, ScreenError, UsageError
 from screen.modelfile import Model
+from screen.policy import policy_from_entries
 from screen.readers import Limits
 from screen.readers.signature import HEAD_BYTES, Kind, kind_from_head
 from screen.readers.tags import parse_dicom
@@ -45,7 +46,8 @@ def inspect(path: Path, model: Model) -> tuple[Facts, NDArray[np.uint8] | None]:
         raise UsageError(f"{path}: a folder; inspect takes one file")
     source = next(discover([path], None))
     facts: Facts = {"file": source.key, "bytes": source.size, **_header(source)}
-    with DecodePool(1, model.card.preprocess, Limits()) as pool:
+    policy = policy_from_entries(model.card.decode_policies)
+    with DecodePool(1, model.card.preprocess, Limits(), policy) as pool:
         pool.submit(source)
         film = next(_collected(pool)).result
     row = row_from_film(source.key, film)

@@ -18,13 +18,13 @@ from screen.backends.base import Backend
 from screen.batching import Batcher
 from screen.cpus import usable_cpus
 from screen.decide import Decision, decision_from
-from screen.decode import DECODE_POLICY
 from screen.discover import discover, key_from_path
 from screen.errors import InputError, UsageError
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.known import Known
 from screen.ledger import Ledger
 from screen.modelfile import Model, load_model
+from screen.policy import policy_from_entries
 from screen.probe import check_probes
 from screen.progress import Progress
 from screen.readers import Limits
@@ -103,6 +103,7 @@ def run(settings: RunSettings, progress: Progress) -> int:
             identity_file = IdentityFile(settings.identities, folder)
             stack.callback(identity_file.close)
         workers = settings.workers or cpus
+        policy = policy_from_entries(model.card.decode_policies)
         progress.event(
             "start",
             out=str(folder),
@@ -114,7 +115,7 @@ def run(settings: RunSettings, progress: Progress) -> int:
             preprocess_drift=drift,
         )
         pool = stack.enter_context(
-            DecodePool(workers, model.card.preprocess, Limits(), settings.file_timeout)
+            DecodePool(workers, model.card.preprocess, Limits(), policy, settings.file_timeout)
         )
         batcher: Batcher[Pending] = stack.enter_context(Batcher(backend))
         screening = Screening(
@@ -162,7 +163,7 @@ def run(settings: RunSettings, progress: Progress) -> int:
             identifiers=identifiers.mode,
             heatmaps=settings.heatmaps,
             preprocess_drift=drift,
-            decode_policy=DECODE_POLICY,
+            decode_policy=str(policy),
             counts={"known_ignored": known.ignored},
         )
         ledger.set_meta("facts", facts.to_json())
@@ -211,7 +212,7 @@ def _binding(model: Model, backend: Backend, identifiers: Identifiers) -> dict[s
     return {
         "weights_digest": model.card.weights_digest,
         "preprocess_digest": model.card.preprocess_digest,
-        "decode_policy": DECODE_POLICY,
+        "decode_policy": str(policy_from_entries(model.card.decode_policies)),
         "device": backend.device.device,
         "provider": backend.device.provider,
         "precision": backend.device.precision,

@@ -15,7 +15,7 @@ import numpy as np
 
 from screen.backends.base import Outputs
 from screen.batching import Batcher
-from screen.decode import DECODE_POLICY, Decoded, Outcome
+from screen.decode import Decoded, Outcome
 from screen.discover import Source
 from screen.film import Unscreened
 from screen.identifiers import Identifiers, IdentityFile
@@ -196,7 +196,7 @@ def row_from_film(file: str, film: Decoded | Unscreened) -> Row:
         declared_chest=film.declared_chest,
         pixel_digest=film.pixel_digest,
         decoder=film.decoder,
-        decode_policy=DECODE_POLICY,
+        decode_policy=str(film.policy),
         geometry=film.geometry,
     )
 

@@ -23,6 +23,7 @@ from screen.decode_worker import Bug
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.film import Unscreened
+from screen.policy import FULL, DecodePolicy
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
 from screen.reasons import Reason
@@ -67,10 +68,15 @@ class DecodePool:
     """
 
     def __init__(
-        self, workers: int, spec: PreprocessSpec, limits: Limits, file_timeout: float = FILE_TIMEOUT
+        self,
+        workers: int,
+        spec: PreprocessSpec,
+        limits: Limits,
+        policy: DecodePolicy = FULL,
+        file_timeout: float = FILE_TIMEOUT,
     ) -> None:
         self._limit = workers
-        self._greeting = (DECODE, spec, limits)
+        self._greeting = (DECODE, spec, limits, policy)
         self._file_timeout = file_timeout
         self._workers: list[_Worker] = []
         self._waiting: deque[_Task] = deque()

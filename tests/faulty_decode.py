@@ -9,11 +9,12 @@ from unittest import mock
 import screen.decode
 from screen.decode import Outcome, decode
 from screen.discover import Source
+from screen.policy import DecodePolicy
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
 
 
-def faulty(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
+def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodePolicy) -> Outcome:
     name = source.path.name
     if "crash-once" in name:
         marker = Path(f"{source.path}.crashed")
@@ -30,13 +31,13 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
         time.sleep(0.3)
     elif "memory" in name:
         with mock.patch.object(screen.decode, "read", side_effect=MemoryError):
-            return decode(source, spec, limits)
+            return decode(source, spec, limits, policy)
     elif "bug" in name:
         raise KeyError(name.upper())  # stands for a tag
-    return decode(source, spec, limits)
+    return decode(source, spec, limits, policy)
 
 
-def unstartable(source: Source, spec: PreprocessSpec, limits: Limits) -> Outcome:
+def unstartable(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodePolicy) -> Outcome:
     raise AssertionError("never called")
 
 

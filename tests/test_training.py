@@ -16,6 +16,7 @@ from screen.cli import cli as screen_cli
 from screen.decode import Decoded, decode
 from screen.discover import discover
 from screen.errors import UsageError
+from screen.policy import FULL
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
 from train import finetune as finetuning
@@ -73,7 +74,7 @@ def test_training_sees_the_bytes_that_screening_sees(films: LabelledFilms, table
     for source, values in zip(
         discover([table.parent / k for k in films.keys], None), films.values, strict=True
     ):
-        screened = decode(source, SPEC, Limits()).result  # what the workers of `screen run` call
+        screened = decode(source, SPEC, Limits(), FULL).result  # what the workers of `screen run` call
         assert isinstance(screened, Decoded)
         assert np.array_equal(screened.square, values)
 

@@ -28,7 +28,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
 def decoded(folder: Path, processes: int, file_timeout: float = 60.0) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     sources = iter(list(discover([folder], None)))
-    with DecodePool(processes, SPEC, Limits(), file_timeout) as pool:
+    with DecodePool(processes, SPEC, Limits(), file_timeout=file_timeout) as pool:
         more = True
         while more or pool.in_flight:
             while more and pool.has_room:

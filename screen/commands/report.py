@@ -27,6 +27,7 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
     from screen.decide import decision_from
     from screen.errors import LedgerError
     from screen.ledger import Ledger
+    from screen.policy import policy_from_entries
     from screen.readers import Limits
     from screen.reopen import square_opener
     from screen.report import RunFacts, write_reports
@@ -45,6 +46,6 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
             ) from error
         card = card_from_json(facts.card_json)
         decided = decision_from(card, operating_point, threshold, decision)
-        with DecodePool(1, card.preprocess, Limits()) as pool:
+        with DecodePool(1, card.preprocess, Limits(), policy_from_entries(card.decode_policies)) as pool:
             code = write_reports(folder, ledger.listed_rows(), decided, facts, square_opener(ledger, pool))
     click.get_current_context().exit(code)
