@@ -31,7 +31,7 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
     elif "nonsense" in name:
         # What a worker could do that a crafted file has taken over.
         words = b'{"reason": "fine"}'
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
+        for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
             with contextlib.suppress(OSError):
                 socket.socket(fileno=os.dup(descriptor)).sendall(struct.pack("!i", len(words)) + words)
     elif "hang" in name:
