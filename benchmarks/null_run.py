@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from screen.backends.base import Outputs
 from screen.backends.null import NullBackend
-from screen.discover import paths_from_stdin
+from screen.discover import paths_from_list
 from screen.modelfile import Model
 from screen.pipeline import RunSettings, run
 from screen.probe import probe_square
@@ -40,7 +40,7 @@ class KnownNullBackend(NullBackend):
 
 def main(out: Path) -> int:
     """Screen what standard input lists. Returns the exit code."""
-    inputs = tuple(paths_from_stdin(sys.stdin.buffer))
+    inputs = tuple(paths_from_list(sys.stdin.buffer))
     with JsonLines() as progress:
         return run(RunSettings(inputs, out), progress, open_backend=KnownNullBackend)
 
