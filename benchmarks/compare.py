@@ -1,8 +1,8 @@
 """Files to report: `screen run` beside its peers over the same films, and beside what its stages allow.
 
 Everything takes turns in one process of measurement. What `screen run` takes is its whole command, start and
-reports included; peers are measured warm. Because a night is long and a measurement short, its rate beyond
-the first film (a run over one film, taken off) stands beside it, and that is what the stages are held against.
+reports included; peers are measured warm. A night is long and a measurement short: so its rate beyond the
+first film (the time of a run over one film taken off) stands beside it, and is held against the stages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -203,7 +203,9 @@ def report(figures: Figures, console: Console) -> None:
 
 
 def _table(entry: FolderFigures) -> Table:
-    table = Table(title=f"{entry.folder}: files to report, films a second; median and [least, most] of the turns")
+    table = Table(
+        title=f"{entry.folder}: files to report, films a second; median and [least, most] of the turns"
+    )
     table.add_column("")
     table.add_column("films/s", justify="right")
     for name in entry.peers:
@@ -220,9 +222,10 @@ def _table(entry: FolderFigures) -> Table:
 def _print_stages(entry: FolderFigures, console: Console) -> None:
     for way in entry.ways.values():
         console.print(
-            f"{way.way}: decoding alone {entry.decode.shown} films/s, the network alone {way.network.shown}: the "
-            f"sum of stages allows {way.allowed.shown}, screen run reaches {way.beyond.shown} beyond its first "
-            f"film ({100 * way.reached.median:.0f} %), which takes {way.one_film.shown} s from start to exit"
+            f"{way.way}: films/s of decoding alone {entry.decode.shown}, of the network alone "
+            f"{way.network.shown}; the sum of stages allows {way.allowed.shown}, screen run reaches "
+            f"{way.beyond.shown} ({100 * way.reached.median:.0f} %) beyond its first film, "
+            f"which takes {way.one_film.shown} s from start to exit"
         )
 
 

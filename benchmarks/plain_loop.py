@@ -75,6 +75,13 @@ def square_from_grey(grey: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.uin
     return square
 
 
+def read_pixels(source: Source) -> NDArray[Any]:
+    """The stored values alone, as pydicom or cv2 gives them. Raises whatever they raise."""
+    if is_dicom(source):
+        return np.asarray(pydicom.dcmread(source.path).pixel_array)
+    return _from_picture(source)
+
+
 def _from_picture(source: Source) -> NDArray[Any]:
     image = cv2.imread(str(source.path), cv2.IMREAD_GRAYSCALE)
     if image is None:

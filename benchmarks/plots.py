@@ -1,12 +1,14 @@
-"""The pictures of what was measured: PNG, one axis pair each, nothing that is not data or its name."""
+"""The pictures of what was measured: PNG, nothing on them but data and its names."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from benchmarks import compare, scale
 
@@ -18,47 +20,44 @@ _BAR = 0.8
 
 
 def plot_compare(figures: compare.Figures, path: Path) -> None:
-    """Films a second by folder: bars for peers and ways (median; line: extremes), a mark for what stages allow."""
+    """Films a second by folder: bars for peers and ways (median; line: extremes), a tick for the stages."""
     folders = figures.folders
-    peers = list(dict.fromkeys(name for entry in folders for name in entry.peers))
-    ways = list(dict.fromkeys(name for entry in folders for name in entry.ways))
-    bars = len(peers) + len(ways)
+    peers = list(folders[0].peers)
+    ways = list(folders[0].ways)
+    colours = (*_PEERS[: len(peers)], *_WAYS[: len(ways)])
+    height = _BAR / len(colours)
 
     def draw(axes: Axes) -> None:
         for place, entry in enumerate(folders):
             rates = [entry.peers[name] for name in peers] + [entry.ways[name].run for name in ways]
             for bar, rate in enumerate(rates):
-                y = place + _BAR * ((bar + 0.5) / bars - 0.5)
-                colour = (*_PEERS[: len(peers)], *_WAYS)[bar]
-                low, high = min(rate.turns), max(rate.turns)
-                axes.barh(y, rate.median, height=_BAR / bars * 0.92, color=colour)
-                axes.plot([low, high], [y, y], color=_INK, linewidth=0.8)
-                text = f" {rate.median:.3g}"
+                y = place + height * (bar + 0.5) - _BAR / 2
+                axes.barh(y, rate.median, height=0.9 * height, color=colours[bar])
+                axes.plot([min(rate.turns), max(rate.turns)], [y, y], color=_INK, linewidth=0.8)
+                text, right = f"{rate.median:.3g}", max(rate.turns)
                 if bar >= len(peers):
                     way = entry.ways[ways[bar - len(peers)]]
-                    allowed = way.allowed.median
-                    half = _BAR / bars / 2
-                    axes.plot([allowed, allowed], [y - half, y + half], color=_INK, linewidth=1.6)
-                    text += "".join(f"  ({turns.median:.2g}×)" for turns in list(way.ratios.values())[:1])
-                    high = max(high, allowed)
-                axes.text(high, y, text, va="center", fontsize=7.5, color=_INK)
+                    tick = way.allowed.median
+                    axes.plot([tick, tick], [y - height / 2, y + height / 2], color=_INK, linewidth=1.6)
+                    right = max(right, tick)
+                    if peers[0] in way.ratios:
+                        text += f"  ({way.ratios[peers[0]].median:.2g}×)"
+                axes.annotate(
+                    text, (right, y), (4, 0), textcoords="offset points", va="center", fontsize=8, color=_INK
+                )
         axes.set_yticks(range(len(folders)), [Path(entry.folder).name for entry in folders])
         axes.invert_yaxis()
-        axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
-        axes.set_xlabel(f"films a second, from files to report; in brackets, × {peers[0]}")
-        handles = [_patch(colour) for colour in (*_PEERS[: len(peers)], *_WAYS[: len(ways)])]
+        axes.margins(x=0.15)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"films a second, from files to report (in brackets: × {peers[0]})")
         names = [*peers, *(f"screen run, {name}" for name in ways)]
-        axes.legend(
-            [*handles, _tick()],
-            [*names, "what the stages allow"],
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.55 / (0.35 * bars * len(folders) + 0.6)),
-            ncols=3,
-            frameon=False,
-            fontsize=8,
+        handles: list[Artist] = [Patch(color=colour) for colour in colours]
+        handles.append(Line2D([], [], color=_INK, marker="|", markersize=9, linewidth=0, markeredgewidth=1.6))
+        axes.figure.legend(
+            handles, [*names, "what the stages allow"], loc="outside lower center", ncols=3, frameon=False
         )
 
-    _save(draw, (8.0, 1.2 + 0.22 * bars * len(folders)), path)
+    _save(draw, (8.0, 1.4 + 0.2 * len(colours) * len(folders)), path)
 
 
 def plot_scale(figures: scale.Figures, path: Path) -> None:
@@ -78,3 +77,13 @@ def plot_scale(figures: scale.Figures, path: Path) -> None:
         memory.spines[["top", "left"]].set_visible(False)
 
     _save(draw, (6.0, 3.4), path)
+
+
+def _save(draw: Callable[[Axes], None], size: tuple[float, float], path: Path) -> None:
+    with mpl.rc_context({"font.size": 9, "axes.edgecolor": _FAINT, "axes.linewidth": 0.8}):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(color=_FAINT)
+        draw(axes)
+        figure.savefig(path, dpi=150, bbox_inches="tight")
