@@ -1,6 +1,7 @@
 """The commands of `screen bench`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,23 @@ films_option = click.option(
 folders_argument = click.argument("folders", nargs=-1, required=True, type=folder_type)
 
 
-def sample_option(default: int, text: str) -> Any:
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def sample_option(default: int, text: str) -> Decorator:
     """How many films."""
-    return click.option("--sample", type=click.IntRange(min=1), default=default, show_default=True, help=text)
+    return click.option("--sample", type=click.IntRange(1), default=default, show_default=True, help=text)
 
 
-def repeats_option(default: int, text: str) -> Any:
+def repeats_option(default: int, text: str) -> Decorator:
     """How many turns."""
-    return click.option(
-        "--repeats", type=click.IntRange(min=1), default=default, show_default=True, help=text
-    )
+    return click.option("--repeats", type=click.IntRange(1), default=default, show_default=True, help=text)
 
 
-def seconds_option(default: float, text: str) -> Any:
+def seconds_option(default: float, text: str) -> Decorator:
     """How long a part lasts."""
     return click.option(
-        "--seconds", type=click.FloatRange(min=0.1), default=default, show_default=True, help=text
+        "--seconds", type=click.FloatRange(0.1), default=default, show_default=True, help=text
     )
 
 
@@ -88,9 +90,7 @@ def fit(data: Path, json_file: Path | None) -> None:
 @click.option(
     "--syntax", "names", multiple=True, help="One folder of OUT each; repeatable. Default: all, and png."
 )
-@click.option(
-    "--size", type=click.IntRange(min=32), default=3056, show_default=True, help="Longer side, pixels."
-)
+@click.option("--size", type=click.IntRange(min=32), default=3056, show_default=True, help="Longer side.")
 @json_option
 def films(
     out: Path, films_folder: Path, count: int, names: tuple[str, ...], size: int, json_file: Path | None

@@ -80,7 +80,8 @@ def _grey(source: Source) -> NDArray[np.uint8] | None:
     film = read(source)
     if not isinstance(film, Film):
         return None
-    return (np.asarray(cv2.LUT(film.pixels.values, film.pixels.lookup)) >> 8).astype(np.uint8)
+    grey = np.asarray(cv2.LUT(film.pixels.values, film.pixels.lookup), np.uint16)
+    return np.asarray(grey >> 8, np.uint8)
 
 
 def _write(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,7 @@ def openvino(model: Model, threads: int, streams: int) -> Iterator[Infer]:
     import openvino as ov
 
     core = ov.Core()
-    options = {
-        "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": threads * streams,
-        "PERFORMANCE_HINT": "THROUGHPUT",
-    }
+    options = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads * streams}
     compiled = core.compile_model(core.read_model(model.data), "CPU", options)
     requests = threading.local()
 
@@ -107,26 +104,26 @@ def measure(
     for _ in range(turns):
         for name, model in loaded.items():
             for runtime, opened in RUNTIMES.items():
+                # Torch has one network, and threads of its own for all who call it.
+                alone = runtime == "eager torch"
+                if runtime in missing or (alone and name != next(iter(loaded))):
+                    continue
                 for threads, streams in _splits(usable_cpus()):
-                    if runtime == "eager torch" and (streams > 1 or model is not next(iter(loaded.values()))):
+                    if alone and streams > 1:
                         continue
                     try:
                         with opened(model, threads, streams) as infer:
                             for size in batch_sizes:
-                                images = _images(size, model)
-                                add(
-                                    (runtime, name, threads, streams, size),
-                                    rate(infer, images, streams, seconds),
-                                )
+                                key = (runtime, name, threads, streams, size)
+                                add(key, rate(infer, _images(size, model), streams, seconds))
                     except ImportError as error:
                         missing[runtime] = str(error)
-            for device in ("cpu", "openvino"):
-                if device == "openvino" and "OpenVINO" in missing:
-                    continue
-                for size in batch_sizes:
-                    with open_backend(model, device, size, usable_cpus()) as backend:
-                        key = (f"--device {device}", name, usable_cpus(), backend.streams, size)
-                        add(key, rate(backend.infer, _images(size, model), backend.streams, seconds))
+                        break
+            for size in batch_sizes:
+                with open_backend(model, "cpu", size, usable_cpus()) as backend:
+                    streams = backend.streams
+                    key = ("screen run, cpu", name, usable_cpus() // streams, streams, size)
+                    add(key, rate(backend.infer, _images(size, model), streams, seconds))
     return list(rows.values()), missing, machine()
 
 
@@ -144,13 +141,11 @@ def _images(size: int, model: Model) -> NDArray[np.uint8]:
 
 def rate(infer: Infer, images: NDArray[np.uint8], streams: int, seconds: float) -> float:
     """Images a second of `streams` threads at once, behind one call each that warms up."""
-    return sum(
-        len(images) / (sum(times) / len(times)) for times in durations(infer, images, streams, seconds)
-    )
+    return sum(len(images) / mean(times) for times in durations(infer, images, streams, seconds))
 
 
 def durations(infer: Infer, images: NDArray[np.uint8], streams: int, seconds: float) -> list[list[float]]:
-    """Seconds of each call, by stream, while all streams are busy; one call each that warms up is left out."""
+    """Seconds of each call, by stream, while all streams are busy; without one call each that warms up."""
     found: list[list[float]] = [[] for _ in range(streams)]
     errors: list[Exception] = []
 

@@ -144,11 +144,12 @@ def read_by_monai(source: Source) -> NDArray[Any]:
 
 def read_by_torchxrayvision(source: Source) -> NDArray[Any]:
     """`Read` by torchxrayvision, with the window."""
-    import torchxrayvision
+    from torchxrayvision import utils
 
     if is_dicom(source):
-        return np.asarray(torchxrayvision.utils.read_xray_dcm(source.path, voi_lut=True))
-    return np.asarray(torchxrayvision.utils.load_image(str(source.path)))[0]
+        return np.asarray(utils.read_xray_dcm(source.path, voi_lut=True))
+    grey: NDArray[Any] = np.asarray(utils.load_image(str(source.path)))[0]
+    return grey
 
 
 _READERS: dict[str, tuple[Read, str]] = {
@@ -175,7 +176,7 @@ def peers(model: Model, workers: int) -> tuple[list[Peer], dict[str, str]]:
 
 def decoders_of_pydicom() -> dict[str, tuple[str, ...]]:
     """What pydicom can choose from: the plain ways are as fast as these."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     from export.realistic import SYNTAXES
 

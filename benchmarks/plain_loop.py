@@ -61,10 +61,11 @@ def square_from_grey(grey: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.uin
     box = Geometry.fit(height, width, spec.size)
     shrinks = max(height, width) > spec.size
     small = cv2.resize(
-        grey if grey.dtype in (np.uint8, np.uint16) else grey.astype(np.float32),
+        # In 8 bits the means of an area would lose what the stretch shows.
+        grey.astype(np.float32),
         (box.content_width, box.content_height),
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
-    ).astype(np.float32)
+    )
     low, high = np.percentile(small, (spec.low_percentile, spec.high_percentile))
     stretched = np.clip((small - low) * (255 / max(high - low, 1e-6)), 0, 255)
     clahe = cv2.createCLAHE(spec.clahe_clip, (spec.clahe_tiles, spec.clahe_tiles))

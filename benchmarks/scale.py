@@ -52,7 +52,7 @@ def measure(folder: Path, films: Path, counts: Sequence[int]) -> Figures:
     """
     make_small.make(folder, films, max(counts))
     figures = Figures(machine=machine())
-    for count in sorted(counts):
+    for count in sorted(set(counts)):
         inputs = b"\0".join(os.fsencode(path) for path in make_small.paths(folder, count)) + b"\0"
         run = timed_run([sys.executable, "-m", "benchmarks.null_run"], inputs)
         if run.films != count:
@@ -73,13 +73,22 @@ def measure(folder: Path, films: Path, counts: Sequence[int]) -> Figures:
 def report(figures: Figures, console: Console) -> None:
     """Print the table."""
     table = Table(title="screen run with no network over small films: start and reports included")
-    for heading in ("files", "seconds", "ms a file", "peak PSS, all, MB", "peak RSS, largest, MB"):
+    for heading in (
+        "files",
+        "seconds",
+        "ms a file",
+        "ms a further file",
+        "PSS of all, MB",
+        "largest RSS, MB",
+    ):
         table.add_column(heading, justify="right")
-    for run in figures.runs:
+    for fewer, run in zip([None, *figures.runs], figures.runs, strict=False):
+        further = fewer and 1000 * (run.seconds - fewer.seconds) / (run.files - fewer.files)
         table.add_row(
             f"{run.files:,}",
             f"{run.seconds:.1f}",
             f"{run.ms_per_file:.2f}",
+            "" if further is None else f"{further:.2f}",
             f"{run.peak_pss / 1e6:.0f}",
             f"{run.peak_rss / 1e6:.0f}",
         )

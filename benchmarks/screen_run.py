@@ -1,6 +1,7 @@
 """`screen run` as a user starts it: its start, its reports and all its processes are counted."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ from typing import Any
 import click
 
 from benchmarks.memory import PeakMemory
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+"""The code that is measured, whatever else is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,11 @@ def timed_run(command: Sequence[str], data: bytes = b"") -> ScreenRun:
         with log.open("wb") as stream:
             started = time.perf_counter()
             process = subprocess.Popen(
-                [*command, "--out", str(out)], stdin=subprocess.PIPE, stdout=stream, stderr=stream
+                [*command, "--out", str(out)],
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                env={**os.environ, "PYTHONPATH": os.fspath(_CHECKOUT)},
             )
             with PeakMemory(process) as peak:
                 process.communicate(data)
