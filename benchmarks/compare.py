@@ -51,9 +51,10 @@ class Way:
 
 @dataclass(slots=True)
 class WayFigures:
-    """One way over one folder, films a second; one_film: seconds, from start to exit. ratios: to peers.
+    """One way over one folder, films a second; one_film: seconds, from start to exit.
 
-    allowed: by the sum of the stages. reached: `beyond` over `allowed`.
+    allowed: by the sum of the stages. reached: `beyond` over `allowed`. ratios: `run` over each peer;
+    ratios_beyond: `beyond` over each peer.
     """
 
     way: str
@@ -66,6 +67,7 @@ class WayFigures:
     allowed: Turns = field(default_factory=Turns)
     reached: Turns = field(default_factory=Turns)
     ratios: dict[str, Turns] = field(default_factory=dict)
+    ratios_beyond: dict[str, Turns] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -187,14 +189,14 @@ def _relate(entry: FolderFigures, turn: int) -> None:
         way.reached.turns.append(way.beyond.turns[turn] / allowed)
         for name, rate in entry.peers.items():
             if rate.turns[turn]:
-                way.ratios.setdefault(name, Turns()).turns.append(way.run.turns[turn] / rate.turns[turn])
+                for mine, ratios in ((way.run, way.ratios), (way.beyond, way.ratios_beyond)):
+                    ratios.setdefault(name, Turns()).turns.append(mine.turns[turn] / rate.turns[turn])
 
 
 def report(figures: Figures, console: Console) -> None:
     """Print a table for each folder and what it was measured on."""
     for entry in figures.folders:
         console.print(_table(entry))
-        _print_stages(entry, console)
     for name, why in figures.missing.items():
         console.print(f"{name}: left out ({why})")
     for syntax, plugins in figures.decoders.items():
@@ -203,30 +205,29 @@ def report(figures: Figures, console: Console) -> None:
 
 
 def _table(entry: FolderFigures) -> Table:
-    table = Table(
-        title=f"{entry.folder}: files to report, films a second; median and [least, most] of the turns"
-    )
-    table.add_column("")
+    table = Table(title=f"{entry.folder}: median and, in brackets, least and most of the turns")
+    table.add_column("files to report")
     table.add_column("films/s", justify="right")
-    for name in entry.peers:
-        table.add_column(f"× {name}", justify="right")
     for name, rate in entry.peers.items():
         unread = f", {entry.unread[name]} not read" if entry.unread[name] else ""
         table.add_row(f"{name} ({entry.sample[name]} files{unread})", rate.shown)
     for way in entry.ways.values():
-        ratios = [way.ratios[name].shown if name in way.ratios else "" for name in entry.peers]
-        table.add_row(f"screen run, {way.way} ({entry.films} films)", way.run.shown, *ratios)
+        table.add_section()
+        table.add_row(f"screen run, {way.way} ({entry.films} films)", way.run.shown)
+        for name, ratio in way.ratios.items():
+            table.add_row(f"  × {name}", ratio.shown)
+        table.add_row("beyond its first film", way.beyond.shown)
+        for name, ratio in way.ratios_beyond.items():
+            table.add_row(f"  × {name}", ratio.shown)
+        for text, value in (
+            ("decoding alone", entry.decode),
+            ("the network alone", way.network),
+            ("the sum of stages allows", way.allowed),
+            ("reached, beyond its first film, of that", way.reached),
+            ("seconds of a run over one film", way.one_film),
+        ):
+            table.add_row(f"  {text}", value.shown)
     return table
-
-
-def _print_stages(entry: FolderFigures, console: Console) -> None:
-    for way in entry.ways.values():
-        console.print(
-            f"{way.way}: films/s of decoding alone {entry.decode.shown}, of the network alone "
-            f"{way.network.shown}; the sum of stages allows {way.allowed.shown}, screen run reaches "
-            f"{way.beyond.shown} ({100 * way.reached.median:.0f} %) beyond its first film, "
-            f"which takes {way.one_film.shown} s from start to exit"
-        )
 
 
 def as_json(figures: Figures) -> dict[str, Any]:

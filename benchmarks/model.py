@@ -175,7 +175,7 @@ def durations(infer: Infer, images: NDArray[np.uint8], streams: int, seconds: fl
 
 def report(rows: Sequence[Row], missing: dict[str, str], about: dict[str, str], console: Console) -> None:
     """Print the table."""
-    table = Table(title="The network alone: images a second, median [least, most] of the turns")
+    table = Table(title="The network alone: images a second: median and, in brackets, extremes")
     for heading in ("runtime", "model", "threads a stream", "streams", "batch", "images/s"):
         table.add_column(heading, justify="left" if heading in ("runtime", "model") else "right")
     for row in rows:

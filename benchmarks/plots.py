@@ -7,7 +7,6 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from benchmarks import compare, scale
@@ -20,7 +19,7 @@ _BAR = 0.8
 
 
 def plot_compare(figures: compare.Figures, path: Path) -> None:
-    """Films a second by folder: bars for peers and ways (median; line: extremes), a tick for the stages."""
+    """Films a second by folder: bars for peers and ways (median; line: extremes), an outline for stages."""
     folders = figures.folders
     peers = list(folders[0].peers)
     ways = list(folders[0].ways)
@@ -37,9 +36,11 @@ def plot_compare(figures: compare.Figures, path: Path) -> None:
                 text, right = f"{rate.median:.3g}", max(rate.turns)
                 if bar >= len(peers):
                     way = entry.ways[ways[bar - len(peers)]]
-                    tick = way.allowed.median
-                    axes.plot([tick, tick], [y - height / 2, y + height / 2], color=_INK, linewidth=1.6)
-                    right = max(right, tick)
+                    allowed = way.allowed.median
+                    axes.barh(
+                        y, allowed, 0.9 * height, facecolor="none", edgecolor=colours[bar], linewidth=0.8
+                    )
+                    right = max(right, allowed)
                     if peers[0] in way.ratios:
                         text += f"  ({way.ratios[peers[0]].median:.2g}×)"
                 axes.annotate(
@@ -52,7 +53,7 @@ def plot_compare(figures: compare.Figures, path: Path) -> None:
         axes.set_xlabel(f"films a second, from files to report (in brackets: × {peers[0]})")
         names = [*peers, *(f"screen run, {name}" for name in ways)]
         handles: list[Artist] = [Patch(color=colour) for colour in colours]
-        handles.append(Line2D([], [], color=_INK, marker="|", markersize=9, linewidth=0, markeredgewidth=1.6))
+        handles.append(Patch(facecolor="none", edgecolor=_WAYS[0], linewidth=0.8))
         axes.figure.legend(
             handles, [*names, "what the stages allow"], loc="outside lower center", ncols=3, frameon=False
         )
@@ -63,16 +64,20 @@ def plot_compare(figures: compare.Figures, path: Path) -> None:
 def plot_scale(figures: scale.Figures, path: Path) -> None:
     """Milliseconds a file, and memory, by the number of files."""
     files = [run.files for run in figures.runs]
+    costs = [run.ms_per_file for run in figures.runs]
+    memories = [run.peak_pss / 1e6 for run in figures.runs]
 
     def draw(axes: Axes) -> None:
-        axes.plot(files, [run.ms_per_file for run in figures.runs], "o-", color=_WAYS[0])
+        axes.plot(files, costs, "o-", color=_WAYS[0])
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        axes.set_xticks(files, [f"{count:,}" for count in files])
+        axes.minorticks_off()
+        axes.set_ylim(0, 1.1 * max(costs))
         axes.set_xlabel("files")
         axes.set_ylabel("ms a file", color=_WAYS[0])
         memory = axes.twinx()
-        memory.plot(files, [run.peak_pss / 1e6 for run in figures.runs], "s--", color=_FAINT)
-        memory.set_ylim(bottom=0)
+        memory.plot(files, memories, "s--", color=_FAINT)
+        memory.set_ylim(0, 1.1 * max(memories))
         memory.set_ylabel("peak memory of all processes (PSS), MB", color=_FAINT)
         memory.spines[["top", "left"]].set_visible(False)
 

@@ -77,9 +77,9 @@ def report(figures: Figures, console: Console) -> None:
         "files",
         "seconds",
         "ms a file",
-        "ms a further file",
+        "ms a further",
         "PSS of all, MB",
-        "largest RSS, MB",
+        "largest, MB",
     ):
         table.add_column(heading, justify="right")
     for fewer, run in zip([None, *figures.runs], figures.runs, strict=False):
