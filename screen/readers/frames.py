@@ -97,9 +97,10 @@ def _cells(frame: bytes, parsed: Parsed, px: PixelHeader) -> NDArray[Any]:
     is_wordwise = px.bits_allocated == 16 or (parsed.element is not None and parsed.element.vr == "OW")
     if parsed.tags.big_endian and is_wordwise:
         # Words are swapped; pairs of 8-bit samples are words too if they were written as OW (PS3.5 A.3).
-        words = np.frombuffer(frame + bytes(len(frame) % 2), ">u2").astype("<u2")
-        frame = words.tobytes()[: len(frame)]
-    flat = np.frombuffer(frame, f"<u{px.bits_allocated // 8}")
+        words = np.frombuffer(frame + bytes(1) if len(frame) % 2 else frame, ">u2").astype("<u2")
+        flat = words.view(f"<u{px.bits_allocated // 8}")[: len(frame) * 8 // px.bits_allocated]
+    else:
+        flat = np.frombuffer(frame, f"<u{px.bits_allocated // 8}")
     if px.photometric == "YBR_FULL_422":
         # Y Y Cb Cr for two pixels.
         quads = flat.reshape(-1, 4)
@@ -139,7 +140,10 @@ def stored_values(
         cell = samples.dtype.type
         shift = px.high_bit + 1 - px.bits_stored
         values = samples >> cell(shift) if shift else samples
-        values = values & cell((1 << px.bits_stored) - 1)
+        top = (1 << px.bits_stored) - 1
+        # Looking costs a third of a copy, and most cells carry nothing else.
+        if px.bits_stored < 8 * samples.itemsize and int(values.max()) > top:
+            values = values & cell(top)
         return values ^ cell(1 << (px.bits_stored - 1)) if px.signed else values, px
     return _whole_values(samples, px)
 
@@ -147,7 +151,7 @@ def stored_values(
 def _whole_values(
     samples: NDArray[Any], px: PixelHeader
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], PixelHeader]:
-    low, high = int(samples.min()), int(samples.max())
+    low, high = int(samples.min()) if samples.dtype.kind == "i" or px.signed else 0, int(samples.max())
     wide = samples.astype(np.int32) if px.signed or low < 0 else samples
     bits = px.bits_stored
     if px.signed and low >= 0:
