@@ -11,7 +11,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
-from screen.readers.codestream import codestream_size
+from screen.readers.codestream import codestream_size, has_end
 from screen.readers.header import PixelHeader
 from screen.readers.jpeg import is_jpeg_complete, jpeg_frame
 from screen.readers.refusal import Refusal
@@ -120,7 +120,7 @@ def check_frame(data: bytes, syntax: str, px: PixelHeader) -> None:
     _check_end(data, decode)
 
 
-_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+_START_OF_IMAGE = b"\xff\xd8"
 
 
 def _check_size(data: bytes, px: PixelHeader) -> None:
@@ -139,7 +139,7 @@ def _check_size(data: bytes, px: PixelHeader) -> None:
 
 def _check_end(data: bytes, decode: _Decode) -> None:
     """Ask for the end marker: libjpeg and OpenJPH fill up what a broken transfer left out, silently."""
-    if decode is _htj2k and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+    if decode is _htj2k and not has_end(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
     if decode is _jpeg and not is_jpeg_complete(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")

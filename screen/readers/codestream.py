@@ -29,6 +29,12 @@ def codestream_size(data: bytes) -> tuple[int, int]:
     return bottom - top, right - left
 
 
+def has_end(data: bytes) -> bool:
+    """Whether the end marker is there, behind it nothing but padding."""
+    tail = data[-64:].rstrip(b"\0")
+    return (tail if len(tail) > 1 else data.rstrip(b"\0")).endswith(_END)
+
+
 def plain_codestream(data: bytes) -> PlainCodestream | None:
     """None for everything less plain than `PlainCodestream` says: JP2 boxes, other encodings, a cut end."""
     try:

@@ -80,6 +80,7 @@ def _fewer_levels(data: bytes, is_htj2k: bool, px: PixelHeader, aim: Aim) -> Red
     count = aim.halvings(px.rows, px.columns, stream.levels)
     if not count:
         return None
+    values: NDArray[Any]
     try:
         if is_htj2k:
             with printed_errors_raised():
@@ -97,8 +98,8 @@ def _fewer_levels(data: bytes, is_htj2k: bool, px: PixelHeader, aim: Aim) -> Red
     values = _evenly_tiled(values, px.rows, px.columns, count, phase=0.0)
     values = np.minimum(values, np.array(top, values.dtype))
     name = "imagecodecs htj2k" if is_htj2k else "pillow jpeg2k"
-    narrow = values.astype(np.uint8 if px.bits_stored <= 8 else np.uint16, copy=False)
-    return Reduced(narrow, Shortcut.REDUCED_RESOLUTION, f"{name} 1/{1 << count}")
+    values = values.astype(np.uint8 if px.bits_stored <= 8 else np.uint16, copy=False)
+    return Reduced(values, Shortcut.REDUCED_RESOLUTION, f"{name} 1/{1 << count}")
 
 
 def _jpeg_2000(data: bytes, bits: int, count: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
