@@ -104,6 +104,9 @@ def _fewer_levels(data: bytes, is_htj2k: bool, px: PixelHeader, aim: Aim) -> Red
 
 def _jpeg_2000(data: bytes, bits: int, count: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as image:
+        # Pillow rounds the reduced size to the nearest where the code stream rounds up, and then fails.
+        height, width = _shape(image.height, image.width, count)
+        image._size = width << count, height << count
         image.reduce = count  # type: ignore[assignment,method-assign]
         image.load()
         values = np.asarray(image)
