@@ -18,7 +18,7 @@ from screen.reasons import Reason, Warn
 class Decoded:
     """A film on its way to the network: what `screen.film.Film` says, and the square in place of the pixels.
 
-    square: uint8 [S, S]. warnings: the reader's and those of the square. policy: the shortcuts really taken.
+    square: uint8 [S, S]. warnings: the reader's and those of the square. policy: the shortcuts taken.
     """
 
     identity: Identity

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from screen.errors import LedgerError
-from screen.reasons import Reason, Status
+from screen.reasons import UNREACHABLE, Reason, Status
 from screen.rows import Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
@@ -35,7 +35,7 @@ CREATE INDEX rows_by_content ON rows (pixel_digest, sop_instance_uid) WHERE stat
 CREATE TABLE timings (file TEXT PRIMARY KEY, read_seconds REAL NOT NULL, square_seconds REAL NOT NULL);
 """
 
-TRANSIENT = frozenset({Reason.UNREADABLE, Reason.FOLDER_UNREADABLE, Reason.CHANGED_WHILE_READ})
+TRANSIENT = UNREACHABLE | {Reason.CHANGED_WHILE_READ}
 """What a plain rerun tries again: the disk or the network may be back, and the file need not have changed."""
 
 
@@ -161,11 +161,16 @@ class Ledger:
         with _mapped(self._path):
             self._db.execute("DELETE FROM listing")
 
-    def list_file(self, position: int, file: str, change_token: str, path: Path | None) -> None:
-        """INPUT lists this file, in this place. path: absolute; None where identifiers are hidden."""
+    def list_file(self, position: int, file: str, change_token: str, path: Path | None) -> bool:
+        """INPUT lists this file, in this place; False if it was listed before, and its first place stands.
+
+        path: absolute; None where identifiers are hidden.
+        """
         raw = None if path is None else os.fsencode(path)
+        record = (position, file, change_token, raw)
         with _mapped(self._path):
-            self._db.execute("INSERT INTO listing VALUES (?, ?, ?, ?)", (position, file, change_token, raw))
+            done = self._db.execute("INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?)", record)
+        return done.rowcount == 1
 
     def standing(self, file: str, change_token: str, *, retry_failed: bool) -> Status | None:
         """The status of the file's row if it may stand: same token, no failure worth another try."""

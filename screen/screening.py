@@ -22,7 +22,7 @@ from screen.identifiers import Identifiers, IdentityFile
 from screen.known import Known
 from screen.ledger import Ledger, Timing
 from screen.progress import Counts, Progress
-from screen.reasons import Status, Warn
+from screen.reasons import UNREACHABLE, Reason, Status, Warn
 from screen.rows import Inference, Row
 from screen.stopping import Stop
 from screen.workers import DecodePool
@@ -45,7 +45,12 @@ class Pending:
 
 @dataclass(slots=True)
 class Screening:
-    """One run's stream. `before_first_result` is called once, before anything new is put into the ledger."""
+    """One run's stream.
+
+    before_first_result: called once, before anything new is put into the ledger.
+    check_inputs: called for each file that cannot be reached, with their number in a row; raises InputError
+    if nothing can be reached any more.
+    """
 
     ledger: Ledger
     pool: DecodePool
@@ -58,6 +63,7 @@ class Screening:
     progress: Progress
     stop: Stop
     before_first_result: Callable[[], None]
+    check_inputs: Callable[[Source, int], None]
     counts: Counts = field(default_factory=Counts)
     reused_films: int = 0
     read_seconds: float = 0.0
@@ -65,6 +71,7 @@ class Screening:
     hidden_paths: dict[str, Path] = field(default_factory=dict)
     """Where files lie whose names the ledger must not know."""
     _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
+    _unreached: int = 0
     _uncommitted: int = 0
     _last_commit: float = 0.0
     _changed: bool = False
@@ -99,9 +106,11 @@ class Screening:
         path = None if self.identifiers.hides else source.path.absolute()
         if path is None:
             self.hidden_paths[file] = source.path
-        self.ledger.list_file(self.counts.listed, file, token, path)
+        if not self.ledger.list_file(self.counts.listed, file, token, path):
+            return
         self.counts.listed += 1
         if source.problem is not None:
+            self._check_reachable(source, source.problem)
             self._put(Row(file, source.problem.status, source.problem), token)
         elif status := self.ledger.standing(file, token, retry_failed=self.retry_failed):
             self._count(status)
@@ -122,10 +131,18 @@ class Screening:
             self.identity_file.add(file, source.key, identity, film.identity)
         row = row_from_film(file, replace(film, identity=identity))
         if isinstance(film, Decoded):
+            self._unreached = 0
             self._screen(film, Pending(row, token, timing))
         else:
+            self._check_reachable(source, film.reason)
             # A decoder's complaint may quote a path.
             self._put(replace(row, detail="") if self.identifiers.hides else row, token, timing)
+
+    def _check_reachable(self, source: Source, reason: Reason) -> None:
+        """Before a file is given up that could not be reached: is it this file, or everything?"""
+        self._unreached = self._unreached + 1 if reason in UNREACHABLE else 0
+        if self._unreached:
+            self.check_inputs(source, self._unreached)
 
     def _screen(self, film: Decoded, pending: Pending) -> None:
         """Find the film's result, or send it through the network."""

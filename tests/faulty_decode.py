@@ -1,7 +1,10 @@
 """What decode workers call in tests of accidents: the file's name says which accident."""
 
+import contextlib
 import os
 import signal
+import socket
+import struct
 import time
 from pathlib import Path
 from unittest import mock
@@ -25,6 +28,12 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         os.kill(os.getpid(), signal.SIGSEGV)
     elif "exit" in name:
         os._exit(0)
+    elif "nonsense" in name:
+        # What a worker could do that a crafted file has taken over.
+        words = b'{"reason": "fine"}'
+        for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+            with contextlib.suppress(OSError):
+                socket.socket(fileno=os.dup(descriptor)).sendall(struct.pack("!i", len(words)) + words)
     elif "hang" in name:
         time.sleep(60)
     elif "slow" in name:

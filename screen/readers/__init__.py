@@ -12,6 +12,7 @@ from screen.readers.refusal import Refusal
 from screen.readers.shortcuts import WHOLE, Aim
 from screen.readers.signature import HEAD_BYTES, Kind, kind_from_head
 from screen.reasons import Reason
+from screen.transient import persistently
 
 __all__ = ["Aim", "Limits", "read"]
 
@@ -26,15 +27,18 @@ def read(source: Source, limits: Limits = _DEFAULT_LIMITS, aim: Aim = WHOLE) -> 
     if source.problem is not None:
         return Unscreened(source.problem)
     try:
-        with source.open() as stream:
-            result = _read(stream, source.size, limits, aim)
-            now = os.fstat(stream.fileno())
+        result, now = persistently(lambda: _opened(source, limits, aim))
     except OSError as error:
         return Unscreened(Reason.UNREADABLE, error.strerror or type(error).__name__)
     if (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
         declared_chest = result.declared_chest
         return Unscreened(Reason.CHANGED_WHILE_READ, identity=result.identity, declared_chest=declared_chest)
     return result
+
+
+def _opened(source: Source, limits: Limits, aim: Aim) -> tuple[Film | Unscreened, os.stat_result]:
+    with source.open() as stream:
+        return _read(stream, source.size, limits, aim), os.fstat(stream.fileno())
 
 
 def _read(stream: BinaryIO, size: int, limits: Limits, aim: Aim) -> Film | Unscreened:

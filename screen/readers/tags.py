@@ -86,6 +86,8 @@ class Tags:
 
     def raw(self, keyword: str) -> Any:
         """The value as pydicom has it; None if absent, empty or not convertible."""
+        if keyword not in self._ds:
+            return None
         with quietly():
             try:
                 return self._ds.get(keyword)
