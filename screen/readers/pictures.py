@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from screen.film import Film, Identity, Pixels
 from screen.readers.colour import grey_from_rgb
-from screen.readers.digest import pixel_digest
+from screen.readers.digest import PixelDigest
 from screen.readers.jpeg import is_jpeg_complete
 from screen.readers.limits import Limits
 from screen.readers.lookup import full_range_lookup
@@ -48,7 +48,8 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
             warnings.append(Warn.COLOUR)
     lies = header.orientation >= 5
     shape = (header.columns, header.rows) if lies else (header.rows, header.columns)
-    digest, hash_seconds = pixel_digest(data)
+    digest = PixelDigest()
+    digest.update(data)
     bits = header.bits if kind is Kind.JPEG else 8 * grey.dtype.itemsize
     return Film(
         identity=Identity(),
@@ -57,11 +58,11 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
             full_range_lookup(bits),
             stored_shape=None if shortcut is None else shape,
         ),
-        pixel_digest=digest,
+        pixel_digest=digest.digest(),
         decoder=decoder,
         declared_chest=False,
         warnings=tuple(warnings),
-        hash_seconds=hash_seconds,
+        hash_seconds=digest.seconds,
         shortcut=shortcut,
     )
 
