@@ -54,6 +54,7 @@ _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not No
 # pydicom's log and warnings quote tags, and nobody's name belongs in a log.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 _warnings_lock = threading.RLock()
+_quiet: list[bool] = []
 
 
 @contextmanager
@@ -61,10 +62,19 @@ def quietly() -> Iterator[None]:
     """Silence pydicom's warnings.
 
     The lock, because Python's warning filters belong to the whole process; parsing holds the GIL anyway.
+    Within another `quietly` it costs nearly nothing: put one around many tags.
     """
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    with _warnings_lock:
+        if _quiet:
+            yield
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _quiet.append(True)
+            try:
+                yield
+            finally:
+                _quiet.clear()
 
 
 def standard_name(uid: str) -> str:
