@@ -19,10 +19,12 @@ class PeakMemory:
     with PeakMemory(process) as peak:
         process.wait()
     peak.pss    # bytes, the largest sum that was seen
+    peak.rss    # bytes, the largest resident set of any one process
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.pss = 0
+        self.rss = 0
         self.processes = 0
         self._root = process.pid
         self._done = threading.Event()
@@ -40,8 +42,9 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(INTERVAL):
-            sizes = [_pss(folder) for folder in _family(self._root)]
-            self.pss = max(self.pss, sum(sizes))
+            sizes = [_sizes(folder) for folder in _family(self._root)]
+            self.pss = max(self.pss, sum(pss for pss, _ in sizes))
+            self.rss = max(self.rss, *(rss for _, rss in sizes), 0)
             self.processes = max(self.processes, len(sizes))
 
 
@@ -64,9 +67,11 @@ def _family(root: int) -> list[Path]:
     return family
 
 
-def _pss(folder: Path) -> int:
+def _sizes(folder: Path) -> tuple[int, int]:
+    """PSS and RSS in bytes; 0 for a process that ended."""
     try:
         lines = (folder / "smaps_rollup").read_text().splitlines()
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        return 0, 0
+    fields = {line.partition(":")[0]: line.split() for line in lines}
+    return int(fields["Pss"][1]) * 1024, int(fields["Rss"][1]) * 1024

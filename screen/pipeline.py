@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -68,8 +68,15 @@ class RunSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-def run(settings: RunSettings, progress: Progress) -> int:
-    """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
+def run(
+    settings: RunSettings,
+    progress: Progress,
+    open_backend: Callable[[Model, str, int, int], Backend] = open_backend,
+) -> int:
+    """Screen everything and write the reports. Returns the exit code; raises ScreenError.
+
+    open_backend: as in `screen.backends`.
+    """
     started = datetime.now().astimezone()
     clock = time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
