@@ -23,7 +23,7 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
 
 @click.group()
 def cli() -> None:
-    """Measure speed, memory and the decisions that rest on data."""
+    """Measure speed, memory, survival, and the decisions that rest on data."""
 
 
 @cli.command()
@@ -79,3 +79,39 @@ def pipeline(
     figures = measurement.measure(inputs, sample, repeats, model_file, device)
     measurement.report(figures, Console())
     write_json(json_file, measurement.as_json(figures))
+
+
+@cli.command()
+@click.argument("corpora", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--count", type=click.IntRange(min=1), default=20_000, show_default=True, help="Damaged files.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one makes other files.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so long.")
+@click.option("--workers", type=click.IntRange(min=1), help="Default: one for each processor.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("fuzz-findings"),
+    show_default=True,
+    help="Folder for files that broke the rule, crashed a decoder or took too long.",
+)
+@json_option
+def fuzz(
+    corpora: tuple[Path, ...],
+    count: int,
+    seed: int,
+    seconds: float | None,
+    workers: int | None,
+    keep: Path,
+    json_file: Path | None,
+) -> None:
+    """Damage the files of CORPORA in many ways, and decode them: each must end as exactly one result.
+
+    Exit code 1 if one did not.
+    """
+    from benchmarks import fuzz as measurement
+    from screen.cpus import usable_cpus
+
+    figures = measurement.fuzz(corpora, count, seed, seconds, workers or usable_cpus(), keep)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    click.get_current_context().exit(1 if figures.broken else 0)
