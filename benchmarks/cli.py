@@ -115,3 +115,40 @@ def fuzz(
     measurement.report(figures, Console())
     write_json(json_file, measurement.as_json(figures))
     click.get_current_context().exit(1 if figures.broken else 0)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True, help="Kills in all.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one kills at other moments.")
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Default: the shipped one.",
+)
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the runs' folders go; those that differ stay. Default: a temporary folder.",
+)
+@json_option
+def chaos(
+    folder: Path, kills: int, seed: int, model_file: Path | None, work: Path | None, json_file: Path | None
+) -> None:
+    """Kill `screen run FOLDER` at random moments, resume it, and compare its tables with a run left alone.
+
+    A FOLDER that takes some seconds is best. Exit code 1 if anything differs.
+    """
+    import tempfile
+
+    from benchmarks import chaos as measurement
+
+    options = ["--model", str(model_file)] if model_file else []
+    with tempfile.TemporaryDirectory() as temporary:
+        place = work or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        figures = measurement.chaos(folder, kills, seed, place, options)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    click.get_current_context().exit(1 if figures.broken else 0)

@@ -270,7 +270,9 @@ def _offsets_changed(data: bytes, rng: Random) -> bytes:
     if not found:
         return data
     offsets = [rng.choice((*_LONG_EXTREMES, len(data))) for _ in range(rng.choice((0, 1, 2, 300)))]
-    return data[: found[0].start] + _as_item(struct.pack(f"<{len(offsets)}I", *offsets)) + data[found[0].end :]
+    return (
+        data[: found[0].start] + _as_item(struct.pack(f"<{len(offsets)}I", *offsets)) + data[found[0].end :]
+    )
 
 
 def _as_item(value: bytes) -> bytes:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import screen.decode
@@ -43,3 +44,10 @@ def unstartable(source: Source, spec: PreprocessSpec, limits: Limits, policy: De
 
 if os.environ.get("FAULTY_DECODE_START"):
     os._exit(1)
+
+
+def bug_in_every_tenth(source: Source, *greeting: Any) -> Outcome:
+    """For the fuzzer, whose files are numbered."""
+    if source.path.name.endswith("0"):
+        raise KeyError(source.path.name)
+    return decode(source, *greeting)
