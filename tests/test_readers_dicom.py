@@ -329,6 +329,11 @@ def test_no_character_set_brings_it_down(read_bytes: Any, charset: str | list[st
     assert film(read_bytes(broken)).identity.study_instance_uid
 
 
+def test_marks_that_turn_the_reading_direction_do_not_get_through(read_bytes: Any) -> None:
+    data = dicom_file(VALUES, SpecificCharacterSet="ISO_IR 192", PatientID="1\u202e2\u2066\u200f3", **WINDOW)
+    assert film(read_bytes(data)).identity.patient_id == "123"
+
+
 def test_control_characters_do_not_get_through(read_bytes: Any) -> None:
     data = dicom_file(VALUES, PatientID="A123456789", **WINDOW)
     hostile = data.replace(b"A123456789", b"A\x1b[2J\r\n\x00\x07B")

@@ -6,7 +6,6 @@ Only the tags that screening needs are read; what pydicom thinks of a broken val
 import io
 import logging
 import math
-import re
 import threading
 import warnings
 import zlib
@@ -29,6 +28,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from screen.plain_text import visible
 from screen.readers.limits import Limits
 from screen.readers.refusal import Refusal
 from screen.reasons import Reason
@@ -102,10 +102,10 @@ class Tags:
         return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
 
     def text(self, keyword: str) -> str:
-        """One line without control characters, several values joined by a backslash; a sequence has no text."""
+        """One line without invisible characters, several values joined by a backslash; a sequence has no text."""
         found = (v for v in self.values(keyword) if not isinstance(v, Dataset))
         parts = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in found)
-        return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "", "\\".join(parts)).strip()[:256]
+        return visible("\\".join(parts)).strip()[:256]
 
     def word(self, keyword: str) -> str:
         """A defined term: text in upper case."""
@@ -250,7 +250,7 @@ class _Elements:
 
 
 def _encodings(names: list[Any]) -> list[str]:
-    """Python's names for what SpecificCharacterSet (PS3.3 C.12.1.1.2) says; the default where it makes no sense.
+    """Python's names for SpecificCharacterSet (PS3.3 C.12.1.1.2); the default for what makes no sense.
 
     pydicom lets a file name any codec of Python's: some are no text encodings, some take hours over a value.
     """
