@@ -33,6 +33,9 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
     elif "memory" in name:
         with mock.patch.object(screen.decode, "read", side_effect=MemoryError):
             return decode(source, spec, limits, policy)
+    elif "gigabytes" in name:
+        with mock.patch.object(screen.decode, "read", side_effect=lambda *_: bytearray(40 * 2**30)):
+            return decode(source, spec, limits, policy)
     elif "bug" in name:
         raise KeyError(name.upper())  # stands for a tag
     return decode(source, spec, limits, policy)

@@ -303,6 +303,18 @@ def test_a_code_stream_of_another_size_is_not_decoded(read_bytes: Any, name: str
     assert reason(result) is Reason.CORRUPT_PIXELS
 
 
+@pytest.mark.parametrize("name", ["JPEG 2000", "HTJ2K"])
+@pytest.mark.parametrize("field", [24, 28, 32, 36])
+def test_tiles_that_are_elsewhere_take_no_hours(read_bytes: Any, name: str, field: int) -> None:
+    frame = encoded(VALUES, LOSSLESS_SYNTAXES[name])
+    at = frame.index(b"\xff\x4f\xff\x51") + field
+    extreme = b"\xff\xff\0\0" if field >= 32 else bytes(4)
+    result = read_bytes(
+        dicom_file(VALUES, LOSSLESS_SYNTAXES[name], frame=frame[:at] + extreme + frame[at + 4 :])
+    )
+    assert reason(result) is Reason.CORRUPT_PIXELS
+
+
 def test_a_broken_block_of_htj2k_is_not_half_a_film(
     read_bytes: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,7 +127,12 @@ def _check_size(data: bytes, px: PixelHeader) -> None:
 def _jpeg_2000_size(data: bytes) -> tuple[int, int]:
     """Rows and columns from SIZ (ITU-T T.800 A.5.1), possibly behind JP2 boxes."""
     at = data.index(_START_OF_CODESTREAM) if _START_OF_CODESTREAM in data[:4096] else len(data)
-    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = struct.unpack_from(
+        ">8I", data, at + 8
+    )
+    # B.3; OpenJPH counts for hours if the first tile begins behind the picture.
+    if not (tile_left <= left < tile_left + tile_width and tile_top <= top < tile_top + tile_height):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the code stream's tiles are not where its picture is")
     return bottom - top, right - left
 
 
