@@ -1,4 +1,4 @@
-"""`screen run`, killed at random moments and started again, until its reports are those of a run left alone."""
+"""`screen run`, killed at random moments and started again: its reports are those of a run left alone."""
 
 import csv
 import io

@@ -46,7 +46,7 @@ class Figures:
 def fuzz(
     corpora: Sequence[Path], count: int, seed: int, seconds: float | None, workers: int, keep: Path
 ) -> Figures:
-    """Send up to `count` mutated files through a pool of `workers`; what breaks the rule is written to `keep`.
+    """Send up to `count` mutated files through a pool of `workers`; what breaks the rule goes to `keep`.
 
     File number i of a seed is the same in every run over the same corpora.
     """

@@ -1,4 +1,4 @@
-"""Damage to image files, of the kinds that archives, networks and attackers do: every mutation is bytes -> bytes.
+"""Damage to image files, as archives, networks and attackers do it: every mutation is bytes -> bytes.
 
 The structure is read anew before each one, as far as it can be followed, so that they can be stacked.
 """

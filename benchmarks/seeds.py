@@ -1,4 +1,4 @@
-"""Small files to start from: a corpus as it is where files are small, and its films cut down in every encoding."""
+"""Small files to start from: a corpus' own where they are small, and its films cut down in every encoding."""
 
 import io
 from collections.abc import Iterator, Sequence

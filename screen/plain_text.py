@@ -2,8 +2,8 @@
 
 import unicodedata
 
-# Cc control, Cf format (bidirectional overrides and joiners among them), Cs lone surrogate (cannot be written),
-# Zl and Zp line and paragraph separator.
+# Cc control, Cf format (bidirectional overrides, joiners), Cs lone surrogate (cannot be written), Zl and Zp
+# line and paragraph separator.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 

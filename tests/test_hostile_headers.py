@@ -1,4 +1,4 @@
-"""Data sets that are well formed and make no sense: reading them never raises, and all that it says can be written."""
+"""Data sets that are well formed and make no sense: reading never raises, and what it says can be written."""
 
 import json
 import struct
@@ -26,8 +26,8 @@ KNOWN = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not No
 SHORT_VRS = [b"AE", b"AS", b"CS", b"DA", b"DS", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"TM", b"UI",
              b"UL", b"US", b"FD", b"AT", b"ST"]  # fmt: skip
 LONG_VRS = [b"OB", b"OW", b"OF", b"UN", b"UT", b"UC", b"UR", b"SV", b"UV", b"OD", b"OL"]
-CHARSETS = [b"ISO_IR 100", b"ISO_IR 192", b"GB18030", b"\\ISO 2022 IR 87", b"ISO 2022 IR 149", b"punycode", b"hex",
-            b"a\0b", b"ISO_IR 6\\\\ISO_IR 13", b"undefined", b"\xff"]  # fmt: skip
+CHARSETS = [b"ISO_IR 100", b"ISO_IR 192", b"GB18030", b"\\ISO 2022 IR 87", b"ISO 2022 IR 149", b"punycode",
+            b"hex", b"a\0b", b"ISO_IR 6\\\\ISO_IR 13", b"undefined", b"\xff"]  # fmt: skip
 
 tags = st.one_of(
     st.sampled_from(KNOWN),

@@ -1,4 +1,4 @@
-"""Names and tags that are formulas, markup, escape sequences or direction marks: inert wherever a run writes."""
+"""Names and tags that are formulas, markup, escape sequences, direction marks: inert wherever they land."""
 
 import csv
 import io
@@ -14,12 +14,13 @@ import pytest
 from screen.cli import cli
 from screen.pipeline import RunSettings, run
 from screen.progress import JsonLines
-from tests.films import dicom, png
+from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
 
 TEXTS = (
-    "=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(1)", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>',
-    "a\u202egpj.exe", "\u2066x\u2069", "a\x1b[2Jb", "a\nb", "a\rb", "a\tb", "\u2028c", "x" * 200, "..", "..\\..",
+    "=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(1)", "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>', "a\u202egpj.exe", "\u2066x\u2069", "a\x1b[2Jb", "a\nb",
+    "a\rb", "a\tb", "\u2028c", "x" * 200, "..", "..\\..",
     "a;=1", "'=1", "\ufeffbom", "%0A", "[red]x[/red]", "\u200b=1",
 )  # fmt: skip
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -52,23 +53,13 @@ def hostile(tmp_path: Path) -> Path:
         film = dicom(folder / f"{seed}.dcm", seed + 100, study=f"1.2.{seed}")
         data = film.read_bytes()
         for old in (b"PAT-77", b"ACC-55", f"1.2.{seed}".encode()):
-            data = replaced(data, old, text.encode()[:60])
+            data = retagged(data, old, text.encode()[:60])
         (folder / f"{name}.dcm").write_bytes(data)
         film.unlink()
         (folder / f"{name}.txt").write_text(text)
         (folder / f"{name}.cut.dcm").write_bytes(data[:-7000])
     (folder / os.fsdecode(b"caf\xe9\x80.png")).write_bytes(b"")
     return folder
-
-
-def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
-    """The first value that is this one, with its length."""
-    old_value, new_value = (v + b" " * (len(v) % 2) for v in (old, new))
-    for padding in (old_value, old + b"\0" * (len(old) % 2)):
-        told = len(padding).to_bytes(2, "little") + padding
-        if told in data:
-            return data.replace(told, len(new_value).to_bytes(2, "little") + new_value, 1)
-    raise AssertionError(old)
 
 
 def test_nothing_that_a_run_writes_does_anything(

@@ -1,4 +1,4 @@
-"""Disks that fill, workers that die, decoders that misbehave, files that are none: one row each, no hang, no loss."""
+"""Disks that fill, workers that die, decoders that misbehave, files that are none: no hang, no loss."""
 
 import csv
 import io
@@ -8,12 +8,10 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 

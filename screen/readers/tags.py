@@ -102,7 +102,7 @@ class Tags:
         return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
 
     def text(self, keyword: str) -> str:
-        """One line without invisible characters, several values joined by a backslash; a sequence has no text."""
+        """One line of visible characters, several values joined by a backslash; a sequence has no text."""
         found = (v for v in self.values(keyword) if not isinstance(v, Dataset))
         parts = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in found)
         return visible("\\".join(parts)).strip()[:256]
