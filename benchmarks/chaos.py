@@ -156,6 +156,10 @@ def _stopped(run: _Run, rng: Random) -> bool:
         return False
     if code not in (_STOPPED if number is signal.SIGTERM else (-signal.SIGKILL,)):
         run.broke(f"ended with {code} after {signal.Signals(number).name}")
+    if code == _STOPPED[0] and any(run.out.glob("*.csv")):
+        run.broke("reports after SIGTERM")
+    if code == _STOPPED[0] and any(run.out.glob("ledger.sqlite-*")):
+        run.broke("the ledger was not closed after SIGTERM")
     _check_workers_are_gone(processes[1:], run)
     run.figures.kills += number is signal.SIGKILL
     run.figures.terms += number is signal.SIGTERM

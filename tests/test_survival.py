@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -64,44 +65,59 @@ def check_out_of_room(code: int, log: str, out: Path) -> None:
         assert not (out / name).exists()
 
 
-@pytest.mark.parametrize("room", [16 << 10, 160 << 10, 1 << 20])
+@dataclass(frozen=True)
+class Night:
+    """Films, and the tables of a run over them that nothing disturbed."""
+
+    films: Path
+    tables: dict[str, bytes]
+
+
+THRESHOLD = ("--threshold", 0.1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Night:
+    folder = tmp_path_factory.mktemp("night")
+    films = night(folder / "in", 14)
+    assert finished(screen_run(films, folder / "alone", model, *THRESHOLD))[0] == 3
+    return Night(films, tables(folder / "alone"))
+
+
+@pytest.mark.parametrize("room", [16 << 10, 160 << 10, 700 << 10])
 def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
-    tmp_path: Path, small_disk: Path, model: Path, room: int
+    undisturbed: Night, small_disk: Path, model: Path, room: int
 ) -> None:
     """Full while the ledger is written, and while the reports are."""
-    films = night(tmp_path / "in", 30)
-    threshold = ("--threshold", 0.1)
-    assert finished(screen_run(films, tmp_path / "alone", model, *threshold))[0] == 3
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     ballast.write_bytes(bytes(free - room))
     out = small_disk / "out"
-    check_out_of_room(*finished(screen_run(films, out, model, *threshold)), out)
+    check_out_of_room(*finished(screen_run(undisturbed.films, out, model, *THRESHOLD)), out)
     ballast.unlink()
-    code, log = finished(screen_run(films, out, model, *threshold))
+    code, log = finished(screen_run(undisturbed.films, out, model, *THRESHOLD))
     assert code == 3, log
-    assert tables(out) == tables(tmp_path / "alone")
+    assert tables(out) == undisturbed.tables
 
 
-@pytest.mark.parametrize("most", [20 << 10, 60 << 10])
-def test_a_quota_ends_the_run_and_the_same_command_goes_on(tmp_path: Path, model: Path, most: int) -> None:
+def test_a_quota_ends_the_run_and_the_same_command_goes_on(
+    undisturbed: Night, tmp_path: Path, model: Path
+) -> None:
     """As above by a limit on the length of files, for users who may not mount."""
-    films = night(tmp_path / "in", 30)
-    assert finished(screen_run(films, tmp_path / "alone", model))[0] == 3
     out = tmp_path / "out"
-    args = [*FAULTY_SCREEN, "run", films, "--out", out, "--model", model, "--device", "cpu", "--workers", "1"]
+    args = ["run", undisturbed.films, "--out", out, "--model", model, "--device", "cpu", "--workers", 1]
     limited = subprocess.run(
-        list(map(str, args)),
+        [*FAULTY_SCREEN, *map(str, args)],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 10, 20 << 10)),
     )
     assert limited.returncode == 1, limited.stderr
     assert json.loads(limited.stderr.splitlines()[-1])["event"] == "error", limited.stderr
     assert not (out / "summary.json").exists()
-    assert finished(screen_run(films, out, model))[0] == 3
-    assert tables(out) == tables(tmp_path / "alone")
+    assert finished(screen_run(undisturbed.films, out, model, *THRESHOLD))[0] == 3
+    assert tables(out) == undisturbed.tables
 
 
 # ── workers and decoders ─────────────────────────────────────────────────────────────────────────────────
