@@ -17,6 +17,7 @@ MAX_PROBES = 16
 MAX_PROBE_SIDE = 4096
 _MAX_FINDINGS = 64
 _QUANTILES = 101
+_MAX_DEPTH = 32
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def card_from_json(text: str) -> ModelCard:
         plain = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"the model's metadata are no JSON: {error}") from None
-    _refuse_control_characters(plain)
+    _check_texts(plain)
     top = _Object(plain, "")
     _check_schema(top.text("schema"))
     preprocess = _spec(top.object("preprocess"))
@@ -69,18 +70,20 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _refuse_control_characters(value: Any) -> None:
-    """Cards are shown on terminals and in pages: no escape sequences, no direction marks."""
+def _check_texts(value: Any, depth: int = 0) -> None:
+    """Cards are shown on terminals and in pages: no escape sequences, no direction marks, no abyss."""
+    if depth > _MAX_DEPTH:
+        raise ModelError("metadata: nested more deeply than any model's")
     if isinstance(value, str):
         if not value.replace("\n", "").isprintable():
             raise ModelError("metadata: a text holds control characters")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _refuse_control_characters(key)
-            _refuse_control_characters(item)
+            _check_texts(key, depth + 1)
+            _check_texts(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            _refuse_control_characters(item)
+            _check_texts(item, depth + 1)
 
 
 def _check_schema(schema: str) -> None:

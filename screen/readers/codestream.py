@@ -3,6 +3,9 @@
 import struct
 from dataclasses import dataclass
 
+from screen.readers.refusal import Refusal
+from screen.reasons import Reason
+
 _START, _SIZE = b"\xff\x4f", 0xFF51
 _CODING, _TILE_PART, _DATA, _END = 0xFF52, 0xFF90, 0xFF93, b"\xff\xd9"
 # COC, RGN, QCC, POC, PPM, PPT: components, regions or orders of their own, headers that lie elsewhere.
@@ -22,10 +25,15 @@ class PlainCodestream:
 
 
 def codestream_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns from SIZ (A.5.1), possibly behind JP2 boxes. Raises struct.error."""
+    """Rows and columns from SIZ (A.5.1), possibly behind JP2 boxes. Raises struct.error, Refusal."""
     start = _START + struct.pack(">H", _SIZE)
     at = data.index(start) if start in data[:4096] else len(data)
-    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = struct.unpack_from(
+        ">8I", data, at + 8
+    )
+    # B.3; OpenJPH counts for hours if the first tile begins behind the picture.
+    if not (tile_left <= left < tile_left + tile_width and tile_top <= top < tile_top + tile_height):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the code stream's tiles are not where its picture is")
     return bottom - top, right - left
 
 
