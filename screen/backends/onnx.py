@@ -20,7 +20,7 @@ _STREAMS = 4
 """Batches at once on a CPU, at most: each takes memory for its activations."""
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _OUT_OF_MEMORY = re.compile(
-    r"Failed to allocate memory for requested buffer|out of memory|_STATUS_ALLOC_FAILED|bad allocation|bad_alloc",
+    "Failed to allocate memory|out of memory|_STATUS_ALLOC_FAILED|bad allocation|bad_alloc",
     re.IGNORECASE,
 )
 """What ONNX Runtime's arena, CUDA, cuBLAS, cuDNN and C++ say: there is no exception of its own for it."""
