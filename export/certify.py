@@ -1,4 +1,4 @@
-"""Certificates: what shortcuts, int8 and other runtimes do to scores, measured and put into the model file."""
+"""Certificates: what shortcuts, int8 and other runtimes do to scores, measured and kept in the model file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -160,6 +160,7 @@ def run(
             seconds=time.monotonic() - clock,
             stage_seconds={
                 "read": screening.read_seconds,
+                "hash": screening.hash_seconds,
                 "preprocess": screening.square_seconds,
                 "inference": batcher.seconds,
             },

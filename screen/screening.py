@@ -65,6 +65,7 @@ class Screening:
     reused_films: int = 0
     read_seconds: float = 0.0
     square_seconds: float = 0.0
+    hash_seconds: float = 0.0
     _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
     _unreached: int = 0
     _uncommitted: int = 0
@@ -119,6 +120,7 @@ class Screening:
         timing = Timing(outcome.read_seconds, outcome.square_seconds)
         self.read_seconds += timing.read
         self.square_seconds += timing.square
+        self.hash_seconds += outcome.hash_seconds
         film = outcome.result
         identity = self.identifiers.identity(film.identity)
         if self.identity_file is not None:
