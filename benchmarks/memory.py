@@ -42,14 +42,14 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(INTERVAL):
-            sizes = [_sizes(folder) for folder in _family(self._root)]
+            sizes = [_sizes(folder) for folder in family(self._root)]
             self.pss = max(self.pss, sum(pss for pss, _ in sizes))
             self.rss = max(self.rss, *(rss for _, rss in sizes), 0)
             self.processes = max(self.processes, len(sizes))
 
 
-def _family(root: int) -> list[Path]:
-    """The process and its descendants, as folders of /proc."""
+def family(root: int) -> list[Path]:
+    """The process first, then its descendants, as folders of /proc."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -59,12 +59,12 @@ def _family(root: int) -> list[Path]:
                 continue
             # The name, in brackets, may hold anything; the parent is the second field behind it (proc(5)).
             children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(folder.name))
-    family, waiting = [], [root]
+    found, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
-        family.append(Path("/proc") / str(pid))
+        found.append(Path("/proc") / str(pid))
         waiting += children.get(pid, [])
-    return family
+    return found
 
 
 def _sizes(folder: Path) -> tuple[int, int]:

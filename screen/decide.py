@@ -1,26 +1,40 @@
-"""From rows to verdicts and cases: pure functions, so that another threshold never needs a pixel.
+"""From rows to verdicts: a function of rows alone, so that another threshold never needs a pixel.
 
-    rows ─ decide ─→ verdicts (one per row, same order) ─ cases ─→ studies, ranked
+    rows ─ decide ─→ verdicts (one per row, same order) ─ Cases ─→ studies, ranked
 
 `decide` settles what reading cannot know: what the gate turns away, which file repeats an earlier one,
 the calibrated probability, and what is flagged. Which rows it gets, and from how many ledgers they
-came, is not its business.
+came, is not its business. Nothing here holds more than a few rows at a time.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
 from screen.decision import Decision, decision_from
-from screen.film import Identity
-from screen.model_card import Finding, ModelCard
+from screen.duplicates import Duplicates, Group
 from screen.reasons import Reason, Status, Warn
 from screen.rows import Inference, Row
+from screen.scratch import Scratch
 
-__all__ = ["Case", "Decision", "Score", "Verdict", "cases", "decide", "decision_from"]
+__all__ = ["Decision", "Rows", "Score", "Verdict", "Verdicts", "decide", "decision_from", "verdict_alone"]
+
+_GROUPS_AT_HAND = 256
+"""Verdicts of groups kept for the files that repeat them: duplicates often lie close together."""
+
+
+class Rows(Protocol):
+    """Rows in INPUT order that can be read more than once: a list, or what a ledger lists."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """All of them."""
+
+    def __getitem__(self, position: int, /) -> Row:
+        """One by its place, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,45 +92,7 @@ class Verdict:
         return self.status is Status.SCREENED and not self.duplicate_of
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A study, or one film without a study UID.
-
-    films: screened, no duplicates, strongest first; at least one. images_unread: failed films of the study.
-    new: at least one of its films was not known from an earlier night.
-    """
-
-    films: tuple[Verdict, ...]
-    images_unread: int
-    new: bool
-
-    @property
-    def lead(self) -> Verdict:
-        """The film that stands for the study."""
-        return self.films[0]
-
-    @property
-    def identity(self) -> Identity:
-        """Of the leading film."""
-        return self.lead.row.identity
-
-    @property
-    def listed(self) -> bool:
-        """Stands in `flagged.csv`: flagged, and not only what an earlier night has already reported."""
-        return self.lead.flagged and self.new
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Of all its films, each once."""
-        return tuple(dict.fromkeys(code for film in self.films for code in film.warnings))
-
-
-def probability_from_logit(logit: float, finding: Finding) -> float:
-    """The calibrated probability (Platt 1999), without overflow at either end."""
-    return _sigmoid(finding.slope * logit + finding.intercept)
-
-
-def decide(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
+def decide(rows: Rows, decision: Decision, scratch: Scratch) -> "Verdicts":
     """One verdict per row, in the rows' order, which must be that of INPUT: "earlier" is decided by it.
 
     Gate: an inferred film with `gate` <= the card's threshold is kept with the warning `unlike_chest` if
@@ -127,74 +103,109 @@ def decide(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
     Reused UIDs: films with the SOP Instance UID of an earlier film but another pixel digest, and their
     duplicates, get `uid_reused`. The first film does not: it is what the UID was given to.
 
-    Raises ValueError if a screened row has no result or one of another network: a broken ledger or a bug.
+    Reads all rows once, and again whenever the verdicts are read. scratch: one for each call.
+    A verdict raises ValueError if its row is screened but has no result: a broken ledger or a bug.
     """
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    digest_of_uid: dict[str, str] = {}
-    for row in rows:
-        if key := _image_key(row):
-            groups[key].append(row)
-            digest_of_uid.setdefault(key[0], row.pixel_digest)
-    first_of_group = {key: _first(group, decision) for key, group in groups.items()}
+    return Verdicts(rows, decision, Duplicates(rows, scratch))
 
-    verdicts = []
-    for row in rows:
+
+def verdict_alone(row: Row, decision: Decision) -> Verdict:
+    """The verdict of a row that has no others beside it. Raises ValueError as `decide` does."""
+    return _Rule(decision).verdict(row)
+
+
+class Verdicts:
+    """What `decide` made of rows: in their order, or one by its row's place. Made anew when they are read."""
+
+    def __init__(self, rows: Rows, decision: Decision, duplicates: Duplicates) -> None:
+        self._rows = rows
+        self._rule = _Rule(decision)
+        self._duplicates = duplicates
+        self._of_group = lru_cache(_GROUPS_AT_HAND)(self._decide_group)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        members = self._duplicates.members()
+        at, group = next(members, (-1, None))
+        for position, row in enumerate(self._rows):
+            if group is not None and position == at:
+                yield self._in_group(row, position, group)
+                at, group = next(members, (-1, None))
+            else:
+                yield self._rule.verdict(row)
+
+    def __getitem__(self, position: int) -> Verdict:
+        row = self._rows[position]
+        group = self._duplicates.group_of(position)
+        return self._rule.verdict(row) if group is None else self._in_group(row, position, group)
+
+    def _in_group(self, row: Row, position: int, group: Group) -> Verdict:
+        """The group's verdict as this row's: with the row's own warnings."""
+        first = self._of_group(group)
+        warnings = list(row.warnings)
+        if Warn.UNLIKE_CHEST in first.warnings:
+            warnings.append(str(Warn.UNLIKE_CHEST))
+        if group.uid_reused:
+            warnings.append(str(Warn.UID_REUSED))
+        is_first = position == group.first
+        return replace(
+            first,
+            row=first.row if is_first else _sharing(row, first.row),
+            warnings=_each_once(warnings),
+            duplicate_of="" if is_first else first.row.file,
+        )
+
+    def _decide_group(self, group: Group) -> Verdict:
+        """The verdict of a group's first row, with the result of whichever row holds one."""
+        first = self._rows[group.first]
+        holder = first if group.holder is None else self._rows[group.holder]
+        return self._rule.verdict(replace(_sharing(first, holder), declared_chest=group.declared_chest))
+
+
+class _Rule:
+    """A decision, ready to be applied to many rows."""
+
+    def __init__(self, decision: Decision) -> None:
+        card = decision.card
+        self._gate_threshold = card.gate_threshold
+        self._primary = [finding.name for finding in card.findings].index(card.primary)
+        self._findings = [
+            (finding, threshold, math.log(threshold) - math.log1p(-threshold))
+            for finding in card.findings
+            for threshold in (decision.thresholds[finding.name],)
+        ]
+        self._distances = np.array(card.distance_quantiles, np.float64)
+        self._percentiles = np.linspace(0, 100, len(card.distance_quantiles))
+
+    def verdict(self, row: Row) -> Verdict:
+        """The row's verdict as if no other row were there."""
         if row.status is not Status.SCREENED:
-            verdicts.append(Verdict(row, row.status, row.reason, row.warnings))
-        elif not (key := _image_key(row)):
-            verdicts.append(_verdict(row, decision))
-        else:
-            first = first_of_group[key]
-            reused = bool(row.identity.sop_instance_uid) and digest_of_uid[key[0]] != row.pixel_digest
-            shared = (Warn.UNLIKE_CHEST,) if Warn.UNLIKE_CHEST in first.warnings else ()
-            own = (*row.warnings, *shared, *((Warn.UID_REUSED,) if reused else ()))
-            is_first = row is groups[key][0]
-            verdicts.append(
-                replace(
-                    first,
-                    row=first.row if is_first else _sharing(row, first.row),
-                    warnings=tuple(dict.fromkeys(map(str, own))),
-                    duplicate_of="" if is_first else first.row.file,
-                )
+            return Verdict(row, row.status, row.reason, row.warnings)
+        inference = row.inference
+        if inference is None:
+            raise ValueError(f"{row.file} is screened but has no result")
+        warnings = _each_once(row.warnings)
+        if not inference.gate > self._gate_threshold:
+            if not row.declared_chest:
+                return Verdict(row, Reason.UNLIKE_CHEST.status, Reason.UNLIKE_CHEST, warnings)
+            warnings = _each_once((*warnings, str(Warn.UNLIKE_CHEST)))
+        scores = tuple(self._scores(inference))
+        return Verdict(
+            row=row,
+            status=Status.SCREENED,
+            reason=None,
+            warnings=warnings,
+            scores=scores,
+            primary=scores[self._primary],
+            normal_distance=float(np.interp(inference.distance, self._distances, self._percentiles)),
+        )
+
+    def _scores(self, inference: Inference) -> Iterator[Score]:
+        for (finding, threshold, least), logit in zip(self._findings, inference.logits, strict=True):
+            calibrated = finding.slope * logit + finding.intercept
+            probability = _sigmoid(calibrated)
+            yield Score(
+                finding.name, logit, probability, threshold, calibrated - least, probability >= threshold
             )
-    return verdicts
-
-
-def cases(verdicts: Sequence[Verdict], decision: Decision) -> list[Case]:
-    """All studies with at least one screened film, strongest first, then by study UID, then by file.
-
-    Flagged ones come first; `Case.listed` says which of them go into `flagged.csv`. A study belongs to one
-    patient (PS3.3 A.1.2): where two patients share a Study Instance UID they are two cases, so that
-    neither hides the other.
-    """
-    films: dict[tuple[str, str, str], list[Verdict]] = defaultdict(list)
-    unread: dict[str, int] = defaultdict(int)
-    for verdict in verdicts:
-        study = verdict.row.identity.study_instance_uid
-        if verdict.counts:
-            films[study, verdict.row.identity.patient_id, "" if study else verdict.row.file].append(verdict)
-        elif verdict.status is Status.FAILED and study:
-            unread[study] += 1
-    found = []
-    for (study, _, _), group in films.items():
-        group.sort(key=_reading_order)
-        new = any(Warn.KNOWN not in film.warnings for film in group)
-        found.append(Case(tuple(group), unread.get(study, 0), new))
-    return sorted(found, key=lambda case: _reading_order(case.lead))
-
-
-def _reading_order(verdict: Verdict) -> tuple[bool, float, str, str]:
-    flagged, margin = verdict.top.strength
-    return not flagged, -margin, verdict.row.identity.study_instance_uid, verdict.row.file
-
-
-def _image_key(row: Row) -> tuple[str, str] | None:
-    """(which image it says it is, pixel digest) of a film that can have duplicates."""
-    identity = row.identity
-    if row.status is not Status.SCREENED or not row.pixel_digest:
-        return None
-    stated = identity.sop_instance_uid or f"{identity.patient_id}\0{identity.study_instance_uid}"
-    return stated, row.pixel_digest
 
 
 def _sharing(row: Row, holder: Row) -> Row:
@@ -202,49 +213,9 @@ def _sharing(row: Row, holder: Row) -> Row:
     return replace(row, inference=holder.inference, geometry=holder.geometry or row.geometry)
 
 
-def _first(group: Sequence[Row], decision: Decision) -> Verdict:
-    """The verdict of a group's first row, with the result of whichever row holds one."""
-    first = group[0]
-    holder = next((row for row in group if row.inference is not None), first)
-    declared_chest = any(row.declared_chest for row in group)
-    return _verdict(replace(_sharing(first, holder), declared_chest=declared_chest), decision)
-
-
-def _verdict(row: Row, decision: Decision) -> Verdict:
-    inference = row.inference
-    if inference is None:
-        raise ValueError(f"{row.file} is screened but has no result")
-    card = decision.card
-    warnings = row.warnings
-    if not inference.gate > card.gate_threshold:
-        if not row.declared_chest:
-            return Verdict(row, Reason.UNLIKE_CHEST.status, Reason.UNLIKE_CHEST, warnings)
-        warnings = tuple(dict.fromkeys((*warnings, str(Warn.UNLIKE_CHEST))))
-    scores = tuple(_scores(inference, decision))
-    return Verdict(
-        row=row,
-        status=Status.SCREENED,
-        reason=None,
-        warnings=warnings,
-        scores=scores,
-        primary=next(score for score in scores if score.finding == card.primary),
-        normal_distance=_percentile(inference.distance, card),
-    )
-
-
-def _scores(inference: Inference, decision: Decision) -> Iterator[Score]:
-    for finding, logit in zip(decision.card.findings, inference.logits, strict=True):
-        threshold = decision.thresholds[finding.name]
-        calibrated = finding.slope * logit + finding.intercept
-        probability = _sigmoid(calibrated)
-        margin = calibrated - (math.log(threshold) - math.log1p(-threshold))
-        yield Score(finding.name, logit, probability, threshold, margin, probability >= threshold)
+def _each_once(codes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(codes))
 
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
-def _percentile(distance: float, card: ModelCard) -> float:
-    quantiles = card.distance_quantiles
-    return float(np.interp(distance, quantiles, np.linspace(0, 100, len(quantiles))))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from screen.errors import InputError
+from screen.plain_text import escaped
 from screen.reasons import Reason
 from screen.transient import persistently
 
@@ -52,13 +53,12 @@ class Source:
 
 
 def key_from_path(path: bytes) -> str:
-    """A path's raw bytes as text: bytes that are not UTF-8 become %XX.
+    """A path's raw bytes as text: bytes that are not UTF-8 and invisible characters become %XX.
 
     A literal % that could be taken for such an escape becomes %25, so that two paths never share a key.
     """
     literal = re.sub(rb"%(?=[0-9A-Fa-f]{2})", b"%25", path)
-    text = literal.decode("utf-8", "surrogateescape")
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+    return escaped(literal.decode("utf-8", "surrogateescape"))
 
 
 _BLOCK = 1 << 16

@@ -12,7 +12,7 @@ from pydicom import uid
 
 from screen.backends import open_backend
 from screen.cpus import usable_cpus
-from screen.decide import Verdict, decide, decision_from
+from screen.decide import Verdict, decision_from, verdict_alone
 from screen.decode import Decoded
 from screen.discover import Source, discover
 from screen.errors import InputError, ScreenError, UsageError
@@ -66,7 +66,7 @@ def inspect(path: Path, model: Model) -> tuple[Facts, NDArray[np.uint8] | None]:
         )
         facts["gate"] = round(inference.gate, 6)
     facts["declared_chest"] = row.declared_chest
-    verdict = decide([row], decision_from(model.card, None, None, None))[0]
+    verdict = verdict_alone(row, decision_from(model.card, None, None, None))
     return facts | _decided(verdict), film.square if isinstance(film, Decoded) else None
 
 

@@ -95,6 +95,8 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode = WAL")
         # NORMAL survives every crash of ours; a power cut costs the last commits, which are screened again.
         self._db.execute("PRAGMA synchronous = NORMAL")
+        # In a file without a name, gone with this connection: for pictures, where names must not be kept.
+        self._db.execute("CREATE TEMP TABLE secret_path (position INTEGER PRIMARY KEY, path BLOB NOT NULL)")
         self._db.execute("BEGIN IMMEDIATE")
         if empty:
             for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -160,16 +162,21 @@ class Ledger:
         self.set_meta("facts", None)
         with _mapped(self._path):
             self._db.execute("DELETE FROM listing")
+            self._db.execute("DELETE FROM temp.secret_path")
 
-    def list_file(self, position: int, file: str, change_token: str, path: Path | None) -> bool:
+    def list_file(
+        self, position: int, file: str, change_token: str, path: Path | None, *, secret: bool = False
+    ) -> bool:
         """INPUT lists this file, in this place; False if it was listed before, and its first place stands.
 
-        path: absolute; None where identifiers are hidden.
+        path: absolute; None if nobody will want it. secret: forgotten when this ledger is closed.
         """
         raw = None if path is None else os.fsencode(path)
-        record = (position, file, change_token, raw)
+        record = (position, file, change_token, None if secret else raw)
         with _mapped(self._path):
             done = self._db.execute("INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?)", record)
+            if done.rowcount == 1 and secret and raw is not None:
+                self._db.execute("INSERT INTO temp.secret_path VALUES (?, ?)", (position, raw))
         return done.rowcount == 1
 
     def standing(self, file: str, change_token: str, *, retry_failed: bool) -> Status | None:
@@ -222,12 +229,18 @@ class Ledger:
         with _mapped(self._path):
             return int(self._db.execute("SELECT count(*) FROM listing").fetchone()[0])
 
-    def listed_rows(self) -> Iterator[Row]:
-        """The rows of what INPUT lists, in INPUT order, streamed. Nothing may be put meanwhile."""
+    def listed_rows(self) -> "ListedRows":
+        """The rows of what INPUT lists, in INPUT order. Nothing may be put while they are read."""
+        return ListedRows(self)
+
+    def rows_from(self, position: int, count: int) -> Iterator[Row]:
+        """Up to `count` listed rows from a place in INPUT order on, streamed; -1 stands for all of them."""
         with _mapped(self._path):
             for file, text in self._db.execute(
                 "SELECT listing.file, rows.row FROM listing LEFT JOIN rows"
-                " ON rows.file = listing.file AND rows.change_token = listing.change_token ORDER BY position"
+                " ON rows.file = listing.file AND rows.change_token = listing.change_token"
+                " WHERE position >= ? ORDER BY position LIMIT ?",
+                (position, count),
             ):
                 if text is None:
                     raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
@@ -242,9 +255,13 @@ class Ledger:
             )
 
     def path_of(self, file: str) -> Path | None:
-        """Where a listed file lies; None if it is not listed or identifiers are hidden."""
+        """Where a listed file lies; None if it is not listed, or was in secret and in an earlier run."""
         with _mapped(self._path):
-            found = self._db.execute("SELECT path FROM listing WHERE file = ?", (file,)).fetchone()
+            found = self._db.execute(
+                "SELECT coalesce(listing.path, secret_path.path)"
+                " FROM listing LEFT JOIN temp.secret_path USING (position) WHERE file = ?",
+                (file,),
+            ).fetchone()
         return None if found is None or found[0] is None else Path(os.fsdecode(found[0]))
 
     def _row(self, text: str) -> Row:
@@ -252,6 +269,22 @@ class Ledger:
             return Row.from_json(text)
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh") from error
+
+
+class ListedRows:
+    """What a ledger lists, in INPUT order: read anew each time, so that any number of rows fits."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._ledger.rows_from(0, -1)
+
+    def __getitem__(self, position: int) -> Row:
+        """One row by its place, from 0. Raises IndexError."""
+        for row in self._ledger.rows_from(position, 1):
+            return row
+        raise IndexError(position)
 
 
 _ADVICE = {

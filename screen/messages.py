@@ -37,7 +37,7 @@ def outcome_to_bytes(outcome: Outcome) -> bytes:
     """Everything but the square."""
     film = outcome.result
     plain: dict[str, Any] = {
-        "seconds": [outcome.read_seconds, outcome.square_seconds],
+        "seconds": [outcome.read_seconds, outcome.square_seconds, outcome.hash_seconds],
         "identity": astuple(film.identity),
         "declared_chest": film.declared_chest,
     }
@@ -60,12 +60,12 @@ def outcome_from_bytes(data: bytes) -> Outcome:
         plain = json.loads(data)
         if "bug" in plain:
             raise WorkerBugError(str(plain["bug"]))
-        read, square = map(_seconds, plain["seconds"])
+        read, square, hashing = map(_seconds, plain["seconds"])
         identity = Identity(*map(_text, plain["identity"]))
         if "reason" in plain:
             reason = Reason(plain["reason"])
             film = Unscreened(reason, _text(plain["detail"]), identity, bool(plain["declared_chest"]))
-            return Outcome(film, read, square)
+            return Outcome(film, read, square, hashing)
         result = Decoded(
             identity=identity,
             pixel_digest=_digest(plain["pixel_digest"]),
@@ -78,7 +78,7 @@ def outcome_from_bytes(data: bytes) -> Outcome:
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("no worker's message") from error
-    return Outcome(result, read, square)
+    return Outcome(result, read, square, hashing)
 
 
 def _text(value: Any) -> str:

@@ -10,9 +10,6 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from screen.backends import open_backend
 from screen.backends.base import Backend
 from screen.batching import Batcher
@@ -28,13 +25,12 @@ from screen.policy import DecodePolicy, policy_from_entries
 from screen.probe import check_probes
 from screen.progress import Progress
 from screen.readers import Limits
-from screen.reopen import square_opener
+from screen.reopen import Reopener
 from screen.report import remove_reports, write_reports
 from screen.report.facts import RunFacts
-from screen.rows import Row
 from screen.rundir import LEDGER_NAME, default_folder, locked_folder
 from screen.screening import Pending, Screening
-from screen.stopping import Stop, StoppedError
+from screen.stopping import Stop, StoppedError, UntilStopped
 from screen.timings import TIMINGS_NAME, write_timings
 from screen.workers import DecodePool
 
@@ -164,6 +160,7 @@ def run(
             seconds=time.monotonic() - clock,
             stage_seconds={
                 "read": screening.read_seconds,
+                "hash": screening.hash_seconds,
                 "preprocess": screening.square_seconds,
                 "inference": batcher.seconds,
             },
@@ -179,7 +176,7 @@ def run(
         )
         ledger.set_meta("facts", facts.to_json())
         ledger.commit()
-        code = _report(settings, folder, ledger, decision, facts, screening, stop)
+        code = _report(settings, folder, ledger, decision, facts, pool, stop)
         if code is None:
             progress.event("stopped", signal=stop.signal)
             return stop.exit_code
@@ -193,21 +190,16 @@ def _report(
     ledger: Ledger,
     decision: Decision,
     facts: RunFacts,
-    screening: Screening,
+    pool: DecodePool,
     stop: Stop,
 ) -> int | None:
     """The exit code; None if a signal came first: then there are no reports."""
-    open_square = square_opener(ledger, screening.pool, screening.hidden_paths)
-
-    def open_unless_stopped(row: Row) -> NDArray[np.uint8] | None:
-        if stop.signal:
-            raise StoppedError
-        return open_square(row)
-
     try:
         if settings.timings:
             write_timings(folder, ledger)
-        return write_reports(folder, ledger.listed_rows(), decision, facts, open_unless_stopped)
+        rows = UntilStopped(ledger.listed_rows(), stop)
+        squares = Reopener(ledger, pool, stop.check).squares
+        return write_reports(folder, rows, decision, facts, squares)
     except StoppedError:
         _remove_reports(folder)
         return None

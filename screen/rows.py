@@ -7,11 +7,12 @@ import json
 import zlib
 from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.errors import LedgerError
 from screen.film import Identity
 from screen.preprocess import Geometry
 from screen.reasons import Reason, Status
@@ -20,17 +21,42 @@ ROW_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A float16 grid [K, h, w] as it is kept: its shape, and its bytes zlib-compressed in base64.
+
+    Unpacked only for pictures: most rows are read for their scores.
+    """
+
+    shape: tuple[int, ...]
+    data: str
+
+    @classmethod
+    def pack(cls, grid: NDArray[np.floating[Any]]) -> Self:
+        """A grid [K, h, w] of logits, rounded to float16."""
+        values = grid.astype("<f2")
+        return cls(values.shape, b64encode(zlib.compress(values.tobytes(), 1)).decode())
+
+    def grid(self) -> NDArray[np.float16]:
+        """The grid [K, h, w]. Raises LedgerError if it is damaged."""
+        try:
+            values = np.frombuffer(zlib.decompress(b64decode(self.data)), "<f2")
+            return values.reshape(self.shape).astype(np.float16)
+        except (ValueError, zlib.error) as error:
+            raise LedgerError("a heat map in the ledger is damaged; start over with --fresh") from error
+
+
+@dataclass(frozen=True, slots=True)
 class Inference:
     """What one forward pass said of one film; thresholds and calibration have no part in it.
 
     logits: one per finding, in the model's order. gate: logit, > 0 means chest film. distance: from normal
-    films, as the graph gives it. heatmap: float16 [K, h, w], logit units before the bias.
+    films, as the graph gives it. heatmap: [K, h, w], logit units before the bias.
     """
 
     logits: tuple[float, ...]
     gate: float
     distance: float
-    heatmap: NDArray[np.float16]
+    heatmap: Heatmap
     weights_digest: str
 
 
@@ -61,33 +87,27 @@ class Row:
     version: int = ROW_VERSION
 
     def to_json(self) -> str:
-        """The row as one line of JSON; the heat map zlib-compressed within."""
-        plain = asdict(self)
-        if self.inference is not None:
-            grid = self.inference.heatmap.astype("<f2")
-            plain["inference"]["heatmap"] = {
-                "shape": grid.shape,
-                "data": b64encode(zlib.compress(grid.tobytes(), 1)).decode(),
-            }
-        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+        """The row as one line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> "Row":
+    def from_json(cls, text: str) -> Self:
         """The row again; fields of a newer version are ignored. Raises ValueError if it is broken."""
         plain: dict[str, Any] = json.loads(text)
-        known = {f.name for f in fields(cls)}
-        plain = {name: value for name, value in plain.items() if name in known}
+        if not plain.keys() <= _FIELDS:
+            plain = {name: value for name, value in plain.items() if name in _FIELDS}
         plain["status"] = Status(plain["status"])
         plain["reason"] = Reason(plain["reason"]) if plain["reason"] else None
         plain["warnings"] = tuple(plain["warnings"])
         plain["identity"] = Identity(**plain["identity"])
         if plain["geometry"] is not None:
             plain["geometry"] = Geometry(**plain["geometry"])
-        if plain["inference"] is not None:
-            inference = dict(plain["inference"])
+        if (inference := plain["inference"]) is not None:
             packed = inference["heatmap"]
-            grid = np.frombuffer(zlib.decompress(b64decode(packed["data"])), "<f2")
-            inference["heatmap"] = grid.reshape(packed["shape"]).astype(np.float16)
+            inference["heatmap"] = Heatmap(tuple(packed["shape"]), packed["data"])
             inference["logits"] = tuple(inference["logits"])
             plain["inference"] = Inference(**inference)
         return cls(**plain)
+
+
+_FIELDS = frozenset(field.name for field in fields(Row))

@@ -9,9 +9,6 @@ before (in this folder, in an earlier night's ledger, or as another file of the 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-import numpy as np
 
 from screen.backends.base import Outputs
 from screen.batching import Batcher
@@ -23,7 +20,7 @@ from screen.known import Known
 from screen.ledger import Ledger, Timing
 from screen.progress import Counts, Progress
 from screen.reasons import UNREACHABLE, Reason, Status, Warn
-from screen.rows import Inference, Row
+from screen.rows import Heatmap, Inference, Row
 from screen.stopping import Stop
 from screen.workers import DecodePool
 
@@ -68,8 +65,7 @@ class Screening:
     reused_films: int = 0
     read_seconds: float = 0.0
     square_seconds: float = 0.0
-    hidden_paths: dict[str, Path] = field(default_factory=dict)
-    """Where files lie whose names the ledger must not know."""
+    hash_seconds: float = 0.0
     _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
     _unreached: int = 0
     _uncommitted: int = 0
@@ -103,10 +99,9 @@ class Screening:
     def _take(self, source: Source) -> None:
         file = self.identifiers.file(source.key)
         token = self.identifiers.token(source.change_token)
-        path = None if self.identifiers.hides else source.path.absolute()
-        if path is None:
-            self.hidden_paths[file] = source.path
-        if not self.ledger.list_file(self.counts.listed, file, token, path):
+        # For pictures; `none` has none.
+        path = None if self.identifiers.mode == "none" else source.path.absolute()
+        if not self.ledger.list_file(self.counts.listed, file, token, path, secret=self.identifiers.hides):
             return
         self.counts.listed += 1
         if source.problem is not None:
@@ -125,6 +120,7 @@ class Screening:
         timing = Timing(outcome.read_seconds, outcome.square_seconds)
         self.read_seconds += timing.read
         self.square_seconds += timing.square
+        self.hash_seconds += outcome.hash_seconds
         film = outcome.result
         identity = self.identifiers.identity(film.identity)
         if self.identity_file is not None:
@@ -224,6 +220,6 @@ def inference_from_outputs(outputs: Outputs, index: int, weights_digest: str) ->
         logits=tuple(float(logit) for logit in outputs.logits[index]),
         gate=float(outputs.gate[index]),
         distance=float(outputs.distance[index]),
-        heatmap=outputs.heatmap[index].astype(np.float16),
+        heatmap=Heatmap.pack(outputs.heatmap[index]),
         weights_digest=weights_digest,
     )

@@ -2,8 +2,12 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Self
+
+from screen.decide import Rows
+from screen.rows import Row
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,6 +23,11 @@ class Stop:
     def exit_code(self) -> int:
         """128 + the signal's number."""
         return 128 + (self.signal or 0)
+
+    def check(self) -> None:
+        """Raises StoppedError once a signal has come."""
+        if self.signal:
+            raise StoppedError
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
@@ -40,3 +49,20 @@ class Stop:
 
 class StoppedError(Exception):
     """Raised where a stop must unwind what cannot end early by itself."""
+
+
+class UntilStopped:
+    """Rows that can be read until a signal comes: then whoever reads them is unwound by StoppedError."""
+
+    def __init__(self, rows: Rows, stop: Stop) -> None:
+        self._rows = rows
+        self._stop = stop
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self._stop.check()
+            yield row
+
+    def __getitem__(self, position: int) -> Row:
+        self._stop.check()
+        return self._rows[position]

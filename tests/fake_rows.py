@@ -1,17 +1,24 @@
 """Cards, rows, squares and facts made in code, for tests of what comes after inference."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen.backends.base import DeviceInfo
+from screen.cases import Cases
+from screen.decide import Decision, Verdict, decide
 from screen.film import Identity
 from screen.model_card import Finding, ModelCard, OperatingPoint, Probe
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.reasons import Reason, Status
 from screen.report import RunFacts
-from screen.rows import Inference, Row
+from screen.rows import Heatmap, Inference, Row
+from screen.scratch import Scratch
 
 SIZE = 96
 GRID = (6, 6)
@@ -67,7 +74,7 @@ def screened(
     logits = logits or (0.0,)
     if heatmap is None:
         heatmap = np.zeros((len(logits), *GRID), np.float16)
-    inference = Inference(logits, gate, distance, heatmap, "ab" * 32)
+    inference = Inference(logits, gate, distance, Heatmap.pack(heatmap), "ab" * 32)
     row = Row(
         file,
         Status.SCREENED,
@@ -81,6 +88,27 @@ def screened(
 
 def unscreened(file: str, reason: Reason, **fields: object) -> Row:
     return replace(Row(file, reason.status, reason), **fields)  # type: ignore[arg-type]
+
+
+def decided(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
+    """All verdicts, each the same whether it is streamed or asked for alone."""
+    with TemporaryDirectory() as folder, Scratch(Path(folder)) as scratch:
+        verdicts = decide(rows, decision, scratch)
+        streamed = list(verdicts)
+        assert [verdicts[at] for at in range(len(rows))] == streamed
+        return streamed
+
+
+@contextmanager
+def settled(rows: Sequence[Row], decision: Decision) -> Iterator[Cases]:
+    """The rows' cases, ready to be asked."""
+    with TemporaryDirectory() as folder, Scratch(Path(folder)) as scratch:
+        verdicts = decide(rows, decision, scratch)
+        cases = Cases(verdicts, scratch)
+        for position, verdict in enumerate(verdicts):
+            cases.add(position, verdict)
+        cases.settle()
+        yield cases
 
 
 def facts(model: ModelCard, **fields: object) -> RunFacts:

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import screen.decode
@@ -41,6 +42,9 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
     elif "memory" in name:
         with mock.patch.object(screen.decode, "read", side_effect=MemoryError):
             return decode(source, spec, limits, policy)
+    elif "gigabytes" in name:
+        with mock.patch.object(screen.decode, "read", side_effect=lambda *_: bytearray(40 * 2**30)):
+            return decode(source, spec, limits, policy)
     elif "bug" in name:
         raise KeyError(name.upper())  # stands for a tag
     return decode(source, spec, limits, policy)
@@ -52,3 +56,10 @@ def unstartable(source: Source, spec: PreprocessSpec, limits: Limits, policy: De
 
 if os.environ.get("FAULTY_DECODE_START"):
     os._exit(1)
+
+
+def bug_in_every_tenth(source: Source, *greeting: Any) -> Outcome:
+    """For the fuzzer, whose files are numbered."""
+    if source.path.name.endswith("0"):
+        raise KeyError(source.path.name)
+    return decode(source, *greeting)

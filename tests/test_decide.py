@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_rows import card, facts, identity, point, screened, unscreened
+from fake_rows import card, decided, facts, identity, point, screened, settled, unscreened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screen.decide import Decision, Verdict, cases, decide, decision_from
+from screen.cases import Case
+from screen.decide import Decision, Verdict, decision_from, verdict_alone
 from screen.errors import ModelError, UsageError
 from screen.reasons import Reason, Status, Warn
 from screen.report import RunFacts
@@ -21,8 +22,24 @@ BALANCED = decision_from(CARD, None, None, None)
 
 
 def one(row: Row, decision: Decision = BALANCED) -> Verdict:
-    (verdict,) = decide([row], decision)
+    (verdict,) = decided([row], decision)
+    assert verdict == verdict_alone(row, decision)
     return verdict
+
+
+def cases(rows: list[Row], decision: Decision = BALANCED) -> list[Case]:
+    """Those of `flagged.csv`."""
+    with settled(rows, decision) as found:
+        listed = list(found.listed())
+        assert found.totals().listed == len(listed)
+        return listed
+
+
+def totals(rows: list[Row]) -> tuple[int, int, int]:
+    """Cases, flagged ones, listed ones."""
+    with settled(rows, BALANCED) as found:
+        counted = found.totals()
+        return counted.cases, counted.flagged, counted.listed
 
 
 def dicom(
@@ -72,7 +89,7 @@ def test_the_gate_turns_away_what_no_tag_vouches_for():
     assert (verdict.status, verdict.reason) == (Status.SKIPPED, Reason.UNLIKE_CHEST)
     assert verdict.scores == () and verdict.primary is None and verdict.normal_distance is None
     assert not verdict.flagged
-    assert cases([verdict], BALANCED) == []
+    assert totals([screened("holiday.png", 5.0, gate=0.25)]) == (0, 0, 0)
 
 
 def test_the_gate_only_doubts_a_declared_chest_film():
@@ -92,7 +109,7 @@ def test_the_gate_leaves_what_passes_alone():
 @pytest.mark.parametrize("held_by", [0, 1, 2])
 def test_duplicates_share_the_first_ones_result_whichever_row_holds_it(held_by: int):
     rows = [dicom(f, "1.9", "d", 2.0 if at == held_by else None) for at, f in enumerate(("b", "a", "c"))]
-    first, *others = decide(rows, BALANCED)
+    first, *others = decided(rows, BALANCED)
     assert first.duplicate_of == "" and first.primary is not None and first.primary.logit == 2.0
     for row, verdict in zip(rows[1:], others, strict=True):
         assert verdict.row.file == row.file
@@ -100,20 +117,21 @@ def test_duplicates_share_the_first_ones_result_whichever_row_holds_it(held_by: 
         assert verdict.duplicate_of == "b"
         assert verdict.scores == first.scores
         assert Warn.UID_REUSED not in verdict.warnings
-    (case,) = cases([first, *others], BALANCED)
-    assert len(case.films) == 1
+    (case,) = cases(rows)
+    assert case.images == 1
+    assert case.lead == first
 
 
 def test_the_same_picture_under_another_name_is_a_duplicate():
     rows = [screened("a.png", pixel_digest="d"), screened("b.png", pixel_digest="d")]
-    verdicts = decide(rows, BALANCED)
+    verdicts = decided(rows, BALANCED)
     assert [v.duplicate_of for v in verdicts] == ["", "a.png"]
     assert not any("uid_reused" in v.warnings for v in verdicts)
 
 
 def test_different_pictures_without_a_uid_reuse_none():
     rows = [screened("a.png", pixel_digest="d"), screened("b.png", pixel_digest="e")]
-    assert [(v.duplicate_of, v.warnings) for v in decide(rows, BALANCED)] == [("", ()), ("", ())]
+    assert [(v.duplicate_of, v.warnings) for v in decided(rows, BALANCED)] == [("", ()), ("", ())]
 
 
 def test_a_reused_uid_warns_on_the_later_film_and_its_duplicates():
@@ -123,7 +141,7 @@ def test_a_reused_uid_warns_on_the_later_film_and_its_duplicates():
         dicom("c", "1.9", "d2"),
         dicom("d", "1.9", "d1"),
     ]
-    verdicts = decide(rows, BALANCED)
+    verdicts = decided(rows, BALANCED)
     assert [Warn.UID_REUSED in v.warnings for v in verdicts] == [False, True, True, False]
     assert [v.duplicate_of for v in verdicts] == ["", "", "b", "a"]
     assert [v.flagged for v in verdicts] == [False, True, True, False]
@@ -132,20 +150,20 @@ def test_a_reused_uid_warns_on_the_later_film_and_its_duplicates():
 def test_one_copy_whose_tags_say_chest_keeps_all_of_them():
     rows = [dicom("a", "1.9", "d"), dicom("b", "1.9", "d", None, declared_chest=True)]
     rows[0] = replace(rows[0], inference=replace(rows[0].inference, gate=-1.0))
-    assert [v.status for v in decide(rows, BALANCED)] == [Status.SCREENED] * 2
-    assert all(Warn.UNLIKE_CHEST in v.warnings for v in decide(rows, BALANCED))
+    assert [v.status for v in decided(rows, BALANCED)] == [Status.SCREENED] * 2
+    assert all(Warn.UNLIKE_CHEST in v.warnings for v in decided(rows, BALANCED))
 
 
 def test_a_failed_file_is_nobodys_duplicate():
     failed = unscreened("a", Reason.CORRUPT_PIXELS, identity=identity("1.2", "1.9"), pixel_digest="d")
-    verdicts = decide([failed, dicom("b", "1.9", "d")], BALANCED)
+    verdicts = decided([failed, dicom("b", "1.9", "d")], BALANCED)
     assert [v.status for v in verdicts] == [Status.FAILED, Status.SCREENED]
     assert verdicts[1].duplicate_of == ""
 
 
 def test_a_screened_row_without_a_result_stops_the_run():
     with pytest.raises(ValueError, match="no result"):
-        decide([replace(screened("a"), inference=None)], BALANCED)
+        decided([replace(screened("a"), inference=None)], BALANCED)
 
 
 # Cases
@@ -158,15 +176,15 @@ def test_a_study_is_its_strongest_film_and_counts_what_failed():
         unscreened("broken", Reason.CORRUPT_PIXELS, identity=identity("1.2", "3", "P1")),
         unscreened("side", Reason.LATERAL_VIEW, identity=identity("1.2", "4", "P1")),
     ]
-    (case,) = cases(decide(rows, BALANCED), BALANCED)
-    assert [film.row.file for film in case.films] == ["strong", "weak"]
-    assert case.images_unread == 1
+    (case,) = cases(rows)
+    assert case.lead.row.file == "strong"
+    assert (case.images, case.images_flagged, case.images_unread) == (2, 2, 1)
     assert case.warnings == ("no_window",)
 
 
 def test_pictures_are_a_case_each():
     rows = [screened(f"{i}.png", 1.0) for i in range(3)]
-    assert len(cases(decide(rows, BALANCED), BALANCED)) == 3
+    assert [case.images for case in cases(rows)] == [1, 1, 1]
 
 
 def test_two_patients_under_one_study_uid_stay_two_cases():
@@ -174,14 +192,13 @@ def test_two_patients_under_one_study_uid_stay_two_cases():
         replace(dicom("a", "1", "d1", 3.0), identity=identity("1.2", "1", "P1")),
         replace(dicom("b", "2", "d2", 2.0), identity=identity("1.2", "2", "P2")),
     ]
-    assert [c.identity.patient_id for c in cases(decide(rows, BALANCED), BALANCED)] == ["P1", "P2"]
+    assert [c.identity.patient_id for c in cases(rows)] == ["P1", "P2"]
 
 
 def test_a_study_of_earlier_nights_is_listed_again_only_with_a_new_film():
     known = dicom("a", "1", "d1", 3.0, warnings=(str(Warn.KNOWN),))
-    (case,) = cases(decide([known], BALANCED), BALANCED)
-    assert case.lead.flagged and not case.listed
-    (case,) = cases(decide([known, dicom("b", "2", "d2", -3.0)], BALANCED), BALANCED)
+    assert totals([known]) == (1, 1, 0)
+    (case,) = cases([known, dicom("b", "2", "d2", -3.0)])
     assert case.listed
     assert case.lead.row.file == "a"
 
@@ -209,16 +226,20 @@ def test_cases_do_not_depend_on_the_order_of_different_films(logits: list[float]
     shuffled = list(rows)
     random.shuffle(shuffled)
 
-    def found(rows: list[Row]) -> list[list[str]]:
-        return [[film.row.file for film in case.films] for case in cases(decide(rows, BALANCED), BALANCED)]
-
-    assert found(rows) == found(shuffled)
-    ranked = cases(decide(rows, BALANCED), BALANCED)
+    ranked = cases(rows)
+    assert cases(shuffled) == ranked
+    assert totals(shuffled) == totals(rows)
     margins = [case.lead.top.margin for case in ranked]
     assert margins == sorted(margins, reverse=True)
-    assert [case.lead.flagged for case in ranked] == sorted((c.lead.flagged for c in ranked), reverse=True)
+    films: dict[str, list[Verdict]] = {}
+    for verdict in decided(rows, BALANCED):
+        films.setdefault(verdict.row.identity.study_instance_uid, []).append(verdict)
+    flagged = {study for study, group in films.items() if any(film.flagged for film in group)}
+    assert {case.identity.study_instance_uid for case in ranked} == flagged
     for case in ranked:
-        assert case.lead.top.margin == max(film.top.margin for film in case.films)
+        group = films[case.identity.study_instance_uid]
+        assert case.lead.top.margin == max(film.top.margin for film in group)
+        assert (case.images, case.images_flagged) == (len(group), sum(film.flagged for film in group))
 
 
 @given(
@@ -230,11 +251,11 @@ def test_duplicates_after_the_first_may_come_in_any_order(items, random):
     # Equal pixels give equal logits.
     logits = {}
     rows = [dicom(str(at), uid, d, logits.setdefault((uid, d), x)) for at, (uid, d, x) in enumerate(items)]
-    verdicts = {v.row.file: v for v in decide(rows, BALANCED)}
+    verdicts = {v.row.file: v for v in decided(rows, BALANCED)}
     firsts = [row for row in rows if not verdicts[row.file].duplicate_of]
     later = [row for row in rows if verdicts[row.file].duplicate_of]
     random.shuffle(later)
-    again = {v.row.file: v for v in decide(firsts + later, BALANCED)}
+    again = {v.row.file: v for v in decided(firsts + later, BALANCED)}
     assert {f: (v.duplicate_of, v.warnings, v.scores) for f, v in verdicts.items()} == {
         f: (v.duplicate_of, v.warnings, v.scores) for f, v in again.items()
     }

@@ -170,7 +170,10 @@ def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 _PATH = st.lists(
-    st.sampled_from([b"%", b"2", b"5", b"F", b"a", b"\xff", "ä".encode(), b"\xc3"]), max_size=6
+    st.sampled_from(
+        [b"%", b"2", b"0", b"A", b"a", b"\xff", "ä".encode(), b"\xc3", b"\n", "\u202e".encode(), b"\xe2"]
+    ),
+    max_size=6,
 ).map(b"".join)
 
 
@@ -178,6 +181,7 @@ _PATH = st.lists(
 @given(_PATH, _PATH)
 def test_keys_are_text_and_unique(one: bytes, other: bytes) -> None:
     key_from_path(one).encode()
+    assert key_from_path(one).isprintable()
     assert (key_from_path(one) == key_from_path(other)) == (one == other)
 
 

@@ -12,12 +12,12 @@ from screen.errors import LedgerError
 from screen.film import Identity
 from screen.ledger import Ledger, Timing
 from screen.reasons import Reason, Status
-from screen.rows import Inference, Row
+from screen.rows import Heatmap, Inference, Row
 from screen.rundir import private_files
 
 
 def screened(file: str, digest: str = "ab", sop: str = "1.2", logit: float = 0.5) -> Row:
-    heatmap = np.zeros((1, 2, 2), np.float16)
+    heatmap = Heatmap.pack(np.zeros((1, 2, 2)))
     return Row(
         file=file,
         status=Status.SCREENED,

@@ -26,7 +26,7 @@ DECODED = Decoded(
     square=np.zeros((0, 0), np.uint8),
     policy=DecodePolicy(frozenset({Shortcut.REDUCED_RESOLUTION})),
 )
-SCREENED = Outcome(DECODED, 0.25, 0.5)
+SCREENED = Outcome(DECODED, 0.25, 0.5, 0.125)
 FAILED = Outcome(Unscreened(Reason.CORRUPT_PIXELS, "a complaint", Identity("1"), True), 0.1, 0.0)
 
 
@@ -53,8 +53,8 @@ def test_a_bug_is_raised() -> None:
         ("geometry", [True] * 7),
         ("identity", ["1"] * 6 + [7]),
         ("identity", ["1"] * 8),
-        ("seconds", [float("nan"), 0.0]),
-        ("seconds", [-1.0, 0.0]),
+        ("seconds", [float("nan"), 0.0, 0.0]),
+        ("seconds", [-1.0, 0.0, 0.0]),
         ("shortcuts", ["every"]),
         ("reason", "fine"),
         ("decoder", None),

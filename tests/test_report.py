@@ -8,30 +8,33 @@ import json
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_rows import GRID, SIZE, card, facts, identity, screened, unscreened
+from fake_rows import GRID, SIZE, card, decided, facts, identity, screened, unscreened
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from screen.cli import cli
-from screen.decide import Decision, decide, decision_from
+from screen.decide import Decision, decision_from
 from screen.errors import LedgerError
 from screen.film import Identity
 from screen.ledger import Ledger
 from screen.preprocess import Geometry
 from screen.reasons import Reason, Status, Warn
 from screen.report import overlays, remove_reports, write_reports
+from screen.report.files import csv_file
 from screen.report.markup import text
-from screen.report.tables import FLAGGED_COLUMNS, RESULTS_COLUMNS, results_csv, safe_path, safe_text
+from screen.report.pictures import OpenSquares
+from screen.report.tables import FLAGGED_COLUMNS, RESULTS_COLUMNS, results_line, safe_path, safe_text
 from screen.rows import Row
 
 CARD = card()
@@ -47,6 +50,10 @@ def phantom(row: Row) -> NDArray[np.uint8]:
 
 def no_square(row: Row) -> None:
     return None
+
+
+def opener(open_square: Callable[[Row], NDArray[np.uint8] | None]) -> OpenSquares:
+    return lambda rows: ((row, open_square(row)) for row in rows)
 
 
 def night() -> list[Row]:
@@ -77,7 +84,8 @@ def write(
     opened=phantom,
     **changes: object,
 ) -> int:
-    return write_reports(out, night() if rows is None else rows, decision, facts(CARD, **changes), opened)
+    rows = night() if rows is None else rows
+    return write_reports(out, rows, decision, facts(CARD, **changes), opener(opened))
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
@@ -132,7 +140,7 @@ def test_results_csv_accounts_for_every_file(out: Path):
 def test_findings_csv_only_for_several_findings(tmp_path: Path):
     model = card("tumor", "effusion")
     rows = [screened("a", 1.0, -1.0), unscreened("b", Reason.NOT_AN_IMAGE)]
-    write_reports(tmp_path, rows, decision_from(model, None, None, None), facts(model), phantom)
+    write_reports(tmp_path, rows, decision_from(model, None, None, None), facts(model), opener(phantom))
     assert (tmp_path / "findings.csv").read_text() == (
         "file,finding,probability,threshold,flagged\na,tumor,0.731059,0.500000,1\na,effusion,0.119203,0.500000,0\n"
     )
@@ -156,7 +164,7 @@ _STARTS = re.compile(r"""[;,|"\t\r\n]""")
 def test_no_text_is_a_formula_wherever_a_spreadsheet_may_split(hostile: str):
     for cell in (safe_text(hostile), safe_path(hostile)):
         cell.encode()
-        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", cell)
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", cell)
         for part in _STARTS.split(cell):
             assert part.lstrip()[:1] not in set("=+-@＝＋－＠") or part == ""
 
@@ -170,7 +178,16 @@ def test_harmless_text_stays_as_it_is(plain: str):
 
 def test_names_that_differ_in_control_characters_stay_distinct():
     assert safe_path("a\n.dcm") == "a%0A.dcm"
-    assert safe_text("P\n1") == "P1"
+    assert safe_path("gpj.\u202emcd") == "gpj.%E2%80%AEmcd"
+    assert safe_text("P\n1\u202e2") == "P12"
+
+
+def results_csv(rows: Sequence[Row]) -> str:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "results.csv"
+        with csv_file(path, RESULTS_COLUMNS) as writer:
+            writer.writerows(results_line(verdict) for verdict in decided(rows, BALANCED))
+        return path.read_bytes().decode()
 
 
 @given(st.lists(_HOSTILE, min_size=6, max_size=6), st.booleans())
@@ -181,7 +198,7 @@ def test_every_file_has_one_line_whatever_it_is_called(texts: list[str], fails: 
         screened(f"0{texts[0]}", identity=who),
         unscreened(f"1{texts[0]}", Reason.UNREADABLE, identity=who),
     ]
-    content = results_csv(decide(rows if fails else rows[:1], BALANCED)).decode()
+    content = results_csv(rows if fails else rows[:1])
     lines = list(csv.reader(io.StringIO(content, newline="")))
     assert len(lines) == len(content.splitlines()) == (3 if fails else 2)
     assert all(len(line) == len(RESULTS_COLUMNS) for line in lines)

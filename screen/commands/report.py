@@ -24,17 +24,19 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
     Exit codes are those of `screen run`.
     """
     from screen.card_parser import card_from_json
+    from screen.cpus import usable_cpus
     from screen.decide import decision_from
     from screen.errors import LedgerError
     from screen.ledger import Ledger
     from screen.policy import policy_from_entries
     from screen.readers import Limits
-    from screen.reopen import square_opener
+    from screen.reopen import Reopener
     from screen.report import RunFacts, write_reports
     from screen.rundir import LEDGER_NAME, locked_folder
+    from screen.stopping import Stop, StoppedError, UntilStopped
     from screen.workers import DecodePool
 
-    with locked_folder(folder, create=False), Ledger.open(folder / LEDGER_NAME) as ledger:
+    with Stop() as stop, locked_folder(folder, create=False), Ledger.open(folder / LEDGER_NAME) as ledger:
         kept = ledger.meta("facts")
         if kept is None:
             raise LedgerError(f"{folder}: its run is not finished; type the same 'screen run' again")
@@ -46,6 +48,12 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
             ) from error
         card = card_from_json(facts.card_json)
         decided = decision_from(card, operating_point, threshold, decision)
-        with DecodePool(1, card.preprocess, Limits(), policy_from_entries(card.decode_policies)) as pool:
-            code = write_reports(folder, ledger.listed_rows(), decided, facts, square_opener(ledger, pool))
+        policy = policy_from_entries(card.decode_policies)
+        with DecodePool(usable_cpus(), card.preprocess, Limits(), policy) as pool:
+            squares = Reopener(ledger, pool, stop.check).squares
+            rows = UntilStopped(ledger.listed_rows(), stop)
+            try:
+                code = write_reports(folder, rows, decided, facts, squares)
+            except StoppedError:  # the reports are as they were
+                code = stop.exit_code
     click.get_current_context().exit(code)

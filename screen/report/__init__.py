@@ -1,71 +1,75 @@
-"""A run's reports: CSV files, summary, page and pictures, written as one set. All are views of rows."""
+"""A run's reports: CSV files, summary, page and pictures, written as one set. All are views of rows.
 
-import os
+Rows stream past; what must be sorted or grouped lies in a database aside. So a night of a million files
+takes no more memory than one of a thousand.
+"""
+
 import shutil
+import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from screen.decide import Decision, Verdict, cases, decide
+from screen.cases import Cases
+from screen.decide import Decision, Rows, Verdicts, decide
 from screen.errors import LedgerError
-from screen.report import overlays
 from screen.report.content import Picture, Report
 from screen.report.facts import RunFacts
+from screen.report.files import csv_file, sync_folder, write_file
+from screen.report.histogram import Spread
 from screen.report.page import page
-from screen.report.summary import exit_code, summary_json
-from screen.report.tables import findings_csv, flagged_csv, results_csv
+from screen.report.pictures import HEATMAPS, OpenSquares, draw
+from screen.report.summary import summary_json
+from screen.report.tables import (
+    FINDINGS_COLUMNS,
+    FLAGGED_COLUMNS,
+    RESULTS_COLUMNS,
+    finding_lines,
+    flagged_line,
+    results_line,
+)
+from screen.report.tally import LINES, Tally
 from screen.report.worklist import PAGE_CASES
-from screen.rows import Row
+from screen.scratch import Scratch
 
 __all__ = ["RunFacts", "remove_reports", "write_reports"]
 
-OpenSquare = Callable[[Row], NDArray[np.uint8] | None]
-
 _SUMMARY = "summary.json"
-_HEATMAPS = "heatmaps"
 # The summary goes first and comes last: where it is, the others are, and belong to it.
-_NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", _HEATMAPS)
+_NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
 _UNFINISHED = ".reports-"
-_DRAWERS = 2
-_THUMBNAIL = 256
-"""Pixels; shown at 168, so that dense screens and print have something to show."""
 
 
 def write_reports(
-    out: Path, rows: Iterable[Row], decision: Decision, facts: RunFacts, open_square: OpenSquare
+    out: Path, rows: Rows, decision: Decision, facts: RunFacts, open_squares: OpenSquares
 ) -> int:
     """Decide all rows and write every report into `out`, replacing earlier ones; the exit code 0, 3 or 1.
 
-    rows: in INPUT order. open_square: uint8 [S, S] of a row's film, None if it cannot be had any more (that
-    costs only its picture); called for flagged films alone and never with `--identifiers none`.
+    rows: in INPUT order, read twice, and single ones again. open_squares: for flagged films alone, and never
+    with `--identifiers none`; a film that is gone costs only its picture.
     All files are made in a folder aside and renamed when they are whole, `summary.json` last: an
     interrupted call leaves no report, or an incomplete set without a summary, never half a file.
     Raises LedgerError if the folder cannot be written.
     """
-    verdicts = decide(list(rows), decision)
-    report = Report(verdicts, cases(verdicts, decision), decision, facts, exit_code(verdicts))
     try:
         _remove_unfinished(out)
         aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=out))
         try:
-            _write_all(aside, report, open_square)
+            with Scratch(aside) as scratch:
+                code = _Writer(aside, rows, decision, facts, scratch).write(open_squares)
             remove_reports(out, _keep=aside)
             for name in reversed(_NAMES):
                 if (aside / name).exists():
                     (aside / name).rename(out / name)
-            _sync_folder(out)
+            sync_folder(out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:
+        trouble = error.strerror if isinstance(error, OSError) else error
         raise LedgerError(
-            f"{out}: the reports cannot be written ({error.strerror}); mend that and run the command again"
+            f"{out}: the reports cannot be written ({trouble}); mend that and run the command again"
         ) from error
-    return report.code
+    return code
 
 
 def remove_reports(out: Path, *, _keep: Path | None = None) -> None:
@@ -91,78 +95,81 @@ def _remove_unfinished(out: Path, keep: Path | None = None) -> None:
             shutil.rmtree(folder)
 
 
-def _write_all(folder: Path, report: Report, open_square: OpenSquare) -> None:
-    pictures = _draw(folder / _HEATMAPS, report, open_square)
-    report = replace(report, pictures=pictures)
-    paths = {file: picture.path for file, picture in pictures.items()}
-    _write(folder / "flagged.csv", flagged_csv(report.listed, report.decision, paths))
-    _write(folder / "results.csv", results_csv(report.verdicts))
-    if len(report.decision.card.findings) > 1:
-        _write(folder / "findings.csv", findings_csv(report.verdicts))
-    _write(folder / "report.html", page(report))
-    _write(folder / _SUMMARY, summary_json(report))
-    _sync_folder(folder)
+class _Writer:
+    """Writes one set of reports into an empty folder."""
 
+    def __init__(
+        self, folder: Path, rows: Rows, decision: Decision, facts: RunFacts, scratch: Scratch
+    ) -> None:
+        self._folder = folder
+        self._decision = decision
+        self._facts = facts
+        self._verdicts: Verdicts = decide(rows, decision, scratch)
+        self._cases = Cases(self._verdicts, scratch)
+        self._tally = Tally()
+        self._spread = Spread(scratch)
 
-def _draw(folder: Path, report: Report, open_square: OpenSquare) -> dict[str, Picture]:
-    """Pictures by file: PNGs of the strongest flagged films, JPEGs of the films that stand on the page."""
-    folder.mkdir(mode=0o700)
-    if report.facts.identifiers == "none":
-        return {}
-    listed = report.listed
-    on_page = {case.lead.row.file for case in listed[:PAGE_CASES]}
-    flagged = sorted((film for case in listed for film in case.films if film.flagged), key=_strongest_first)
-    on_disk = {film.row.file for film in flagged[: report.facts.heatmaps]}
-    drawn: dict[str, Future[Picture]] = {}
-    # OpenCV releases the GIL: pictures are drawn while the next films are read.
-    with ThreadPoolExecutor(_DRAWERS) as pool:
-        for film in flagged:
-            file = film.row.file
-            if file in on_page or file in on_disk:
-                square = open_square(film.row)
-                if square is not None:
-                    place = folder if file in on_disk else None
-                    drawn[file] = pool.submit(_picture, film, report, square, place, file in on_page)
-    pictures = {file: future.result() for file, future in drawn.items()}
-    _sync_folder(folder)
-    return pictures
+    def write(self, open_squares: OpenSquares) -> int:
+        """Every file; the exit code."""
+        self._write_files()
+        self._cases.settle()
+        (self._folder / HEATMAPS).mkdir(mode=0o700)
+        pictures = {}
+        if self._facts.identifiers != "none":
+            pictures = draw(
+                self._folder / HEATMAPS,
+                self._verdicts,
+                self._cases,
+                self._facts.heatmaps,
+                self._decision,
+                open_squares,
+            )
+        report = self._write_cases(pictures)
+        write_file(self._folder / "report.html", page(report))
+        write_file(self._folder / _SUMMARY, summary_json(report))
+        sync_folder(self._folder)
+        return self._tally.exit_code
 
+    def _write_files(self) -> None:
+        """What has a line for each file, and in the same pass everything that is counted or sorted."""
+        with ExitStack() as stack:
+            results = stack.enter_context(csv_file(self._folder / "results.csv", RESULTS_COLUMNS))
+            findings = None
+            if len(self._decision.card.findings) > 1:
+                findings = stack.enter_context(csv_file(self._folder / "findings.csv", FINDINGS_COLUMNS))
+            for position, verdict in enumerate(self._verdicts):
+                results.writerow(results_line(verdict))
+                if findings is not None:
+                    findings.writerows(finding_lines(verdict))
+                self._tally.add(verdict)
+                self._cases.add(position, verdict)
+                if verdict.counts and verdict.primary is not None:
+                    self._spread.add(verdict.primary)
 
-def _picture(
-    film: Verdict, report: Report, square: NDArray[np.uint8], folder: Path | None, on_page: bool
-) -> Picture:
-    inference, geometry = film.row.inference, film.row.geometry
-    if inference is None or geometry is None:
-        raise ValueError(f"{film.row.file} is screened but has no heat map or geometry")
-    finding = report.decision.card.finding(film.top.finding)
-    grid = inference.heatmap[report.decision.card.findings.index(finding)]
-    over = overlays.overlay(square, geometry, grid, finding.heatmap_scale)
-    bare = overlays.content(square, geometry)
-    path = ""
-    if folder is not None:
-        name = overlays.picture_name(film.row)
-        _write(folder / name, overlays.sheet(bare, over, finding.name, finding.heatmap_scale))
-        path = f"{_HEATMAPS}/{name}"
-    if not on_page:
-        return Picture(b"", b"", path)
-    return Picture(overlays.thumbnail(bare, _THUMBNAIL), overlays.thumbnail(over, _THUMBNAIL), path)
-
-
-def _strongest_first(film: Verdict) -> tuple[float, str]:
-    return -film.top.margin, film.row.file
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _write_cases(self, pictures: dict[str, Picture]) -> Report:
+        """`flagged.csv`, and what the page shows of cases."""
+        shown = []
+        incomplete = list(self._cases.incomplete(LINES))
+        of_interest = {case.lead.row.file for case in incomplete}
+        ranks = {}
+        with csv_file(self._folder / "flagged.csv", FLAGGED_COLUMNS) as flagged:
+            for rank, case in enumerate(self._cases.listed(), 1):
+                file = case.lead.row.file
+                picture = pictures.get(file)
+                flagged.writerow(flagged_line(rank, case, self._decision, picture.path if picture else ""))
+                if rank <= PAGE_CASES:
+                    shown.append(case)
+                if file in of_interest:
+                    ranks[file] = rank
+        return Report(
+            decision=self._decision,
+            facts=self._facts,
+            tally=self._tally,
+            totals=self._cases.totals(),
+            shown=shown,
+            incomplete=incomplete,
+            unscreened=self._cases.unscreened_studies(LINES),
+            ranks=ranks,
+            histogram=self._spread.histogram(),
+            pictures=pictures,
+        )

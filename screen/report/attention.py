@@ -1,18 +1,16 @@
 """The page's first section: what needs a person, because the run could not settle it."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from screen.decide import Case, Verdict
+from screen.cases import Case
+from screen.decide import Verdict
 from screen.film import Identity
 from screen.reasons import Reason, Status, Warn
 from screen.report.content import Report
 from screen.report.markup import count, date, name, table, text
 
-_AT_ONCE, _LINES = 8, 80
-"""Lines of each list that are seen at once, and with those that unfold; the rest is in `results.csv`."""
-_FILES = 12
-"""Files named for each warning."""
+_AT_ONCE = 8
+"""Lines that are seen at once; the others unfold."""
 
 _QUIET = frozenset({Warn.KNOWN, Warn.NO_PREAMBLE})
 """Warnings that ask nothing of anybody; they stay in the CSV and beside the case."""
@@ -32,7 +30,7 @@ def attention(report: Report) -> tuple[int, str]:
 
 def _doubtful_run(report: Report) -> tuple[int, str]:
     found = []
-    if report.code == 1:
+    if report.tally.exit_code == 1:
         found.append(
             "Do not use this report: films whose tags say chest radiograph were there, "
             "and not one of them could be screened."
@@ -46,86 +44,77 @@ def _doubtful_run(report: Report) -> tuple[int, str]:
 
 
 def _failed_files(report: Report) -> tuple[int, str]:
-    failed = [v for v in report.verdicts if v.status is Status.FAILED]
+    failed = report.tally.with_status(Status.FAILED)
     lines = [
         (name(verdict.row.file), _reason(verdict), _whose(verdict.row.identity))
-        for verdict in failed[:_LINES]
+        for verdict in report.tally.failed
     ]
-    title = f"{count(len(failed), 'file')} could not be read"
+    title = f"{count(failed, 'file')} could not be read"
     advice = "Each may be a film that nobody has screened. Mend or send it again, then run the same command."
-    return len(failed), _block(
-        title, advice, ("File", "What happened", "Patient and study"), lines, len(failed)
-    )
+    return failed, _block(title, advice, ("File", "What happened", "Patient and study"), lines, failed)
 
 
 def _unscreened_studies(report: Report) -> tuple[int, str]:
     """Studies with films that say chest, and none with a result of its own or a duplicate's."""
-    declared: dict[str, list[Verdict]] = defaultdict(list)
-    screened = set()
-    for verdict in report.verdicts:
-        study = verdict.row.identity.study_instance_uid
-        if verdict.status is Status.SCREENED:
-            screened.add(study)
-        elif study and verdict.row.declared_chest:
-            declared[study].append(verdict)
-    found = [films for study, films in declared.items() if study not in screened]
+    found = report.totals.unscreened_studies
     lines = [
-        (_whose(films[0].row.identity), count(len(films), "film"), _reasons(films), name(films[0].row.file))
-        for films in found[:_LINES]
+        (
+            _whose(study.first.row.identity),
+            count(study.films, "film"),
+            _reasons(study.reasons),
+            name(study.first.row.file),
+        )
+        for study in report.unscreened
     ]
-    title = f"{count(len(found), 'chest study', 'chest studies')} without a screened film"
+    title = f"{count(found, 'chest study', 'chest studies')} without a screened film"
     advice = (
         "Their tags say chest radiograph. Nothing is known about them: read them as if there had been no run."
     )
     columns = ("Patient and study", "Films", "Why", "First file")
-    return len(found), _block(title, advice, columns, lines, len(found))
+    return found, _block(title, advice, columns, lines, found)
 
 
 def _incomplete_studies(report: Report) -> tuple[int, str]:
-    found = [case for case in report.cases if case.images_unread]
-    ranks = {id(case): rank for rank, case in enumerate(report.listed, 1)}
+    found = report.totals.incomplete
     lines = [
         (
             _whose(case.identity),
-            f"{count(case.images_unread, 'film')} unread, {len(case.films):,} screened",
-            _result(case, ranks),
+            f"{count(case.images_unread, 'film')} unread, {case.images:,} screened",
+            _result(case, report.ranks),
         )
-        for case in found[:_LINES]
+        for case in report.incomplete
     ]
-    title = f"{count(len(found), 'study', 'studies')} screened in part"
+    title = f"{count(found, 'study', 'studies')} screened in part"
     advice = "What is unread may show what the screened films do not."
     columns = ("Patient and study", "Films", "Result so far")
-    return len(found), _block(title, advice, columns, lines, len(found))
+    return found, _block(title, advice, columns, lines, found)
 
 
-def _result(case: Case, ranks: Mapping[int, int]) -> str:
-    if id(case) in ranks:
-        return f"flagged, rank {ranks[id(case)]:,}"
+def _result(case: Case, ranks: Mapping[str, int]) -> str:
+    if (rank := ranks.get(case.lead.row.file)) is not None:
+        return f"flagged, rank {rank:,}"
     return "flagged in an earlier night" if case.lead.flagged else "not flagged by what was screened"
 
 
 def _warnings(report: Report) -> tuple[int, str]:
-    files: dict[Warn, list[str]] = defaultdict(list)
-    for verdict in report.verdicts:
-        if verdict.status is Status.SCREENED:
-            for code in verdict.warnings:
-                files[Warn(code)].append(verdict.row.file)
-    found = [(code, files[code]) for code in Warn if files[code] and code not in _QUIET]
+    tally = report.tally
+    found = [code for code in Warn if tally.warned[code] and code not in _QUIET]
     lines = [
         (
             f"{text(code.meaning)} <code>{code}</code>",
-            _named(f"{count(len(where), 'film')}", where),
+            _named(count(tally.warned[code], "film"), tally.warned_files[code], tally.warned[code]),
         )
-        for code, where in found
+        for code in found
     ]
     title = f"{count(len(found), 'warning')} beside scores"
     advice = "These films were screened; their scores deserve less trust."
     return len(found), _block(title, advice, ("Warning", "Films"), lines, len(lines))
 
 
-def _named(summary: str, files: Sequence[str]) -> str:
-    shown = "".join(f"<li>{name(file)}</li>" for file in files[:_FILES])
-    more = f"<li>and {len(files) - _FILES:,} more in results.csv</li>" if len(files) > _FILES else ""
+def _named(summary: str, files: Sequence[str], total: int) -> str:
+    shown = "".join(f"<li>{name(file)}</li>" for file in files)
+    rest = total - len(files)
+    more = f"<li>and {rest:,} more in results.csv</li>" if rest else ""
     return f"<details><summary>{summary}</summary><ul>{shown}{more}</ul></details>"
 
 
@@ -136,8 +125,7 @@ def _reason(verdict: Verdict) -> str:
     return f"{text(words)} <code>{reason or ''}</code>{detail}"
 
 
-def _reasons(films: Iterable[Verdict]) -> str:
-    codes: dict[Reason, None] = dict.fromkeys(film.reason for film in films if film.reason)
+def _reasons(codes: Iterable[Reason]) -> str:
     return "<br>".join(f"{text(code.meaning)} <code>{code}</code>" for code in codes)
 
 

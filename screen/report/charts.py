@@ -1,15 +1,15 @@
 """Drawings of the page, as inline SVG without a script or a style of their own: they print and scale."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from screen.decide import Score
+from screen.report.histogram import BINS, Histogram, logit
 from screen.report.markup import probability, text
 
 _TICKS = (.0001, .001, .01, .02, .05, .1, .2, .35, .5, .65, .8, .9, .95, .98, .99, .999, .9999)  # fmt: skip
 _WIDTH, _HEIGHT = 720, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 26, 40
-_BINS = 48
 
 
 def probability_bar(score: Score) -> str:
@@ -34,29 +34,19 @@ def share_bar(share: float) -> str:
     )
 
 
-def histogram(scores: Sequence[Score]) -> str:
-    """How many films have which probability, on a logit axis: both ends of the scale can be read.
-
-    scores: of one finding and one threshold, at least one.
-    """
-    threshold = _logit(scores[0].threshold)
-    logits = [_logit(score.probability) for score in scores]
-    low = math.floor(min(*logits, threshold - 1))
-    high = math.ceil(max(*logits, threshold + 1))
-    plain, hot = [0] * _BINS, [0] * _BINS
-    for score, logit in zip(scores, logits, strict=True):
-        into = hot if score.flagged else plain
-        into[min(_BINS - 1, int((logit - low) / (high - low) * _BINS))] += 1
-    highest = max(a + b for a, b in zip(plain, hot, strict=True))
+def histogram_chart(films: Histogram) -> str:
+    """How many films have which probability, on a logit axis: both ends of the scale can be read."""
+    threshold, low, high = logit(films.threshold), films.low, films.high
+    highest = max(a + b for a, b in zip(films.below, films.flagged, strict=True))
     inner_width, inner_height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     floor = _TOP + inner_height
 
-    def x(logit: float) -> float:
-        return _LEFT + (logit - low) / (high - low) * inner_width
+    def x(at: float) -> float:
+        return _LEFT + (at - low) / (high - low) * inner_width
 
-    step = inner_width / _BINS
+    step = inner_width / BINS
     parts = []
-    for at, (a, b) in enumerate(zip(plain, hot, strict=True)):
+    for at, (a, b) in enumerate(zip(films.below, films.flagged, strict=True)):
         bottom = float(floor)
         for number, kind in ((a, "cold"), (b, "hot")):
             if number:
@@ -72,7 +62,7 @@ def histogram(scores: Sequence[Score]) -> str:
     parts.append(f'<text x="{_LEFT - 8}" y="{floor}" text-anchor="end">0</text>')
     parts.append(
         f'<text x="{_LEFT + inner_width / 2:.0f}" y="{_HEIGHT - 4}" text-anchor="middle">'
-        f"calibrated probability of {text(scores[0].finding, 40)} (logit scale)</text>"
+        f"calibrated probability of {text(films.finding, 40)} (logit scale)</text>"
     )
     at_threshold = x(threshold)
     anchor = "start" if at_threshold < _WIDTH * 0.75 else "end"
@@ -80,11 +70,10 @@ def histogram(scores: Sequence[Score]) -> str:
     parts.append(
         f'<line class="tick" x1="{at_threshold:.1f}" x2="{at_threshold:.1f}" y1="8" y2="{floor + 4}"/>'
         f'<text class="strong" x="{at_threshold + offset:.1f}" y="16" text-anchor="{anchor}">'
-        f"threshold {probability(scores[0].threshold)}</text>"
+        f"threshold {probability(films.threshold)}</text>"
     )
-    flagged = sum(hot)
-    below = len(scores) - flagged
-    label = f"Histogram of {len(scores):,} films: {flagged:,} at or over the threshold, {below:,} below"
+    flagged, below = sum(films.flagged), sum(films.below)
+    label = f"Histogram of {flagged + below:,} films: {flagged:,} at or over the threshold, {below:,} below"
     return (
         f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
@@ -95,17 +84,11 @@ def _ticks(low: float, high: float, x: Callable[[float], float], floor: int) -> 
     parts = []
     last = -math.inf
     for p in _TICKS:
-        logit = _logit(p)
-        if low <= logit <= high and x(logit) - last >= 42:
-            last = x(logit)
+        at = logit(p)
+        if low <= at <= high and x(at) - last >= 42:
+            last = x(at)
             parts.append(
                 f'<line class="axis" x1="{last:.1f}" x2="{last:.1f}" y1="{floor}" y2="{floor + 4}"/>'
             )
             parts.append(f'<text x="{last:.1f}" y="{floor + 17}" text-anchor="middle">{p:g}</text>')
     return parts
-
-
-def _logit(p: float) -> float:
-    """Clipped to the axis' ends, ±9.2 (probabilities of 0.0001 and 0.9999)."""
-    p = min(max(p, 1e-4), 1 - 1e-4)
-    return math.log(p / (1 - p))

@@ -1,10 +1,13 @@
-"""What all writers of one report share: the decided rows, and the pictures made of some of them."""
+"""What the writers of one report share beside the rows: figures, and the few cases that the page shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from screen.decide import Case, Decision, Verdict
+from screen.cases import Case, Totals, UnscreenedStudy
+from screen.decide import Decision
 from screen.report.facts import RunFacts
+from screen.report.histogram import Histogram
+from screen.report.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +21,21 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report, decided and ready to be written.
+    """One report, decided and ready for its page and its summary.
 
-    cases: all of them, flagged first. pictures: by file name, of the films that could be opened.
+    shown: the first listed cases, in reading order. incomplete: the first cases with unread films.
+    unscreened: the first studies without a screened film. ranks: of listed cases among the incomplete ones,
+    by the leading film's file. histogram: None if no film was screened. pictures: by file name, of the films
+    that could be opened.
     """
 
-    verdicts: Sequence[Verdict]
-    cases: Sequence[Case]
     decision: Decision
     facts: RunFacts
-    code: int
+    tally: Tally
+    totals: Totals
+    shown: Sequence[Case]
+    incomplete: Sequence[Case]
+    unscreened: Sequence[UnscreenedStudy]
+    ranks: Mapping[str, int]
+    histogram: Histogram | None
     pictures: Mapping[str, Picture] = field(default_factory=dict)
-
-    @property
-    def listed(self) -> list[Case]:
-        """The cases of `flagged.csv`, in reading order."""
-        return [case for case in self.cases if case.listed]

@@ -3,14 +3,13 @@
 import base64
 import hashlib
 import re
-from collections import Counter
 from importlib import resources
 from string import Template
 
 from screen import __version__
 from screen.reasons import Reason, Status, Warn
 from screen.report.attention import attention
-from screen.report.charts import histogram, share_bar
+from screen.report.charts import histogram_chart, share_bar
 from screen.report.content import Report
 from screen.report.markup import count, data_url, name, probability, table, text
 from screen.report.overlays import scale_bar
@@ -59,8 +58,7 @@ def _eyebrow(report: Report) -> str:
 
 
 def _headline(report: Report) -> str:
-    listed, total = len(report.listed), len(report.cases)
-    return f"{listed:,} of {count(total, 'case')} flagged"
+    return f"{report.totals.listed:,} of {count(report.totals.cases, 'case')} flagged"
 
 
 def _subline(report: Report) -> str:
@@ -70,7 +68,7 @@ def _subline(report: Report) -> str:
         f"(probability ≥ {probability(decision.thresholds[f.name])})"
         for f in decision.card.findings
     ]
-    known = sum(case.lead.flagged and not case.new for case in report.cases)
+    known = report.totals.flagged - report.totals.listed
     earlier = f" {count(known, 'flagged case')} of an earlier night left out." if known else ""
     return f"{', '.join(parts)}.{earlier}"
 
@@ -84,37 +82,39 @@ def _matters(number: int) -> str:
 
 def _funnel(report: Report) -> str:
     """Found → images → frontal chest films → screened → flagged, each with what was left behind."""
-    verdicts = report.verdicts
-    images = [v for v in verdicts if v.reason not in _NO_IMAGE]
-    chest = [v for v in images if v.status is not Status.SKIPPED]
-    screened = [v for v in chest if v.status is Status.SCREENED]
-    flagged = [v for v in screened if v.counts and v.flagged]
+    tally = report.tally
+    images = tally.files - sum(map(tally.with_reason, _NO_IMAGE))
+    turned_away = sum(
+        number
+        for (status, reason), number in tally.outcomes.items()
+        if status is Status.SKIPPED and reason not in _NO_IMAGE
+    )
     steps = [
-        ("files found", verdicts, None),
+        ("files found", tally.files, None),
         ("images", images, "no image or cannot be opened"),
-        ("frontal chest films", chest, "turned away"),
-        ("screened", screened, "could not be read"),
-        ("flagged", flagged, None),
+        ("frontal chest films", images - turned_away, "turned away"),
+        ("screened", tally.with_status(Status.SCREENED), "could not be read"),
+        ("flagged", tally.images_flagged, None),
     ]
     lines = []
-    before = len(verdicts)
+    before = tally.files
     for label, left, loss in steps:
-        lost = before - len(left)
+        lost = before - left
         note = f"{lost:,} {loss}" if loss and lost else ""
-        if label == "screened" and (repeated := sum(bool(v.duplicate_of) for v in screened)):
+        if label == "screened" and (repeated := tally.screened_duplicates):
             note += f"{', ' if note else ''}{count(repeated, 'duplicate')} among them"
         lines.append(
-            f"<li><b>{len(left):,}</b> <span>{label}</span>"
-            f'{share_bar(len(left) / max(1, len(verdicts)))}<span class="soft">{note}</span></li>'
+            f"<li><b>{left:,}</b> <span>{label}</span>"
+            f'{share_bar(left / max(1, tally.files))}<span class="soft">{note}</span></li>'
         )
-        before = len(left)
+        before = left
     return f'<ol class="funnel">{"".join(lines)}</ol>'
 
 
 def _legend(report: Report) -> str:
-    if not report.pictures or not report.listed:
+    if not report.pictures or not report.shown:
         return ""
-    finding = report.decision.card.finding(report.listed[0].lead.top.finding)
+    finding = report.decision.card.finding(report.shown[0].lead.top.finding)
     low, high = finding.heatmap_scale
     bar = data_url("png", scale_bar(120, 10))
     return (
@@ -125,8 +125,7 @@ def _legend(report: Report) -> str:
 
 
 def _histogram(report: Report) -> str:
-    scores = [v.primary for v in report.verdicts if v.counts and v.primary]
-    return histogram(scores) if scores else "<p>No film was screened.</p>"
+    return histogram_chart(report.histogram) if report.histogram else "<p>No film was screened.</p>"
 
 
 def _points(report: Report) -> str:
@@ -190,17 +189,16 @@ def _digest(digest: str) -> str:
 
 def _glossary(report: Report) -> str:
     """The codes that occur, in the order of the table in `screen.reasons`."""
-    reasons = Counter(v.reason for v in report.verdicts)
-    warnings = Counter(code for v in report.verdicts for code in v.warnings)
+    tally = report.tally
     lines = [
-        (f"<code>{code}</code>", str(code.status), text(code.meaning), f"{reasons[code]:,}")
+        (f"<code>{code}</code>", str(code.status), text(code.meaning), f"{number:,}")
         for code in Reason
-        if reasons[code]
+        if (number := tally.with_reason(code))
     ]
     lines += [
-        (f"<code>{code}</code>", "warning", text(code.meaning), f"{warnings[code]:,}")
+        (f"<code>{code}</code>", "warning", text(code.meaning), f"{tally.warnings[code]:,}")
         for code in Warn
-        if warnings[code]
+        if tally.warnings[code]
     ]
     if not lines:
         return "<p>No reason and no warning occurs.</p>"

@@ -1,12 +1,11 @@
 """The CSV files: UTF-8, LF, fixed columns, numbers as numbers, text that no spreadsheet runs."""
 
-import csv
-import io
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator
 
-from screen.decide import Case, Decision, Score, Verdict
+from screen.cases import Case
+from screen.decide import Decision, Score, Verdict
+from screen.plain_text import escaped, visible
 
 FLAGGED_COLUMNS = (
     "rank", "study_instance_uid", "patient_id", "accession_number", "study_date", "images", "images_unread",
@@ -23,30 +22,17 @@ _FORMULA = re.compile(r"""(^|[;,|"'])(\s*)(?=[=+\-@＝＋－＠])""")
 
 
 def safe_text(text: str) -> str:
-    """Text for a cell: no line ends or other control characters, and no formula wherever a cell may begin.
+    """Text for a cell: no line ends or other invisible characters, and no formula wherever a cell may begin.
 
     A `'` goes before `= + - @` (and their full-width twins) at the start and after quotes and separators
     (OWASP, CSV injection).
     """
-    if not text.isprintable():
-        text = "".join(c for c in text if not _is_control(c))
-    return _FORMULA.sub(r"\1\2'", text)
+    return _FORMULA.sub(r"\1\2'", visible(text))
 
 
 def safe_path(path: str) -> str:
-    """A file's name for a cell: control characters are percent-escaped, so that names stay distinct."""
-    if not path.isprintable():
-        path = "".join(_percent(c) if _is_control(c) else c for c in path)
-    return safe_text(path)
-
-
-def _is_control(c: str) -> bool:
-    # Cc control, Cs lone surrogate (cannot be written), Zl and Zp line and paragraph separator.
-    return unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}
-
-
-def _percent(c: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
+    """A file's name for a cell: invisible characters are percent-escaped, so that names stay distinct."""
+    return safe_text(escaped(path))
 
 
 def number(value: float) -> str:
@@ -54,84 +40,59 @@ def number(value: float) -> str:
     return f"{value:z.6f}"
 
 
-def flagged_csv(listed: Sequence[Case], decision: Decision, heatmaps: Mapping[str, str]) -> bytes:
-    """Cases in reading order. heatmaps: path of the picture by the film's name."""
-    model = f"{decision.card.name} {decision.card.version}"
-    lines = []
-    for rank, case in enumerate(listed, 1):
-        lead, top = case.lead, case.lead.top
-        lines.append(
-            (
-                str(rank),
-                safe_text(case.identity.study_instance_uid),
-                safe_text(case.identity.patient_id),
-                safe_text(case.identity.accession_number),
-                safe_text(case.identity.study_date),
-                str(len(case.films)),
-                str(case.images_unread),
-                safe_path(lead.row.file),
-                safe_text(top.finding),
-                number(top.probability),
-                number(top.threshold),
-                safe_text(decision.point_name(top.finding)),
-                ";".join(case.warnings),
-                heatmaps.get(lead.row.file, ""),
-                safe_text(model),
-            )
-        )
-    return _csv(FLAGGED_COLUMNS, lines)
-
-
-def results_csv(verdicts: Iterable[Verdict]) -> bytes:
-    """Every file, in the verdicts' order. The score is the primary finding's; `flagged` (1, 0) any one's."""
-    lines = []
-    for verdict in verdicts:
-        row, identity, score = verdict.row, verdict.row.identity, verdict.primary
-        lines.append(
-            (
-                safe_path(row.file),
-                str(verdict.status),
-                str(verdict.reason or ""),
-                ";".join(verdict.warnings),
-                safe_path(verdict.duplicate_of),
-                safe_text(identity.study_instance_uid),
-                safe_text(identity.series_instance_uid),
-                safe_text(identity.sop_instance_uid),
-                safe_text(identity.view),
-                *(_score_cells(score) if score else ("", "", "")),
-                "" if verdict.normal_distance is None else number(verdict.normal_distance),
-                str(int(verdict.flagged)) if score else "",
-                safe_text(row.decoder),
-            )
-        )
-    return _csv(RESULTS_COLUMNS, lines)
-
-
-def findings_csv(verdicts: Iterable[Verdict]) -> bytes:
-    """Every screened file and finding."""
-    return _csv(
-        FINDINGS_COLUMNS,
-        (
-            (
-                safe_path(verdict.row.file),
-                safe_text(score.finding),
-                number(score.probability),
-                number(score.threshold),
-                str(int(score.flagged)),
-            )
-            for verdict in verdicts
-            for score in verdict.scores
-        ),
+def flagged_line(rank: int, case: Case, decision: Decision, heatmap: str) -> tuple[str, ...]:
+    """One case. heatmap: path of the leading film's picture, empty if there is none."""
+    lead, top = case.lead, case.lead.top
+    return (
+        str(rank),
+        safe_text(case.identity.study_instance_uid),
+        safe_text(case.identity.patient_id),
+        safe_text(case.identity.accession_number),
+        safe_text(case.identity.study_date),
+        str(case.images),
+        str(case.images_unread),
+        safe_path(lead.row.file),
+        safe_text(top.finding),
+        number(top.probability),
+        number(top.threshold),
+        safe_text(decision.point_name(top.finding)),
+        ";".join(case.warnings),
+        heatmap,
+        safe_text(f"{decision.card.name} {decision.card.version}"),
     )
+
+
+def results_line(verdict: Verdict) -> tuple[str, ...]:
+    """One file. The score is the primary finding's; `flagged` (1, 0) any one's."""
+    row, identity, score = verdict.row, verdict.row.identity, verdict.primary
+    return (
+        safe_path(row.file),
+        str(verdict.status),
+        str(verdict.reason or ""),
+        ";".join(verdict.warnings),
+        safe_path(verdict.duplicate_of),
+        safe_text(identity.study_instance_uid),
+        safe_text(identity.series_instance_uid),
+        safe_text(identity.sop_instance_uid),
+        safe_text(identity.view),
+        *(_score_cells(score) if score else ("", "", "")),
+        "" if verdict.normal_distance is None else number(verdict.normal_distance),
+        str(int(verdict.flagged)) if score else "",
+        safe_text(row.decoder),
+    )
+
+
+def finding_lines(verdict: Verdict) -> Iterator[tuple[str, ...]]:
+    """One file's findings; none unless it was screened."""
+    for score in verdict.scores:
+        yield (
+            safe_path(verdict.row.file),
+            safe_text(score.finding),
+            number(score.probability),
+            number(score.threshold),
+            str(int(score.flagged)),
+        )
 
 
 def _score_cells(score: Score) -> tuple[str, str, str]:
     return safe_text(score.finding), number(score.probability), number(score.logit)
-
-
-def _csv(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return text.getvalue().encode()

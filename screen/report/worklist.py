@@ -1,6 +1,7 @@
 """The page's worklist: flagged cases in reading order, with pictures."""
 
-from screen.decide import Case, Decision, Score
+from screen.cases import Case
+from screen.decide import Decision, Score
 from screen.reasons import Warn
 from screen.report.charts import probability_bar
 from screen.report.content import Picture, Report
@@ -16,12 +17,11 @@ _COLUMNS = ("Rank", "Film and evidence", "Finding", "Patient and study", "To kno
 
 def worklist(report: Report) -> str:
     """HTML of the table, or of the sentence that there is nothing in it."""
-    listed = report.listed
-    if not listed:
+    if not report.shown:
         return "<p>No case reaches the threshold. That is no statement that the films are normal.</p>"
     left = PICTURE_BUDGET
     lines = []
-    for rank, case in enumerate(listed[:PAGE_CASES], 1):
+    for rank, case in enumerate(report.shown, 1):
         picture = report.pictures.get(case.lead.row.file)
         if picture:
             left -= len(picture.film) + len(picture.overlay)
@@ -35,7 +35,7 @@ def worklist(report: Report) -> str:
                 _notes(case),
             )
         )
-    more = len(listed) - len(lines)
+    more = report.totals.listed - len(lines)
     rest = f"<p>{count(more, 'more case', 'more cases')} in <code>flagged.csv</code>.</p>" if more > 0 else ""
     return f'<div class="worklist">{table(_COLUMNS, lines, "Flagged cases, strongest first")}</div>{rest}'
 
@@ -94,8 +94,7 @@ def _notes(case: Case) -> str:
         notes.append(
             f'<li class="loud">{count(case.images_unread, "film")} of this study could not be read</li>'
         )
-    if len(case.films) > 1:
-        over = sum(film.flagged for film in case.films)
-        notes.append(f"<li>{len(case.films):,} films, {over:,} of them flagged</li>")
+    if case.images > 1:
+        notes.append(f"<li>{case.images:,} films, {case.images_flagged:,} of them flagged</li>")
     notes.extend(f"<li>{text(Warn(code).meaning)}</li>" for code in case.warnings)
     return f'<ul class="notes">{"".join(notes)}</ul>' if notes else '<span class="none">–</span>'

@@ -1,0 +1,94 @@
+"""Pictures of flagged films: which ones, and drawing them while the next films are read."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.cases import Cases
+from screen.decide import Decision, Verdict, Verdicts
+from screen.report import overlays
+from screen.report.content import Picture
+from screen.report.files import sync_folder, write_file
+from screen.report.worklist import PAGE_CASES
+from screen.rows import Row
+
+OpenSquares = Callable[[Iterable[Row]], Iterator[tuple[Row, NDArray[np.uint8] | None]]]
+"""Rows to (row, its film's square, uint8 [S, S]) in any order; None where the film cannot be had any more."""
+
+HEATMAPS = "heatmaps"
+_DRAWERS = 2
+_WAITING = 8
+"""Squares that wait to be drawn, at most."""
+_THUMBNAIL = 256
+"""Pixels; shown at 168, so that dense screens and print have something to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A film to be drawn: as a PNG, for the page, or both."""
+
+    verdict: Verdict
+    on_disk: bool
+    on_page: bool
+
+
+def draw(
+    folder: Path,
+    verdicts: Verdicts,
+    cases: Cases,
+    most: int,
+    decision: Decision,
+    open_squares: OpenSquares,
+) -> dict[str, Picture]:
+    """Pictures by file: PNGs of the `most` strongest flagged films, JPEGs of those that stand on the page.
+
+    folder: `heatmaps/`, there already. A film that cannot be had any more has no picture.
+    """
+    on_disk = set(disk := cases.strongest_films(most))
+    on_page = set(page := cases.listed_leads(PAGE_CASES))
+    wanted: dict[str, _Wanted] = {}
+
+    def rows() -> Iterator[Row]:
+        for position in dict.fromkeys((*disk, *page)):
+            verdict = verdicts[position]
+            wanted[verdict.row.file] = _Wanted(verdict, position in on_disk, position in on_page)
+            yield verdict.row
+
+    pictures: dict[str, Picture] = {}
+    waiting: deque[tuple[str, Future[Picture]]] = deque()
+    # OpenCV releases the GIL: pictures are drawn while the next films are read.
+    with ThreadPoolExecutor(_DRAWERS) as pool:
+        for row, square in open_squares(rows()):
+            film = wanted.pop(row.file)
+            if square is not None:
+                waiting.append((row.file, pool.submit(_picture, folder, film, decision, square)))
+            while len(waiting) > _WAITING:
+                file, future = waiting.popleft()
+                pictures[file] = future.result()
+        pictures.update((file, future.result()) for file, future in waiting)
+    sync_folder(folder)
+    return pictures
+
+
+def _picture(folder: Path, film: _Wanted, decision: Decision, square: NDArray[np.uint8]) -> Picture:
+    row, top = film.verdict.row, film.verdict.top
+    inference, geometry = row.inference, row.geometry
+    if inference is None or geometry is None:
+        raise ValueError(f"{row.file} is screened but has no heat map or geometry")
+    finding = decision.card.finding(top.finding)
+    grid = inference.heatmap.grid()[decision.card.findings.index(finding)]
+    over = overlays.overlay(square, geometry, grid, finding.heatmap_scale)
+    bare = overlays.content(square, geometry)
+    path = ""
+    if film.on_disk:
+        name = overlays.picture_name(row)
+        write_file(folder / name, overlays.sheet(bare, over, finding.name, finding.heatmap_scale))
+        path = f"{HEATMAPS}/{name}"
+    if not film.on_page:
+        return Picture(b"", b"", path)
+    return Picture(overlays.thumbnail(bare, _THUMBNAIL), overlays.thumbnail(over, _THUMBNAIL), path)
