@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,14 +19,17 @@ from screen.decode import Decoded
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.film import Unscreened
+from screen.policy import FULL, DecodePolicy, Shortcut
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
 from screen.reasons import Reason
 from screen.workers import DecodePool, WorkerBugError
 
-FILE_TIMEOUT = 10.0
-"""Seconds; the files take milliseconds."""
+FILE_TIMEOUT = 30.0
+"""Seconds; the files take milliseconds, but some damage makes CharLS work for seconds."""
 _SPEC = PreprocessSpec(size=32)
+_AT_A_TIME = 1500
+"""Files, in full and with every shortcut in turns."""
 _KEPT = frozenset({Reason.DECODER_CRASHED, Reason.TIMED_OUT})
 """Allowed as rows, but worth a look: the files are kept."""
 
@@ -79,13 +83,16 @@ class _Run:
         self._workers = workers
         self._keep = keep
         self._open: dict[Path, Source] = {}
+        self._policies = cycle((FULL, DecodePolicy(frozenset(Shortcut))))
+        self._policy = FULL
 
-    def decode(self, files: Iterator[Source], at_a_time: int = 5000) -> bool:
-        """The next files; whether there are more. A pool that breaks is replaced."""
-        taken = 0
+    def decode(self, files: Iterator[Source]) -> bool:
+        """The next files, and whether there were any. A pool that breaks is replaced."""
+        at_a_time, taken = _AT_A_TIME, 0
+        self._policy = next(self._policies)
         last_result = time.monotonic()
         try:
-            with DecodePool(self._workers, _SPEC, Limits(), FILE_TIMEOUT) as pool:
+            with self._pool(self._workers) as pool:
                 while taken < at_a_time or pool.in_flight:
                     while pool.has_room and taken < at_a_time:
                         source = next(files, None)
@@ -108,6 +115,9 @@ class _Run:
         self._figures.files += taken
         return bool(taken)
 
+    def _pool(self, workers: int) -> DecodePool:
+        return DecodePool(workers, _SPEC, Limits(), self._policy, FILE_TIMEOUT)
+
     def _broke(self, kind: str, why: str) -> None:
         for source in list(self._open.values()):
             self._broken(source, kind, why)
@@ -117,7 +127,7 @@ class _Run:
         guilty = False
         for source in list(self._open.values()):
             try:
-                with DecodePool(1, _SPEC, Limits(), FILE_TIMEOUT) as pool:
+                with self._pool(1) as pool:
                     pool.submit(source)
                     while pool.in_flight:
                         for one, outcome in pool.collect(1.0):

@@ -287,7 +287,7 @@ _LAST_MARKERS = (0xDA, 0x93, 0xD9)
 
 def segments(data: bytes) -> list[tuple[int, int]]:
     """Marker segments of the first JPEG, JPEG-LS or JPEG 2000 stream: places of 0xFF and of their ends."""
-    at = min((found for start in _STARTS if (found := data.find(start)) >= 0), default=-1)
+    at = min((place for place in map(data.find, _STARTS) if place >= 0), default=-1)
     if at < 0:
         return []
     at += 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_encoder
+from pydicom.pixels.encoders.base import get_encoder
 
 from screen.discover import discover
 from screen.film import Film
@@ -75,8 +75,8 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     grey8 = values if values.dtype == np.uint8 else (values >> max(0, int(values.max()).bit_length() - 8))
     grey8 = grey8.astype(np.uint8)
     for syntax in _NATIVE:
-        order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
-        yield _dicom(values, syntax, values.astype(values.dtype.newbyteorder(order)).tobytes())
+        stored = values.byteswap() if syntax == uid.ExplicitVRBigEndian else values
+        yield _dicom(values, syntax, stored.tobytes())
     yield _dicom(values, uid.JPEGLosslessSV1, imagecodecs.jpeg8_encode(values, lossless=True, predictor=1))
     yield _dicom(grey8, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(grey8, level=90))
     yield _dicom(values, uid.JPEGLSLossless, imagecodecs.jpegls_encode(values))
@@ -88,11 +88,11 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     yield _dicom(colour, uid.ExplicitVRLittleEndian, colour.tobytes())
     yield _dicom(colour, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(colour, level=90))
     for encode in (imagecodecs.png_encode, imagecodecs.jpeg8_encode, imagecodecs.tiff_encode):
-        yield encode(grey8)
-        yield encode(colour)
-    yield imagecodecs.png_encode(values)
-    yield imagecodecs.tiff_encode(values)
-    yield imagecodecs.webp_encode(colour)
+        yield bytes(encode(grey8))
+        yield bytes(encode(colour))
+    yield bytes(imagecodecs.png_encode(values))
+    yield bytes(imagecodecs.tiff_encode(values))
+    yield bytes(imagecodecs.webp_encode(colour))
 
 
 def _rle(values: NDArray[Any]) -> bytes:
@@ -109,7 +109,7 @@ def _rle(values: NDArray[Any]) -> bytes:
     )
 
 
-def _dicom(values: NDArray[Any], syntax: str, frame: bytes) -> bytes:
+def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray) -> bytes:
     """A chest film with windows, rescale and padding, so that these can be damaged as well."""
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, "1.2.3.4"
@@ -135,7 +135,7 @@ def _dicom(values: NDArray[Any], syntax: str, frame: bytes) -> bytes:
     ds.PixelPaddingValue = 0
     ds["PixelPaddingValue"].VR = "US"
     encapsulated = syntax not in _NATIVE
-    padded = frame + bytes(len(frame) % 2)
+    padded = bytes(frame) + bytes(len(frame) % 2)
     vr = "OB" if encapsulated or values.dtype == np.uint8 else "OW"
     ds.add_new("PixelData", vr, encapsulate([padded]) if encapsulated else padded)
     ds["PixelData"].is_undefined_length = encapsulated
