@@ -18,7 +18,7 @@ import numpy as np
 from screen.decision import Decision, decision_from
 from screen.duplicates import Duplicates, Group
 from screen.reasons import Reason, Status, Warn
-from screen.rows import Inference, Row
+from screen.rows import FilmKey, Inference, Row
 from screen.scratch import Scratch
 
 __all__ = ["Decision", "Rows", "Score", "Verdict", "Verdicts", "decide", "decision_from", "verdict_alone"]
@@ -28,13 +28,16 @@ _GROUPS_AT_HAND = 256
 
 
 class Rows(Protocol):
-    """Rows in INPUT order that can be read more than once: a list, or what a ledger lists."""
+    """Rows in INPUT order that can be read more than once, as a ledger lists them."""
 
     def __iter__(self) -> Iterator[Row]:
         """All of them."""
 
     def __getitem__(self, position: int, /) -> Row:
         """One by its place, from 0."""
+
+    def film_keys(self) -> Iterator[FilmKey]:
+        """Of those that are screened and have pixels, in the same order; cheaper than whole rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Verdict:
     @property
     def top(self) -> Score:
         """The finding with the largest margin. Raises ValueError if the film has no scores."""
+        if len(self.scores) == 1:
+            return self.scores[0]
         return max(self.scores, key=lambda score: score.strength)
 
     @property
@@ -103,10 +108,10 @@ def decide(rows: Rows, decision: Decision, scratch: Scratch) -> "Verdicts":
     Reused UIDs: films with the SOP Instance UID of an earlier film but another pixel digest, and their
     duplicates, get `uid_reused`. The first film does not: it is what the UID was given to.
 
-    Reads all rows once, and again whenever the verdicts are read. scratch: one for each call.
+    Reads the films' keys at once, rows whenever verdicts are read. scratch: one for each call.
     A verdict raises ValueError if its row is screened but has no result: a broken ledger or a bug.
     """
-    return Verdicts(rows, decision, Duplicates(rows, scratch))
+    return Verdicts(rows, decision, Duplicates(rows.film_keys(), scratch))
 
 
 def verdict_alone(row: Row, decision: Decision) -> Verdict:
@@ -140,7 +145,10 @@ class Verdicts:
 
     def _in_group(self, row: Row, position: int, group: Group) -> Verdict:
         """The group's verdict as this row's: with the row's own warnings."""
-        first = self._of_group(group)
+        if position == group.first == group.holder:
+            first = self._group_verdict(row, row, group)
+        else:
+            first = self._of_group(group)
         warnings = list(row.warnings)
         if Warn.UNLIKE_CHEST in first.warnings:
             warnings.append(str(Warn.UNLIKE_CHEST))
@@ -155,9 +163,11 @@ class Verdicts:
         )
 
     def _decide_group(self, group: Group) -> Verdict:
-        """The verdict of a group's first row, with the result of whichever row holds one."""
         first = self._rows[group.first]
-        holder = first if group.holder is None else self._rows[group.holder]
+        return self._group_verdict(first, first if group.holder is None else self._rows[group.holder], group)
+
+    def _group_verdict(self, first: Row, holder: Row, group: Group) -> Verdict:
+        """The verdict of a group's first row, with the result of whichever row holds one."""
         return self._rule.verdict(replace(_sharing(first, holder), declared_chest=group.declared_chest))
 
 

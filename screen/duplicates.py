@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from screen.reasons import Status
-from screen.rows import Row
+from screen.rows import FilmKey
 from screen.scratch import Scratch, sortable
 
 # Keys are hashes: short, and of one length whatever a header says.
@@ -57,11 +56,11 @@ class Group:
 class Duplicates:
     """Groups of equal films among rows; films that are alone and have their own UID are in none."""
 
-    def __init__(self, rows: Iterable[Row], scratch: Scratch) -> None:
-        """rows: in INPUT order, read once. scratch: where the index lies, one for each set of rows."""
+    def __init__(self, keys: Iterable[FilmKey], scratch: Scratch) -> None:
+        """keys: of screened rows that have pixels. scratch: where the index lies, for them only."""
         self._scratch = scratch
         scratch.script(_TABLES)
-        scratch.insert_all("INSERT INTO film VALUES (?, ?, ?, ?, ?, ?)", _films(rows))
+        scratch.insert_all("INSERT INTO film VALUES (?, ?, ?, ?, ?, ?)", _films(keys))
         scratch.script(_REPEATED_UIDS)
         scratch.script(_GROUPS)
 
@@ -80,18 +79,12 @@ def _group(first: int, holder: int | None, declared_chest: int, uid_reused: int)
     return Group(first, holder, bool(declared_chest), bool(uid_reused))
 
 
-def _films(rows: Iterable[Row]) -> Iterator[tuple[int, bytes, bytes, bool, bool, bool]]:
-    """Records of the films that can have duplicates: screened, with known pixels."""
-    for position, row in enumerate(rows):
-        if row.status is not Status.SCREENED or not row.pixel_digest:
-            continue
-        identity = row.identity
-        named = bool(identity.sop_instance_uid)
-        stated = identity.sop_instance_uid or f"{identity.patient_id}\0{identity.study_instance_uid}"
-        uid = _key(stated)
-        image = _key(row.pixel_digest, uid)
-        yield position, uid, image, named, row.inference is not None, row.declared_chest
+def _films(keys: Iterable[FilmKey]) -> Iterator[tuple[int, bytes, bytes, bool, bool, bool]]:
+    for position, uid, beside, pixel_digest, has_result, declared_chest in keys:
+        stated = _hash(uid or beside)
+        image = _hash(pixel_digest, stated)
+        yield position, stated, image, bool(uid), has_result, declared_chest
 
 
-def _key(text: str, salt: bytes = b"") -> bytes:
+def _hash(text: str, salt: bytes = b"") -> bytes:
     return blake2b(sortable(text), digest_size=16, salt=salt).digest()

@@ -17,7 +17,7 @@ from typing import Self
 
 from screen.errors import LedgerError
 from screen.reasons import UNREACHABLE, Reason, Status
-from screen.rows import Row
+from screen.rows import FilmKey, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
 _VERSION = 1
@@ -246,6 +246,23 @@ class Ledger:
                     raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
                 yield self._row(text)
 
+    def listed_film_keys(self) -> Iterator[FilmKey]:
+        """The keys of listed rows that are screened and have pixels, in INPUT order."""
+        with _mapped(self._path):
+            for position, uid, identity, digest, result, declared_chest in self._db.execute(
+                "SELECT position, sop_instance_uid,"
+                " CASE sop_instance_uid WHEN '' THEN json_extract(row, '$.identity') END, pixel_digest,"
+                " json_type(row, '$.inference'), json_extract(row, '$.declared_chest')"
+                " FROM listing CROSS JOIN rows"
+                " ON rows.file = listing.file AND rows.change_token = listing.change_token"
+                " WHERE status = 'screened' AND pixel_digest <> '' ORDER BY position"
+            ):
+                beside = ""
+                if identity is not None:
+                    plain = json.loads(identity)
+                    beside = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                yield FilmKey(position, uid, beside, digest, result == "object", bool(declared_chest))
+
     def listed_timings(self) -> Iterator[tuple[str, float, float]]:
         """(file, read seconds, square seconds) of listed files that were decoded, in INPUT order."""
         with _mapped(self._path):
@@ -286,9 +303,14 @@ class ListedRows:
             return row
         raise IndexError(position)
 
+    def film_keys(self) -> Iterator[FilmKey]:
+        """Of the films among them, without reading whole rows."""
+        return self._ledger.listed_film_keys()
+
 
 _ADVICE = {
     "full": "make room and run again",
+    "malformed JSON": "a row in it is damaged, start over with --fresh",
     "locked": "another run is at work with it, wait for it",
 }
 

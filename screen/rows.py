@@ -7,7 +7,7 @@ import json
 import zlib
 from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +108,21 @@ class Row:
             inference["logits"] = tuple(inference["logits"])
             plain["inference"] = Inference(**inference)
         return cls(**plain)
+
+
+class FilmKey(NamedTuple):
+    """Of a screened row, what tells whether another file shows the same film.
+
+    position: in INPUT order. uid: the SOP Instance UID, empty if it has none; beside: then patient and study
+    stand in its place. has_result: its inference is in this very row.
+    """
+
+    position: int
+    uid: str
+    beside: str
+    pixel_digest: str
+    has_result: bool
+    declared_chest: bool
 
 
 _FIELDS = frozenset(field.name for field in fields(Row))

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Self
 
 from screen.decide import Rows
-from screen.rows import Row
+from screen.rows import FilmKey, Row
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -66,3 +66,8 @@ class UntilStopped:
     def __getitem__(self, position: int) -> Row:
         self._stop.check()
         return self._rows[position]
+
+    def film_keys(self) -> Iterator[FilmKey]:
+        for key in self._rows.film_keys():
+            self._stop.check()
+            yield key

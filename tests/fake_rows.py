@@ -17,7 +17,7 @@ from screen.model_card import Finding, ModelCard, OperatingPoint, Probe
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.reasons import Reason, Status
 from screen.report import RunFacts
-from screen.rows import Heatmap, Inference, Row
+from screen.rows import FilmKey, Heatmap, Inference, Row
 from screen.scratch import Scratch
 
 SIZE = 96
@@ -90,10 +90,24 @@ def unscreened(file: str, reason: Reason, **fields: object) -> Row:
     return replace(Row(file, reason.status, reason), **fields)  # type: ignore[arg-type]
 
 
+class ListedRows(list[Row]):
+    """Rows as a ledger lists them."""
+
+    def film_keys(self) -> Iterator[FilmKey]:
+        for position, row in enumerate(self):
+            if row.status is Status.SCREENED and row.pixel_digest:
+                who = row.identity
+                beside = "" if who.sop_instance_uid else f"{who.patient_id}\0{who.study_instance_uid}"
+                has_result = row.inference is not None
+                yield FilmKey(
+                    position, who.sop_instance_uid, beside, row.pixel_digest, has_result, row.declared_chest
+                )
+
+
 def decided(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
     """All verdicts, each the same whether it is streamed or asked for alone."""
     with TemporaryDirectory() as folder, Scratch(Path(folder)) as scratch:
-        verdicts = decide(rows, decision, scratch)
+        verdicts = decide(ListedRows(rows), decision, scratch)
         streamed = list(verdicts)
         assert [verdicts[at] for at in range(len(rows))] == streamed
         return streamed
@@ -103,7 +117,7 @@ def decided(rows: Sequence[Row], decision: Decision) -> list[Verdict]:
 def settled(rows: Sequence[Row], decision: Decision) -> Iterator[Cases]:
     """The rows' cases, ready to be asked."""
     with TemporaryDirectory() as folder, Scratch(Path(folder)) as scratch:
-        verdicts = decide(rows, decision, scratch)
+        verdicts = decide(ListedRows(rows), decision, scratch)
         cases = Cases(verdicts, scratch)
         for position, verdict in enumerate(verdicts):
             cases.add(position, verdict)

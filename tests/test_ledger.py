@@ -3,10 +3,12 @@
 import shutil
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_rows import ListedRows
 
 from screen.errors import LedgerError
 from screen.film import Identity
@@ -81,6 +83,41 @@ def test_the_listing_gives_rows_in_its_order_and_never_fewer(tmp_path: Path) -> 
         ledger.put(screened("changed"), "1")
         with pytest.raises(RuntimeError, match="without a result"):
             list(ledger.listed_rows())
+
+
+def test_listed_rows_can_be_asked_one_by_one_and_for_their_keys_alone(tmp_path: Path) -> None:
+    who = Identity(patient_id='P"1\0', study_instance_uid="1.3")
+    rows = [
+        screened("b"),
+        replace(screened("a"), identity=who, declared_chest=True),
+        replace(screened("c"), inference=None),
+        replace(screened("d"), pixel_digest=""),
+        failed("e", Reason.CORRUPT_PIXELS),
+    ]
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        for position, row in enumerate(rows):
+            ledger.list_file(position, row.file, "1", None)
+            ledger.put(row, "1")
+        listed = ledger.listed_rows()
+        assert list(listed.film_keys()) == list(ListedRows(rows).film_keys())
+        assert [listed[position] for position in (4, 0, 1)] == [rows[4], rows[0], rows[1]]
+        with pytest.raises(IndexError):
+            listed[5]
+        ledger._db.execute("UPDATE rows SET row = substr(row, 1, 40)")
+        with pytest.raises(LedgerError, match="damaged, start over with --fresh"):
+            list(listed.film_keys())
+
+
+def test_a_secret_path_is_known_to_this_run_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as ledger:
+        ledger.clear_listing()
+        ledger.list_file(0, "f3a1", "1", tmp_path / "Meier", secret=True)
+        ledger.commit()
+        assert ledger.path_of("f3a1") == tmp_path / "Meier"
+    assert not [p for p in tmp_path.iterdir() if b"Meier" in p.read_bytes()]
+    with Ledger.open(path) as ledger:
+        assert ledger.path_of("f3a1") is None
 
 
 def test_the_same_film_is_found_by_content(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_rows import GRID, SIZE, card, decided, facts, identity, screened, unscreened
+from fake_rows import GRID, SIZE, ListedRows, card, decided, facts, identity, screened, unscreened
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def write(
     opened=phantom,
     **changes: object,
 ) -> int:
-    rows = night() if rows is None else rows
+    rows = ListedRows(night() if rows is None else rows)
     return write_reports(out, rows, decision, facts(CARD, **changes), opener(opened))
 
 
@@ -140,7 +140,9 @@ def test_results_csv_accounts_for_every_file(out: Path):
 def test_findings_csv_only_for_several_findings(tmp_path: Path):
     model = card("tumor", "effusion")
     rows = [screened("a", 1.0, -1.0), unscreened("b", Reason.NOT_AN_IMAGE)]
-    write_reports(tmp_path, rows, decision_from(model, None, None, None), facts(model), opener(phantom))
+    write_reports(
+        tmp_path, ListedRows(rows), decision_from(model, None, None, None), facts(model), opener(phantom)
+    )
     assert (tmp_path / "findings.csv").read_text() == (
         "file,finding,probability,threshold,flagged\na,tumor,0.731059,0.500000,1\na,effusion,0.119203,0.500000,0\n"
     )

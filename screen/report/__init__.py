@@ -45,8 +45,8 @@ def write_reports(
 ) -> int:
     """Decide all rows and write every report into `out`, replacing earlier ones; the exit code 0, 3 or 1.
 
-    rows: in INPUT order, read twice, and single ones again. open_squares: for flagged films alone, and never
-    with `--identifiers none`; a film that is gone costs only its picture.
+    rows: in INPUT order; all are read once, single ones again. open_squares: for flagged films alone, and
+    never with `--identifiers none`; a film that is gone costs only its picture.
     All files are made in a folder aside and renamed when they are whole, `summary.json` last: an
     interrupted call leaves no report, or an incomplete set without a summary, never half a file.
     Raises LedgerError if the folder cannot be written.

@@ -19,6 +19,7 @@ FINDINGS_COLUMNS = ("file", "finding", "probability", "threshold", "flagged")
 
 # A spreadsheet that splits at another character than ours, or strips quotes, sees a cell begin after it.
 _FORMULA = re.compile(r"""(^|[;,|"'])(\s*)(?=[=+\-@＝＋－＠])""")
+_SIGN = re.compile(r"[=+\-@＝＋－＠]")
 
 
 def safe_text(text: str) -> str:
@@ -27,7 +28,9 @@ def safe_text(text: str) -> str:
     A `'` goes before `= + - @` (and their full-width twins) at the start and after quotes and separators
     (OWASP, CSV injection).
     """
-    return _FORMULA.sub(r"\1\2'", visible(text))
+    text = visible(text)
+    # Most cells have no such sign in them, and the search for a place is the dearest part of a line.
+    return _FORMULA.sub(r"\1\2'", text) if _SIGN.search(text) else text
 
 
 def safe_path(path: str) -> str:
