@@ -1,17 +1,59 @@
 """The commands of `screen bench`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-json_option = click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the figures here, too.",
+_FILMS = Path(__file__).resolve().parent.parent / "examples" / "films"
+
+folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
+file_type = click.Path(exists=True, dir_okay=False, path_type=Path)
+new_file_type = click.Path(dir_okay=False, path_type=Path)
+
+json_option = click.option("--json", "json_file", type=new_file_type, help="Write the figures here, too.")
+plot_option = click.option("--plot", "plot_file", type=new_file_type, help="Draw the figures here, as PNG.")
+model_option = click.option("--model", "model_file", type=file_type, help="Default: the shipped one.")
+films_option = click.option(
+    "--from",
+    "films_folder",
+    type=folder_type,
+    default=_FILMS,
+    help="Real films to start from. Default: the examples.",
+)
+folders_argument = click.argument("folders", nargs=-1, required=True, type=folder_type)
+
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def sample_option(default: int, text: str) -> Decorator:
+    """How many films."""
+    return click.option("--sample", type=click.IntRange(1), default=default, show_default=True, help=text)
+
+
+def repeats_option(default: int, text: str) -> Decorator:
+    """How many turns."""
+    return click.option("--repeats", type=click.IntRange(1), default=default, show_default=True, help=text)
+
+
+def seconds_option(default: float, text: str) -> Decorator:
+    """How long a part lasts."""
+    return click.option(
+        "--seconds", type=click.FloatRange(0.1), default=default, show_default=True, help=text
+    )
+
+
+batch_sizes_option = click.option(
+    "--batch-size",
+    "batch_sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1, 4, 16, 32),
+    show_default=True,
 )
 
 
@@ -23,11 +65,11 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
 
 @click.group()
 def cli() -> None:
-    """Measure speed, memory and the decisions that rest on data."""
+    """Measure speed, memory, survival, and the decisions that rest on data."""
 
 
 @cli.command()
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("data", type=folder_type)
 @json_option
 def fit(data: Path, json_file: Path | None) -> None:
     """Padding or cropping: lesions that a centre crop would lose, on the films of DATA.
@@ -42,19 +84,130 @@ def fit(data: Path, json_file: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@films_option
+@click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="Films.")
+@click.option(
+    "--syntax", "names", multiple=True, help="One folder of OUT each; repeatable. Default: all, and png."
+)
+@click.option("--size", type=click.IntRange(min=32), default=3056, show_default=True, help="Longer side.")
+@json_option
+def films(
+    out: Path, films_folder: Path, count: int, names: tuple[str, ...], size: int, json_file: Path | None
+) -> None:
+    """Make realistic films of full size in OUT/SYNTAX: 12 bits, a detector's noise, every transfer syntax.
+
+    Made from small real ones. Needs the extra train.
+    """
+    from benchmarks import make_films as maker
+
+    unknown = set(names) - set(maker.NAMES)
+    if unknown:
+        raise click.BadParameter(
+            f"{min(unknown)}: it is one of {', '.join(maker.NAMES)}", param_hint="--syntax"
+        )
+    figures = maker.make(out, films_folder, count, names or maker.NAMES, size)
+    maker.report(figures, Console())
+    write_json(json_file, figures)
+
+
+@cli.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@films_option
+@click.option("--count", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Films.")
+def small(out: Path, films_folder: Path, count: int) -> None:
+    """Make small films (64 × 64, 12 bits) in OUT, a thousand to a folder, no two of them alike."""
+    from benchmarks import make_small
+
+    make_small.make(out, films_folder, count)
+
+
+@cli.command()
+@folders_argument
+@sample_option(24, "Films of each folder.")
+@repeats_option(3, "Times that each film is read.")
+@json_option
+def decode(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
+    """From file to pixels and to the square, ms on one processor: our way, with shortcuts, pydicom's way.
+
+    FOLDERS hold one syntax's films each. Needs the extra train.
+    """
+    from benchmarks import decode as measurement
+
+    figures = measurement.measure(folders, sample, repeats)
+    measurement.report(*figures, Console())
+    write_json(json_file, measurement.as_json(*figures))
+
+
+@cli.command()
+@folders_argument
+@sample_option(24, "Films of each folder.")
+@repeats_option(3, "Times that each square is made.")
+@json_option
+def preprocess(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
+    """From pixels in memory to the square, ms on one processor: lookup, resize, stretch, CLAHE.
+
+    FOLDERS hold one syntax's films each.
+    """
+    from benchmarks import preprocess as measurement
+
+    figures = measurement.measure(folders, sample, repeats)
+    measurement.report(*figures, Console())
+    write_json(json_file, measurement.as_json(*figures))
+
+
+@cli.command()
+@click.option(
+    "--model", "models", type=file_type, multiple=True, help="Repeatable. Default: the shipped one."
+)
+@batch_sizes_option
+@repeats_option(3, "Turns of all rows.")
+@seconds_option(2, "Of each row in each turn.")
+@json_option
+def model(
+    models: tuple[Path, ...],
+    batch_sizes: tuple[int, ...],
+    repeats: int,
+    seconds: float,
+    json_file: Path | None,
+) -> None:
+    """Images a second of the network alone: runtimes × threads × streams × batch sizes, on the CPU.
+
+    OpenVINO if it is installed. Needs the extras cpu and train.
+    """
+    from benchmarks import model as measurement
+
+    figures = measurement.measure(models or (None,), batch_sizes, repeats, seconds)
+    measurement.report(*figures, Console())
+    write_json(json_file, measurement.as_json(*figures))
+
+
+@cli.command()
+@model_option
+@click.option("--device", default="cpu", show_default=True, help="As of screen run.")
+@batch_sizes_option
+@seconds_option(10, "Of each batch size.")
+@json_option
+def latency(
+    model_file: Path | None,
+    device: str,
+    batch_sizes: tuple[int, ...],
+    seconds: float,
+    json_file: Path | None,
+) -> None:
+    """A batch's time in the network: p50, p95 and p99 by batch size. Needs the extras cpu and train."""
+    from benchmarks import latency as measurement
+
+    figures = measurement.measure(model_file, device, batch_sizes, seconds)
+    measurement.report(*figures, Console())
+    write_json(json_file, measurement.as_json(*figures))
+
+
+@cli.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--sample", type=click.IntRange(min=1), default=200, show_default=True, help="Files for the plain loop."
-)
-@click.option(
-    "--repeats", type=click.IntRange(min=1), default=3, show_default=True, help="Turns of all parts."
-)
-@click.option(
-    "--model",
-    "model_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Default: the shipped one.",
-)
+@sample_option(200, "Files for the plain loop.")
+@repeats_option(3, "Turns of all parts.")
+@model_option
 @click.option(
     "--device",
     default="cpu",
@@ -79,3 +232,146 @@ def pipeline(
     figures = measurement.measure(inputs, sample, repeats, model_file, device)
     measurement.report(figures, Console())
     write_json(json_file, measurement.as_json(figures))
+
+
+@cli.command()
+@folders_argument
+@model_option
+@click.option("--int8", type=file_type, help="This model in int8, as well.")
+@click.option("--openvino", is_flag=True, help="--device openvino, as well.")
+@repeats_option(3, "Turns of all parts.")
+@seconds_option(20, "Of each peer and each stage in each turn, about: they get a sample of the films.")
+@json_option
+@plot_option
+def compare(
+    folders: tuple[Path, ...],
+    model_file: Path | None,
+    int8: Path | None,
+    openvino: bool,
+    repeats: int,
+    seconds: float,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Files to report: `screen run` beside other ways to write it, and beside what its stages allow.
+
+    FOLDERS hold one syntax's films each. Needs the extras cpu and train.
+    """
+    from benchmarks import compare as measurement
+    from benchmarks.plots import plot_compare
+
+    ways = measurement.ways(model_file, int8, openvino=openvino)
+    figures = measurement.measure(folders, ways, repeats, seconds)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    if plot_file is not None:
+        plot_compare(figures, plot_file)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@films_option
+@click.option(
+    "--count",
+    "counts",
+    type=click.IntRange(1, 1_000_000),
+    multiple=True,
+    default=(1000, 10_000),
+    show_default=True,
+    help="Films, one run each; repeatable.",
+)
+@json_option
+@plot_option
+def scale(
+    folder: Path,
+    films_folder: Path,
+    counts: tuple[int, ...],
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """What a file costs by the number of files, and memory: `screen run` without a network.
+
+    Small films that FOLDER lacks are made there first, as by `screen bench small`.
+    """
+    from benchmarks import scale as measurement
+
+    figures = measurement.measure(folder, films_folder, counts)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    if plot_file is not None:
+        from benchmarks.plots import plot_scale
+
+        plot_scale(figures, plot_file)
+
+
+@cli.command()
+@click.argument("corpora", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--count", type=click.IntRange(min=1), default=20_000, show_default=True, help="Damaged files.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one makes other files.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so long.")
+@click.option("--workers", type=click.IntRange(min=1), help="Default: one for each processor.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("fuzz-findings"),
+    show_default=True,
+    help="Folder for files that broke the rule, crashed a decoder or took too long.",
+)
+@json_option
+def fuzz(
+    corpora: tuple[Path, ...],
+    count: int,
+    seed: int,
+    seconds: float | None,
+    workers: int | None,
+    keep: Path,
+    json_file: Path | None,
+) -> None:
+    """Damage the files of CORPORA in many ways, and decode them: each must end as exactly one result.
+
+    Exit code 1 if one did not.
+    """
+    from benchmarks import fuzz as measurement
+    from screen.cpus import usable_cpus
+
+    figures = measurement.fuzz(corpora, count, seed, seconds, workers or usable_cpus(), keep)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    click.get_current_context().exit(1 if figures.broken else 0)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True, help="Kills in all.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one kills at other moments.")
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Default: the shipped one.",
+)
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the runs' folders go; those that differ stay. Default: a temporary folder.",
+)
+@json_option
+def chaos(
+    folder: Path, kills: int, seed: int, model_file: Path | None, work: Path | None, json_file: Path | None
+) -> None:
+    """Kill `screen run FOLDER` at random moments, resume it, and compare its tables with a run left alone.
+
+    A FOLDER that takes some seconds is best. Exit code 1 if anything differs.
+    """
+    import tempfile
+
+    from benchmarks import chaos as measurement
+
+    options = ["--model", str(model_file)] if model_file else []
+    with tempfile.TemporaryDirectory() as temporary:
+        place = work or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        figures = measurement.chaos(folder, kills, seed, place, options)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    click.get_current_context().exit(1 if figures.broken else 0)

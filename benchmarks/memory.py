@@ -19,10 +19,12 @@ class PeakMemory:
     with PeakMemory(process) as peak:
         process.wait()
     peak.pss    # bytes, the largest sum that was seen
+    peak.rss    # bytes, the largest resident set of any one process
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.pss = 0
+        self.rss = 0
         self.processes = 0
         self._root = process.pid
         self._done = threading.Event()
@@ -40,13 +42,14 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(INTERVAL):
-            sizes = [_pss(folder) for folder in _family(self._root)]
-            self.pss = max(self.pss, sum(sizes))
+            sizes = [_sizes(folder) for folder in family(self._root)]
+            self.pss = max(self.pss, sum(pss for pss, _ in sizes))
+            self.rss = max(self.rss, *(rss for _, rss in sizes), 0)
             self.processes = max(self.processes, len(sizes))
 
 
-def _family(root: int) -> list[Path]:
-    """The process and its descendants, as folders of /proc."""
+def family(root: int) -> list[Path]:
+    """The process first, then its descendants, as folders of /proc."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -56,17 +59,19 @@ def _family(root: int) -> list[Path]:
                 continue
             # The name, in brackets, may hold anything; the parent is the second field behind it (proc(5)).
             children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(folder.name))
-    family, waiting = [], [root]
+    found, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
-        family.append(Path("/proc") / str(pid))
+        found.append(Path("/proc") / str(pid))
         waiting += children.get(pid, [])
-    return family
+    return found
 
 
-def _pss(folder: Path) -> int:
+def _sizes(folder: Path) -> tuple[int, int]:
+    """PSS and RSS in bytes; 0 for a process that ended."""
     try:
         lines = (folder / "smaps_rollup").read_text().splitlines()
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        return 0, 0
+    fields = {line.partition(":")[0]: line.split() for line in lines}
+    return int(fields["Pss"][1]) * 1024, int(fields["Rss"][1]) * 1024

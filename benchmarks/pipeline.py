@@ -6,54 +6,36 @@ All parts take turns, so that a machine's moods hit them alike; files are read o
 them waits for the disk.
 """
 
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.inputs import films, sources_in, thinned
 from benchmarks.machine import machine
-from benchmarks.memory import PeakMemory
 from benchmarks.plain_loop import PlainLoop
+from benchmarks.rates import Turns
+from benchmarks.screen_run import screen_run
+from benchmarks.stages import network_rate
 from screen.backends import open_backend
 from screen.backends.base import Backend
 from screen.batching import Batcher
 from screen.cpus import usable_cpus
-from screen.discover import Source, discover
-from screen.film import Film, Pixels
+from screen.discover import Source
+from screen.film import Pixels
 from screen.modelfile import Model, load_model
 from screen.preprocess import square_from_pixels
-from screen.readers import read
 
 IN_MEMORY = 32
 """Films whose full pixels are held at once, for the second figure."""
 
 ENGINE_SECONDS = 4.0
 """How long the engine alone runs in each turn, at least."""
-
-
-@dataclass(slots=True)
-class Rate:
-    """Films a second, one value for each turn."""
-
-    turns: list[float] = field(default_factory=list)
-
-    @property
-    def shown(self) -> str:
-        """Median and extremes."""
-        return f"{median(self.turns):.1f} [{min(self.turns):.1f}, {max(self.turns):.1f}]"
 
 
 @dataclass(slots=True)
@@ -64,11 +46,11 @@ class Figures:
     films: int
     sample: int
     unread_by_loop: int
-    loop: Rate = field(default_factory=Rate)
-    pixels_to_scores: Rate = field(default_factory=Rate)
-    engine: Rate = field(default_factory=Rate)
-    run: Rate = field(default_factory=Rate)
-    ratio: Rate = field(default_factory=Rate)
+    loop: Turns = field(default_factory=Turns)
+    pixels_to_scores: Turns = field(default_factory=Turns)
+    engine: Turns = field(default_factory=Turns)
+    run: Turns = field(default_factory=Turns)
+    ratio: Turns = field(default_factory=Turns)
     peak_pss: list[int] = field(default_factory=list)
     processes: int = 0
     batch_size: int = 0
@@ -81,9 +63,8 @@ def measure(
     inputs: Sequence[Path], sample: int, repeats: int, model_file: Path | None, device: str
 ) -> Figures:
     """Take turns. Raises click.ClickException if a part fails, ScreenError as `screen` does."""
-    sources = list(discover(inputs, None))
-    _warm_page_cache(sources)
-    chosen = sources[:: max(1, len(sources) // sample)][:sample]
+    sources = sources_in(inputs)
+    chosen = thinned(sources, sample)
     model = load_model(model_file)
     loop = PlainLoop(model.card.preprocess)
     figures = Figures(files=len(sources), films=0, sample=len(chosen), unread_by_loop=0, machine=machine())
@@ -93,51 +74,22 @@ def measure(
         _loop(loop, chosen, figures)
         figures.ratio.turns.append(figures.run.turns[turn] / figures.loop.turns[turn])
         with open_backend(model, device, figures.batch_size, usable_cpus()) as backend:
-            pixels = [film.pixels for film in _films(chosen)]
+            pixels = [film.pixels for film in films(chosen, IN_MEMORY)]
             _pixels_to_scores(backend, model, pixels, figures)
-            _engine(backend, [square_from_pixels(px, model.card.preprocess).values for px in pixels], figures)
+            squares = [square_from_pixels(px, model.card.preprocess).values for px in pixels]
+            figures.engine.turns.append(network_rate(backend, squares, ENGINE_SECONDS))
     return figures
 
 
-def _warm_page_cache(sources: Sequence[Source]) -> None:
-    for source in sources:
-        with suppress(OSError), source.open() as stream:
-            while stream.read(1 << 20):
-                pass
-
-
 def _screen_run(inputs: Sequence[Path], model_file: Path | None, device: str, figures: Figures) -> None:
-    """One run as a user starts it, its folder thrown away."""
-    with TemporaryDirectory() as folder:
-        out, log = Path(folder) / "out", Path(folder) / "log"
-        command = [
-            sys.executable,
-            "-m",
-            "screen",
-            "run",
-            *map(str, inputs),
-            "--out",
-            str(out),
-            "--device",
-            device,
-        ]
-        if model_file is not None:
-            command += ["--model", str(model_file)]
-        started = time.perf_counter()
-        with log.open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream)
-            with PeakMemory(process) as peak:
-                code = process.wait()
-        seconds = time.perf_counter() - started
-        if code not in {0, 3}:
-            raise click.ClickException(f"screen run ended with {code}:\n{log.read_text()[-2000:]}")
-        summary = json.loads((out / "summary.json").read_text())
-    figures.films = summary["images_inferred"]
-    figures.run.turns.append(figures.films / seconds)
-    figures.peak_pss.append(peak.pss)
-    figures.processes = max(figures.processes, peak.processes)
-    figures.batch_size, figures.workers = summary["batch_size"], summary["workers"]
-    figures.device = summary["device"]
+    options = ["--device", device, *(["--model", str(model_file)] if model_file else [])]
+    run = screen_run(inputs, *options)
+    figures.films = run.films
+    figures.run.turns.append(run.films / run.seconds)
+    figures.peak_pss.append(run.peak.pss)
+    figures.processes = max(figures.processes, run.peak.processes)
+    figures.batch_size, figures.workers = run.summary["batch_size"], run.summary["workers"]
+    figures.device = run.summary["device"]
 
 
 def _loop(loop: PlainLoop, chosen: Sequence[Source], figures: Figures) -> None:
@@ -155,17 +107,6 @@ def _scored(loop: PlainLoop, chosen: Sequence[Source]) -> int:
     return scored
 
 
-def _films(chosen: Sequence[Source]) -> Iterator[Film]:
-    found = 0
-    for source in chosen:
-        film = read(source)
-        if isinstance(film, Film):
-            yield film
-            found += 1
-            if found == IN_MEMORY:
-                return
-
-
 def _pixels_to_scores(backend: Backend, model: Model, pixels: Sequence[Pixels], figures: Figures) -> None:
     enough = list(pixels) * (1 + 8 * backend.batch_size // len(pixels))
     started = time.perf_counter()
@@ -174,18 +115,6 @@ def _pixels_to_scores(backend: Backend, model: Model, pixels: Sequence[Pixels], 
             batcher.add(square_from_pixels(px, model.card.preprocess).values, None)
         batcher.flush()
     figures.pixels_to_scores.turns.append(len(enough) / (time.perf_counter() - started))
-
-
-def _engine(backend: Backend, squares: Sequence[NDArray[np.uint8]], figures: Figures) -> None:
-    done = 0
-    started = time.perf_counter()
-    with Batcher[None](backend) as batcher:
-        while time.perf_counter() - started < ENGINE_SECONDS:
-            for _ in range(backend.batch_size):
-                batcher.add(squares[done % len(squares)], None)
-                done += 1
-        batcher.flush()
-    figures.engine.turns.append(done / (time.perf_counter() - started))
 
 
 def report(figures: Figures, console: Console) -> None:

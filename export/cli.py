@@ -1,4 +1,4 @@
-"""`screen export onnx | trt`."""
+"""`screen export onnx | certify | trt`."""
 
 from itertools import islice
 from pathlib import Path
@@ -6,8 +6,16 @@ from pathlib import Path
 import click
 
 from screen.errors import UsageError
+from screen.policy import Shortcut
 
 _MAX_FILMS = 32
+_CALIBRATION_FILMS = 512
+_OUT = click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="The model file to write.",
+)
 
 
 @click.group()
@@ -16,33 +24,49 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="The model file to write.",
-)
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@_OUT
+@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32", show_default=True)
 @click.option(
     "--probes",
-    required=True,
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Folder or file with real films (repeatable). Up to 32 are compared with the trained network; the "
-    "first four are stored in the model, scaled down: take films that may be passed on.",
+    help="For fp32: folder or file with real films (repeatable). Up to 32 are compared with the trained "
+    "network; the first four are stored in the model, scaled down: take films that may be passed on.",
 )
-def onnx(checkpoint: Path, out: Path, probes: tuple[Path, ...]) -> None:
-    """Write the one-file model of CHECKPOINT, which 'screen train calibrate' made.
+@click.option(
+    "--films",
+    type=click.Path(exists=True, path_type=Path),
+    help="For int8: folder with films like those to be screened; 512 of them set the ranges.",
+)
+def onnx(
+    source: Path | None, out: Path, precision: str, probes: tuple[Path, ...], films: Path | None
+) -> None:
+    """Write a one-file model.
 
-    The file is compared with the trained network on the films of --probes, and not written if it differs.
+    In fp32 of the checkpoint SOURCE, which 'screen train calibrate' made: the file is compared with the
+    trained network on the films of --probes, and not written if it differs. In int8 of the fp32 model file
+    SOURCE (without it: the model that the package ships); 'screen run' takes it once 'screen export certify
+    --against' has measured how it agrees with SOURCE.
     """
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: the folder {out.parent} is not there")
+    if precision == "int8":
+        if films is None or probes:
+            raise UsageError("--precision int8 needs --films FOLDER; the probes are those of the fp32 file")
+        _int8(source, films, out)
+    else:
+        if source is None or not probes or films is not None:
+            raise UsageError("--precision fp32 needs a checkpoint and --probes FOLDER; --films is for int8")
+        _fp32(source, probes, out)
+
+
+def _fp32(checkpoint: Path, probes: tuple[Path, ...], out: Path) -> None:
     from export.onnx import export_onnx
     from screen.discover import discover
     from screen.film import Film
     from screen.readers import read
 
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: the folder {out.parent} is not there")
     results = (read(source) for source in discover(probes, exclude=None))
     films = [film.pixels for film in islice((r for r in results if isinstance(r, Film)), _MAX_FILMS)]
     if not films:
@@ -54,6 +78,104 @@ def onnx(checkpoint: Path, out: Path, probes: tuple[Path, ...]) -> None:
         f"squares, largest difference {worst:.1e} of an output's range",
         err=True,
     )
+
+
+def _int8(source: Path | None, folder: Path, out: Path) -> None:
+    from tempfile import TemporaryDirectory
+
+    from export import quantize
+    from export.modelwriter import write_model
+    from screen.discover import discover
+    from screen.modelfile import load_model
+    from train.progress import progress_bar
+    from train.squares import cached_squares
+
+    model = load_model(source)
+    # All over the folder, so that every collection and every vendor in it has a part.
+    found = list(discover([folder], exclude=None))
+    chosen = found[:: max(1, len(found) // _CALIBRATION_FILMS)][:_CALIBRATION_FILMS]
+    with TemporaryDirectory() as cache:
+        squares = cached_squares(chosen, model.card.preprocess, Path(cache), progress_bar("reading films"))
+        if len(squares.values) < quantize.MIN_FILMS:
+            raise UsageError(
+                f"--films {folder}: {len(squares.values)} readable films, it takes {quantize.MIN_FILMS}"
+            )
+        made = quantize.int8_from_model(model, squares.values, squares.digest, out)
+        write_model(out, made.data)
+    click.echo(
+        f"{out}: {len(made.data) / 1e6:.1f} MB, int8, calibrated with {len(squares.values)} films. It runs "
+        f"once its agreement is certified: screen export certify {out} --against {model.path} …",
+        err=True,
+    )
+
+
+@cli.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--films",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of films, as many as can be had.",
+)
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Table that says which of them have the finding, as for 'screen train evaluate'.",
+)
+@_OUT
+@click.option(
+    "--policies",
+    multiple=True,
+    type=click.Choice(["all", *map(str, Shortcut)]),
+    help="Decode shortcuts to certify (repeatable).",
+)
+@click.option(
+    "--devices",
+    multiple=True,
+    type=click.Choice(["openvino"]),
+    help="Runtimes to certify beside ONNX Runtime (repeatable).",
+)
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The fp32 model file that the int8 MODEL was made from.",
+)
+def certify(
+    model: Path | None,
+    films: Path,
+    labels: Path,
+    out: Path,
+    policies: tuple[str, ...],
+    devices: tuple[str, ...],
+    against: Path | None,
+) -> None:
+    """Measure how other ways to MODEL's scores agree, and write MODEL with the certificates to --out.
+
+    MODEL is the shipped one if it is not named; weights, and so every earlier result, stay what they are.
+    Decode shortcuts are tried on the films made as large and noisy as detectors' (about 0.3 s each).
+    What is beyond the bounds gets no certificate, and an earlier one for it is taken away.
+
+    Exit code 1 if nothing that was asked for could be certified.
+    """
+    from rich.console import Console
+
+    from export.certify import Request, certify, verdict_view
+    from train.progress import progress_bar
+
+    shortcuts = tuple(s for s in Shortcut if "all" in policies or s in policies)
+    if not shortcuts and not devices and against is None:
+        raise UsageError("say what to certify: --policies, --devices or --against")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: the folder {out.parent} is not there")
+    request = Request(shortcuts, tuple(dict.fromkeys(devices)), against)
+    verdicts = certify(model, request, films, labels, out, progress_bar("films decoded", every=100))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(verdict_view(verdicts))
+    if all(verdict.complaints for verdict in verdicts):
+        click.get_current_context().exit(1)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -1,8 +1,7 @@
 """One ONNX file from a checkpoint: graph, weights and everything that screening needs to know about them."""
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,16 @@ import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
 
 from export.graph import graph_from_network
+from export.modelwriter import with_card, write_model
 from export.network import ScreeningNetwork, network_from_checkpoint
 from export.parity import check_parity, outputs_from_network
 from screen.backends import open_backend
 from screen.card_parser import card_from_json
 from screen.errors import ModelError
 from screen.film import Pixels
-from screen.model_card import METADATA_KEY, SCHEMA, ModelCard, Probe
+from screen.model_card import SCHEMA, Probe
 from screen.modelfile import Model, model_from_bytes, weights_digest
 from screen.preprocess import PreprocessSpec, square_from_pixels
 from screen.probe import check_probes, packed, probe_square, unpacked
@@ -49,7 +48,7 @@ def export_onnx(checkpoint: Path, films: Sequence[Pixels], out: Path) -> Exporte
     """
     network, about = network_from_checkpoint(checkpoint)
     exported = model_from_network(network, about, films, out)
-    _write(out, exported.model.data)
+    write_model(out, exported.model.data)
     return exported
 
 
@@ -68,7 +67,15 @@ def model_from_network(
         raise ModelError(f"the checkpoint's preprocessing is not this version's: {error}") from error
     graph = graph_from_network(network, spec.size)
     onnx.checker.check_model(graph, full_check=True)
-    probes, bound = _probes(network, [_small(px, spec) for px in films[:MAX_STORED_PROBES]], spec)
+    bare = serialised(graph)
+
+    def logits(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return outputs_from_network(network, squares).logits
+
+    films_of_probes = [_small(px, spec) for px in films[:MAX_STORED_PROBES]]
+    probes, bound = answered_probes(
+        [Probe(v.shape[0], v.shape[1], packed(v), "", ()) for v in films_of_probes], spec, logits
+    )
     grid = graph.graph.output[1].type.tensor_type.shape.dim
     card = card_from_json(
         json.dumps(
@@ -82,41 +89,45 @@ def model_from_network(
                 "precision": "fp32",
                 "probes": [asdict(probe) for probe in probes],
                 "probe_logit_bound": bound,
-                "weights_digest": weights_digest(_serialised(graph), spec.digest()),
+                "weights_digest": weights_digest(bare, spec.digest()),
                 "decode_policies": about.get("decode_policies", []),
                 "certificates": [],
                 "schema": SCHEMA,
             }
         )
     )
-    draft = model_from_bytes(_with_card(graph, card), path)
+    draft = model_from_bytes(with_card(bare, card), path)
     squares = np.stack(
         [square_from_pixels(px, spec).values for px in films]
         + [unpacked(probe.square, (spec.size, spec.size)) for probe in probes]
     )
     certificate = check_parity(draft, network, squares)
-    model = model_from_bytes(_with_card(graph, replace(card, certificates=(certificate,))), path)
+    model = model_from_bytes(with_card(bare, replace(card, certificates=(certificate,))), path)
     with open_backend(model, "cpu", len(probes), threads=2) as backend:
         if check_probes(model, backend):
             raise ModelError("not written: its own probes drift on this machine")
     return Exported(model, certificate)
 
 
-def _probes(
-    network: ScreeningNetwork, films: list[NDArray[np.uint8]], spec: PreprocessSpec
+def answered_probes(
+    films: Sequence[Probe],
+    spec: PreprocessSpec,
+    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
 ) -> tuple[list[Probe], float]:
-    """The probes, and the bound on their logits: four times what noise of one grey level does to them."""
-    empty = [Probe(values.shape[0], values.shape[1], packed(values), "", ()) for values in films]
-    squares = np.stack([probe_square(probe, spec) for probe in empty])
-    logits = outputs_from_network(network, squares).logits
+    """The probes with squares and logits, and the bound: four times what noise of one grey level does.
+
+    films: only their pixels are looked at. network: uint8 [M, S, S] -> logits [M, K].
+    """
+    squares = np.stack([probe_square(probe, spec) for probe in films])
+    logits = network(squares)
     noise = np.random.default_rng(0).integers(-1, 2, (8, *squares.shape))
     shaken = np.clip(squares + noise, 0, 255).astype(np.uint8)
-    moved = outputs_from_network(network, shaken.reshape(-1, *squares.shape[1:])).logits
+    moved = network(shaken.reshape(-1, *squares.shape[1:]))
     # Other processors and half precision round logits too.
     bound = max(0.01, 4 * float(np.abs(moved.reshape(-1, *logits.shape) - logits).max()))
     probes = [
         replace(probe, square=packed(square), logits=tuple(row.tolist()))
-        for probe, square, row in zip(empty, squares, logits, strict=True)
+        for probe, square, row in zip(films, squares, logits, strict=True)
     ]
     return probes, bound
 
@@ -131,26 +142,6 @@ def _small(px: Pixels, spec: PreprocessSpec) -> NDArray[np.uint8]:
     return (np.asarray(grey, np.uint16) >> 8).astype(np.uint8)
 
 
-def _with_card(graph: onnx.ModelProto, card: ModelCard) -> bytes:
-    model = onnx.ModelProto()
-    model.CopyFrom(graph)
-    helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    return _serialised(model)
-
-
-def _serialised(model: onnx.ModelProto) -> bytes:
+def serialised(model: onnx.ModelProto) -> bytes:
+    """The same bytes for the same graph."""
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from screen.certificates import Agreement, Kind
 from screen.errors import ModelError
 from screen.model_card import SCHEMA_MAJOR, Finding, ModelCard, OperatingPoint, Probe
 from screen.preprocess import MIN_SIDE, PreprocessSpec
@@ -17,6 +18,7 @@ MAX_PROBES = 16
 MAX_PROBE_SIDE = 4096
 _MAX_FINDINGS = 64
 _QUANTILES = 101
+_MAX_DEPTH = 32
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ def card_from_json(text: str) -> ModelCard:
         plain = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"the model's metadata are no JSON: {error}") from None
-    _refuse_control_characters(plain)
+    _check_texts(plain)
     top = _Object(plain, "")
     _check_schema(top.text("schema"))
     preprocess = _spec(top.object("preprocess"))
@@ -53,8 +55,8 @@ def card_from_json(text: str) -> ModelCard:
         probes=top.list("probes", 1, MAX_PROBES, _Object.here(_probe)),
         probe_logit_bound=top.number("probe_logit_bound", low=0),
         weights_digest=top.digest("weights_digest"),
-        decode_policies=top.list("decode_policies", 0, 64, _plain_object),
-        certificates=top.list("certificates", 0, 1024, _plain_object),
+        decode_policies=top.list("decode_policies", 0, 64, _decode_policy),
+        certificates=top.list("certificates", 0, 1024, _certificate),
         training=top.plain("training"),
         metrics=top.plain("metrics"),
         schema=top.text("schema"),
@@ -62,25 +64,74 @@ def card_from_json(text: str) -> ModelCard:
     for index, probe in enumerate(card.probes):
         if len(probe.logits) != len(findings):
             raise ModelError(f"metadata: 'probes[{index}].logits' has not one logit per finding")
+    measured = [*card.certificates, *(policy["certificate"] for policy in card.decode_policies)]
+    if any(entry.get("weights_digest", card.weights_digest) != card.weights_digest for entry in measured):
+        raise ModelError("metadata: a certificate speaks of other weights than these")
     return card
+
+
+def _decode_policy(value: Any, name: str) -> dict[str, Any]:
+    o = _Object(value, name)
+    o.text("name")
+    o.integer("version", 1, 1 << 31)
+    _measured(o.object("certificate"))
+    return o.whole
+
+
+def _certificate(value: Any, name: str) -> dict[str, Any]:
+    """Entries of kinds that this version does not know stay as they are: nothing is decided from them."""
+    o = _Object(value, name)
+    kind = o.text("kind")
+    if kind in (Kind.PRECISION, Kind.RUNTIME, Kind.DECODING):
+        _measured(o)
+    if kind == Kind.RUNTIME:
+        o.text("device")
+    return o.whole
+
+
+def _measured(o: "_Object") -> None:
+    """Whose agreement was measured, and the figures, all within their ranges."""
+    o.digest("weights_digest")
+    _agreement(o.object("agreement"))
+
+
+def _agreement(o: "_Object") -> Agreement:
+    films = o.integer("films", 1, 1 << 31)
+    flips = o.plain("flips")
+    points = _Object(flips, "flips")
+    return Agreement(
+        films=films,
+        mean_probability_difference=o.number("mean_probability_difference", 0, 1),
+        max_probability_difference=o.number("max_probability_difference", 0, 1),
+        mean_logit_difference=o.number("mean_logit_difference", 0),
+        max_logit_difference=o.number("max_logit_difference", 0),
+        flips={name: points.integer(name, 0, films) for name in flips},
+        farthest_flip=o.number("farthest_flip", 0, 1),
+        gate_changes=o.integer("gate_changes", 0, films),
+        labelled=o.integer("labelled", 0, films),
+        auc_within_source_change=o.number("auc_within_source_change", -1, 1),
+        auc_pooled_change=o.number("auc_pooled_change", -1, 1),
+    )
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _refuse_control_characters(value: Any) -> None:
-    """Cards are shown on terminals and in pages: no escape sequences, no direction marks."""
+def _check_texts(value: Any, depth: int = 0) -> None:
+    """Cards are shown on terminals and in pages: no escape sequences, no direction marks, no abyss."""
+    if depth > _MAX_DEPTH:
+        raise ModelError("metadata: nested more deeply than any model's")
     if isinstance(value, str):
         if not value.replace("\n", "").isprintable():
             raise ModelError("metadata: a text holds control characters")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _refuse_control_characters(key)
-            _refuse_control_characters(item)
+            _check_texts(key, depth + 1)
+            _check_texts(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            _refuse_control_characters(item)
+            _check_texts(item, depth + 1)
 
 
 def _check_schema(schema: str) -> None:
@@ -107,6 +158,11 @@ class _Object:
     def here(parse: "Callable[[_Object], T]") -> Callable[[Any, str], T]:
         """A parser of objects as a parser of list items."""
         return lambda value, path: parse(_Object(value, path))
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The object as it was read."""
+        return self._value
 
     def _get(self, key: str) -> Any:
         if key not in self._value:

@@ -34,7 +34,9 @@ from screen.readers.header import PixelHeader
 from screen.readers.refusal import Refusal
 from screen.workers import DecodePool
 
-_LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs", "click", "rich")
+_LIBRARIES = (
+    "numpy", "opencv-python-headless", "pydicom", "imagecodecs", "pillow", "blake3", "click", "rich",
+)  # fmt: skip
 _BATCH = 2
 _ROOM = 2**30
 """Bytes that a night's folder easily takes."""

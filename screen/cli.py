@@ -12,6 +12,7 @@ import click
 
 from screen import __version__
 from screen.errors import MissingExtraError, ScreenError, UsageError
+from screen.plain_text import printable
 
 _COMMANDS = {
     "run": ("screen.commands.run", "Screen folders and files; the reports land in one folder."),
@@ -104,7 +105,7 @@ def _find_checkout() -> None:
 def _say(error: ScreenError) -> None:
     """For people on a terminal, for a log anywhere else."""
     if sys.stderr.isatty():
-        click.echo(f"screen: {error}", err=True)
+        click.echo(f"screen: {printable(str(error))}", err=True)
     else:
         said = {"event": "error", "exit_code": error.exit_code, "message": str(error)}
         click.echo(json.dumps(said), err=True)

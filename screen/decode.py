@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from screen.discover import Source
 from screen.film import Identity, Unscreened
-from screen.policy import FULL, DecodePolicy
+from screen.policy import DecodePolicy, Shortcut
 from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
-from screen.readers import Limits, read
+from screen.readers import Aim, Limits, read
 from screen.reasons import Reason, Warn
 
 
@@ -18,7 +18,7 @@ from screen.reasons import Reason, Warn
 class Decoded:
     """A film on its way to the network: what `screen.film.Film` says, and the square in place of the pixels.
 
-    square: uint8 [S, S]. warnings: the reader's and those of the square. policy: the shortcuts that were taken.
+    square: uint8 [S, S]. warnings: the reader's and those of the square. policy: the shortcuts taken.
     """
 
     identity: Identity
@@ -33,22 +33,23 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a source, and the seconds that it cost."""
+    """What became of a source, and the seconds that it cost: hash_seconds are no part of read_seconds."""
 
     result: Decoded | Unscreened
     read_seconds: float
     square_seconds: float
+    hash_seconds: float = 0.0
 
 
 def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodePolicy) -> Outcome:
     """Read a source and make its square, by the shortcuts of `policy`. Never raises for what a file holds."""
     started = time.perf_counter()
     try:
-        film = read(source, limits)
+        film = read(source, limits, Aim(spec.size, policy))
         read_done = time.perf_counter()
         if isinstance(film, Unscreened):
             return Outcome(_writable(film), read_done - started, 0.0)
-        square = square_from_pixels(film.pixels, spec)
+        square = square_from_pixels(film.pixels, spec, stepwise=Shortcut.STEPWISE_RESIZE in policy)
     except MemoryError:
         refused = Unscreened(Reason.TOO_LARGE, "more memory than one film may take")
         return Outcome(refused, time.perf_counter() - started, 0.0)
@@ -58,6 +59,9 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         warnings.append(Warn.UPSCALED)
     if square.blank:
         warnings.append(Warn.BLANK)
+    taken = frozenset({film.shortcut} if film.shortcut else ())
+    if square.stepwise:
+        taken |= {Shortcut.STEPWISE_RESIZE}
     result = Decoded(
         identity=_writable_identity(film.identity),
         pixel_digest=film.pixel_digest.hex(),
@@ -66,9 +70,10 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         warnings=tuple(str(code) for code in warnings),
         geometry=geometry,
         square=square.values,
-        policy=FULL,
+        policy=DecodePolicy(taken),
     )
-    return Outcome(result, read_done - started, time.perf_counter() - read_done)
+    read_seconds = read_done - started - film.hash_seconds
+    return Outcome(result, read_seconds, time.perf_counter() - read_done, film.hash_seconds)
 
 
 def _writable(film: Unscreened) -> Unscreened:

@@ -1,64 +1,68 @@
 """The process that decodes: a hostile or broken file may bring it down, and nothing else.
 
-python -P -c … FD    speaks pickled messages over the inherited socket FD, see `screen.workers`
+python -P -c … SOCKET MEMORY    sources come in over the inherited socket, pickled by the parent; answers go
+back as `screen.messages`, squares through the inherited memory, see `screen.workers`
 """
 
 import contextlib
 import importlib
+import mmap
 import resource
 import signal
 import traceback
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-_MEMORY = 4 * 2**30
-"""Bytes of heap. A film takes a tenth of it; beyond lies a bomb: better MemoryError than the OOM killer."""
+import numpy as np
+
+from screen import messages
+from screen.decode import Decoded
 
 
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """An exception out of our own code. trace: frames and type, no message: it may quote a tag."""
-
-    trace: str
-
-
-def main(descriptor: int) -> None:
+def main(socket: int, memory: int) -> None:
     """Serve until the other end closes."""
     # The parent decides when in-flight work ends; a terminal or systemd signals the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # A core dump would hold a patient's film.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY if hard < 0 else min(_MEMORY, hard), hard))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # if memory ends, this process goes, not the run
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        _serve(Connection(descriptor))
+        _serve(Connection(socket), memory)
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, memory: int) -> None:
     try:
         import cv2
 
         cv2.setNumThreads(1)
         target, spec, limits, policy = connection.recv()
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        allowed = limits.memory if hard < 0 else min(limits.memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
         module, function = target.split(":")
         decode = getattr(importlib.import_module(module), function)
+        squares = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(-1, spec.size, spec.size)
     except Exception as error:
-        connection.send(_bug(error))
+        connection.send_bytes(_bug(error))
         return
-    connection.send(None)
+    connection.send_bytes(messages.READY)
+    slot = 0
     while True:
         source = connection.recv()
         try:
-            answer = decode(source, spec, limits, policy)
+            outcome = decode(source, spec, limits, policy)
+            if isinstance(outcome.result, Decoded):
+                squares[slot] = outcome.result.square
+            answer = messages.outcome_to_bytes(outcome)
         except Exception as error:
             answer = _bug(error)
-        connection.send(answer)
+        connection.send_bytes(answer)
+        slot = (slot + 1) % len(squares)
 
 
-def _bug(error: BaseException) -> Bug:
+def _bug(error: BaseException) -> bytes:
     frames = "".join(traceback.format_tb(error.__traceback__))
-    return Bug(f"{frames}{type(error).__module__}.{type(error).__qualname__}")
+    # No message: it may quote a tag.
+    return messages.bug_to_bytes(f"{frames}{type(error).__module__}.{type(error).__qualname__}")

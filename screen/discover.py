@@ -7,18 +7,20 @@ Sockets, pipes and devices are no files and are passed over.
 """
 
 # Raw bytes, which pathlib does not have, are what the order is made of.
-# ruff: noqa: PTH114, PTH116, PTH118
+# ruff: noqa: PTH116, PTH118
 
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from screen.errors import InputError
+from screen.plain_text import escaped
 from screen.reasons import Reason
+from screen.transient import persistently
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,26 @@ class Source:
 
 
 def key_from_path(path: bytes) -> str:
-    """A path's raw bytes as text: bytes that are not UTF-8 become %XX.
+    """A path's raw bytes as text: bytes that are not UTF-8 and invisible characters become %XX.
 
     A literal % that could be taken for such an escape becomes %25, so that two paths never share a key.
     """
     literal = re.sub(rb"%(?=[0-9A-Fa-f]{2})", b"%25", path)
-    text = literal.decode("utf-8", "surrogateescape")
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+    return escaped(literal.decode("utf-8", "surrogateescape"))
 
 
-def paths_from_stdin(stream: BinaryIO) -> list[Path]:
-    """Paths, one a line; separated by NUL if there is one (`find -print0`). Any bytes are a path's."""
-    data = stream.read()
-    separator = b"\0" if b"\0" in data else b"\n"
-    return [Path(os.fsdecode(line)) for line in data.split(separator) if line]
+_BLOCK = 1 << 16
+"""Bytes; longer than any path, so that the first block shows what separates paths."""
+
+
+def paths_from_list(stream: BinaryIO) -> Iterator[Path]:
+    """Paths, one a line, or separated by NUL (`find -print0`), streamed. Any bytes are a path's."""
+    rest = stream.read(_BLOCK)
+    separator = b"\0" if b"\0" in rest else b"\n"
+    while block := stream.read(_BLOCK):
+        *lines, rest = (rest + block).split(separator)
+        yield from (Path(os.fsdecode(line)) for line in lines if line)
+    yield from (Path(os.fsdecode(line)) for line in rest.split(separator) if line)
 
 
 def discover(inputs: Sequence[Path], exclude: Path | None) -> Iterator[Source]:
@@ -76,6 +84,14 @@ def discover(inputs: Sequence[Path], exclude: Path | None) -> Iterator[Source]:
     for path in inputs:
         _input_status(path)
     return _Walk(exclude).sources(inputs)
+
+
+def discover_listed(paths: Iterable[Path], exclude: Path | None) -> Iterator[Source]:
+    """Sources of a list that may be long: not kept; a path that is not there is a source too.
+
+    A file that is listed again in the same words gets the same key; who keeps keys sees that.
+    """
+    return _Walk(exclude).listed(paths)
 
 
 def _input_status(path: Path) -> os.stat_result:
@@ -107,6 +123,24 @@ class _Walk:
             elif self._is_new(raw):
                 yield _source(raw, status)
 
+    def listed(self, paths: Iterable[Path]) -> Iterator[Source]:
+        for path in paths:
+            raw = os.fsencode(path)
+            if self._is_excluded(raw):
+                continue
+            try:
+                status = _status(raw)
+            except OSError:
+                yield _problem(raw, Reason.UNREADABLE)
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                yield from self._tree(raw)
+            elif stat.S_ISREG(status.st_mode):
+                yield _source(raw, status)
+            else:
+                # Found in a folder it is passed over; named in a list it is somebody's mistake.
+                yield _problem(raw, Reason.UNREADABLE)
+
     def _tree(self, top: bytes) -> Iterator[Source]:
         """Depth first, with a stack of its own: no folder is too deep."""
         stack = [self._listing(top)]
@@ -122,27 +156,25 @@ class _Walk:
     def _listing(self, folder: bytes) -> Iterator[Source | bytes]:
         """Files as sources, folders as paths, in the order of the paths below them."""
         try:
-            identity = _identity(os.stat(folder))
+            identity = _identity(_status(folder))
             if identity in self._folders:
                 return
-            with os.scandir(folder) as entries:
-                # The slash makes depth first the order of whole relative paths: "a.png" before "a/b.png".
-                names = sorted(entry.name + (b"/" if _is_folder(entry) else b"") for entry in entries)
+            names = persistently(lambda: _names(folder))
         except OSError:
             yield _problem(folder, Reason.FOLDER_UNREADABLE)
             return
         self._folders.add(identity)
         for name in names:
-            path = os.path.join(folder, name.removesuffix(b"/"))
-            if (name.endswith(b"/") or os.path.islink(path)) and self._is_excluded(path):
+            path = os.path.join(folder, name.rstrip(_MARKS))
+            if name.endswith((_IS_FOLDER, _IS_LINK)) and self._is_excluded(path):
                 continue
-            if name.endswith(b"/"):
+            if name.endswith(_IS_FOLDER):
                 yield path
                 continue
-            if self._named and os.path.join(os.path.realpath(folder), name) in self._named:
+            if self._named and os.path.join(os.path.realpath(folder), name.rstrip(_MARKS)) in self._named:
                 continue
             try:
-                status = os.stat(path)
+                status = _status(path)
             except OSError:
                 yield _problem(path, Reason.UNREADABLE)
                 continue
@@ -170,11 +202,28 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+def _status(path: bytes) -> os.stat_result:
+    return persistently(lambda: os.stat(path))
+
+
+def _names(folder: bytes) -> list[bytes]:
+    """A folder's names, marked and sorted: as bytes, for a folder may hold a million."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name + _mark(entry) for entry in entries)
+
+
+# No name holds either. The slash makes depth first the order of whole paths: "a.png" before "a/b.png".
+_IS_FOLDER, _IS_LINK = b"/", b"\0"
+_MARKS = _IS_FOLDER + _IS_LINK
+
+
+def _mark(entry: os.DirEntry[bytes]) -> bytes:
     try:
-        return entry.is_dir()
+        if entry.is_dir():
+            return _IS_FOLDER
+        return _IS_LINK if entry.is_symlink() else b""
     except OSError:
-        return False
+        return b""
 
 
 def _source(raw: bytes, status: os.stat_result) -> Source:

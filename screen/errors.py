@@ -4,6 +4,7 @@
     ├── UsageError      the command line asks for something that cannot be   exit 2
     ├── ModelError      the model file is not one that this code may run     exit 1
     ├── BackendError    the runtime or the device does not do its work       exit 1
+    │   └── MemoryRefusedError   a batch does not fit: smaller ones may
     ├── LedgerError     the run's folder or its memory cannot be used        exit 1
     └── InputError      what was to be screened is missing or vanished       exit 1
 
@@ -30,6 +31,10 @@ class ModelError(ScreenError):
 
 class BackendError(ScreenError):
     """The runtime or the device that was asked for is missing or failed."""
+
+
+class MemoryRefusedError(BackendError):
+    """The device has no memory for a batch of this size."""
 
 
 class LedgerError(ScreenError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.policy import Shortcut
 from screen.reasons import Reason, Status
 
 
@@ -29,10 +30,23 @@ class Pixels:
     values: uint8 or uint16 [H, W], as stored (signed values shifted so that the smallest is 0).
     lookup: uint16 [256] or [65536], indexed by `values`: modality LUT → VOI LUT or window → polarity
     (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2), 0 black … 65535 white, bone bright whatever the file says.
+    stored_shape: rows and columns of the film where `values` are a reduced picture of it; None: theirs.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
     lookup: NDArray[np.uint16]
+    stored_shape: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the film as stored, however much of it was decoded."""
+        return self.stored_shape or (self.values.shape[0], self.values.shape[1])
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether the lookup never turns: the mean of two values is then shown as a grey between theirs."""
+        table = self.lookup
+        return bool((table[1:] >= table[:-1]).all() or (table[1:] <= table[:-1]).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,8 @@ class Film:
     """One radiograph, read.
 
     pixel_digest: 32 bytes over the stored pixel bytes, the transfer syntax and every header field that
-    enters the lookup: two films with the same digest give the same square.
+    enters the lookup: two films with the same digest give the same square. hash_seconds: what it cost.
+    shortcut: how `pixels` came to be a reduced picture; None if they are the whole one.
     declared_chest: the tags say chest radiograph, so the gate may doubt it but not turn it away.
     """
 
@@ -50,6 +65,8 @@ class Film:
     decoder: str
     declared_chest: bool
     warnings: tuple[str, ...] = field(default=())
+    hash_seconds: float = 0.0
+    shortcut: Shortcut | None = None
 
 
 @dataclass(frozen=True, slots=True)

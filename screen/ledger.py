@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from screen.errors import LedgerError
-from screen.reasons import Reason, Status
+from screen.reasons import UNREACHABLE, Reason, Status
 from screen.rows import FilmKey, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
@@ -35,7 +35,7 @@ CREATE INDEX rows_by_content ON rows (pixel_digest, sop_instance_uid) WHERE stat
 CREATE TABLE timings (file TEXT PRIMARY KEY, read_seconds REAL NOT NULL, square_seconds REAL NOT NULL);
 """
 
-TRANSIENT = frozenset({Reason.UNREADABLE, Reason.FOLDER_UNREADABLE, Reason.CHANGED_WHILE_READ})
+TRANSIENT = UNREACHABLE | {Reason.CHANGED_WHILE_READ}
 """What a plain rerun tries again: the disk or the network may be back, and the file need not have changed."""
 
 
@@ -166,17 +166,18 @@ class Ledger:
 
     def list_file(
         self, position: int, file: str, change_token: str, path: Path | None, *, secret: bool = False
-    ) -> None:
-        """INPUT lists this file, in this place.
+    ) -> bool:
+        """INPUT lists this file, in this place; False if it was listed before, and its first place stands.
 
         path: absolute; None if nobody will want it. secret: forgotten when this ledger is closed.
         """
         raw = None if path is None else os.fsencode(path)
+        record = (position, file, change_token, None if secret else raw)
         with _mapped(self._path):
-            record = (position, file, change_token, None if secret else raw)
-            self._db.execute("INSERT INTO listing VALUES (?, ?, ?, ?)", record)
-            if secret and raw is not None:
+            done = self._db.execute("INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?)", record)
+            if done.rowcount == 1 and secret and raw is not None:
                 self._db.execute("INSERT INTO temp.secret_path VALUES (?, ?)", (position, raw))
+        return done.rowcount == 1
 
     def standing(self, file: str, change_token: str, *, retry_failed: bool) -> Status | None:
         """The status of the file's row if it may stand: same token, no failure worth another try."""

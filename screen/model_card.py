@@ -72,6 +72,7 @@ class ModelCard:
     gate_threshold: subtracted nowhere: `gate` > threshold means chest film.
     probe_logit_bound: largest difference of a probe's logits that counts as drift, not as another model.
     decode_policies: ways of decoding that the model accepts beside `full`, each with its certificate.
+    certificates: what was measured of other ways to the same scores, see `screen.certificates`.
     training, metrics: provenance and measured figures, for people; nothing is decided from them.
     """
 

@@ -1,6 +1,7 @@
 """A model is one file: read once, checked whole, before any runtime sees its bytes."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -39,9 +40,13 @@ def load_model(path: Path | None) -> Model:
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
         with path.open("rb") as stream:
-            data = stream.read(MAX_MODEL_BYTES + 1)
+            # Nothing is read of what is too large by its length; the bound is for a file that grows.
+            is_too_large = os.fstat(stream.fileno()).st_size > MAX_MODEL_BYTES
+            data = b"" if is_too_large else stream.read(MAX_MODEL_BYTES + 1)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    if is_too_large or len(data) > MAX_MODEL_BYTES:
+        raise ModelError(f"{path}: more than {MAX_MODEL_BYTES >> 20} MiB: no model is so large")
     return model_from_bytes(data, path)
 
 
@@ -56,8 +61,6 @@ def shipped_model() -> Path:
 def model_from_bytes(data: bytes, path: Path) -> Model:
     """The model in these bytes, checked. path: for messages. Raises ModelError."""
     try:
-        if len(data) > MAX_MODEL_BYTES:
-            raise ModelError(f"more than {MAX_MODEL_BYTES >> 20} MiB: no model is so large")
         structure = structure_from_bytes(data)
         _check_operators(structure)
         if METADATA_KEY not in structure.metadata:

@@ -55,6 +55,17 @@ def fields_but_metadata(data: bytes) -> Iterator[memoryview]:
             yield f.raw
 
 
+def fields_but_entry(data: bytes, key: str) -> Iterator[memoryview]:
+    """All top-level fields as they lie in the file, without the metadata entry `key`. Raises WireError."""
+    reader = Reader(_MAX_FIELDS)
+    for f in reader.fields(memoryview(data)):
+        is_entry = f.number == _METADATA_FIELD and any(
+            part.number == 1 and part.text() == key for part in reader.fields(f.message())
+        )
+        if not is_entry:
+            yield f.raw
+
+
 class _StructureReader:
     def __init__(self) -> None:
         self._reader = Reader(_MAX_FIELDS)

@@ -3,9 +3,9 @@
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,13 +15,13 @@ from screen.backends.base import Backend
 from screen.batching import Batcher
 from screen.cpus import usable_cpus
 from screen.decide import Decision, decision_from
-from screen.discover import discover, key_from_path
+from screen.discover import Source, discover, discover_listed, key_from_path
 from screen.errors import InputError, UsageError
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.known import Known
 from screen.ledger import Ledger
 from screen.modelfile import Model, load_model
-from screen.policy import policy_from_entries
+from screen.policy import DecodePolicy, policy_from_entries
 from screen.probe import check_probes
 from screen.progress import Progress
 from screen.readers import Limits
@@ -32,7 +32,7 @@ from screen.rundir import LEDGER_NAME, default_folder, locked_folder
 from screen.screening import Pending, Screening
 from screen.stopping import Stop, StoppedError, UntilStopped
 from screen.timings import TIMINGS_NAME, write_timings
-from screen.workers import FILE_TIMEOUT, DecodePool
+from screen.workers import DecodePool
 
 _BATCH_SIZE = 16
 """`--batch-size auto`: on a CPU larger ones gain nothing."""
@@ -43,13 +43,13 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs")
 class RunSettings:
     """What the command line asks for. None stands for `auto`, or for an option that was not given.
 
-    inputs: as typed. listed: they came as a list on standard input. file_timeout: seconds that reading one
-    file may take.
+    inputs: as typed; none if they are `listed`, which is read while it is screened (then `out` is given).
+    limits: for a single file.
     """
 
-    inputs: tuple[Path, ...]
+    inputs: tuple[Path, ...] = ()
     out: Path | None = None
-    listed: bool = False
+    listed: Iterable[Path] | None = None
     model: Path | None = None
     device: str = "auto"
     batch_size: int | None = None
@@ -65,11 +65,18 @@ class RunSettings:
     retry_failed: bool = False
     allow_empty: bool = False
     fresh: bool = False
-    file_timeout: float = FILE_TIMEOUT
+    limits: Limits = field(default_factory=Limits)
 
 
-def run(settings: RunSettings, progress: Progress) -> int:
-    """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
+def run(
+    settings: RunSettings,
+    progress: Progress,
+    open_backend: Callable[[Model, str, int, int], Backend] = open_backend,
+) -> int:
+    """Screen everything and write the reports. Returns the exit code; raises ScreenError.
+
+    open_backend: as in `screen.backends`.
+    """
     started = datetime.now().astimezone()
     clock = time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
@@ -80,7 +87,11 @@ def run(settings: RunSettings, progress: Progress) -> int:
         inputs = _Inputs(settings.inputs, hide=identifiers.hides)
         out = settings.out or default_folder(settings.inputs[0], identifiers)
         with inputs.errors_named():
-            sources = discover(settings.inputs, out)
+            sources = (
+                discover(settings.inputs, out)
+                if settings.listed is None
+                else discover_listed(settings.listed, out)
+            )
         model = load_model(settings.model)
         decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
         folder = stack.enter_context(locked_folder(out, create=True))
@@ -90,16 +101,18 @@ def run(settings: RunSettings, progress: Progress) -> int:
         ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
         batch_size = settings.batch_size or int(ledger.settings().get("batch_size", _BATCH_SIZE))
         cpus = usable_cpus()
+        workers = settings.workers or cpus
+        policy = policy_from_entries(model.card.decode_policies)
+        # First of all: while the network is loaded they load their libraries.
+        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
         backend = stack.enter_context(open_backend(model, settings.device, batch_size, cpus))
         drift = check_probes(model, backend)
-        _bind(ledger, _binding(model, backend, identifiers), folder)
+        _bind(ledger, _binding(model, backend, policy, identifiers), folder)
         known = stack.enter_context(Known(settings.known, ledger.settings(), folder / LEDGER_NAME))
         identity_file = None
         if settings.identities is not None:
             identity_file = IdentityFile(settings.identities, folder)
             stack.callback(identity_file.close)
-        workers = settings.workers or cpus
-        policy = policy_from_entries(model.card.decode_policies)
         progress.event(
             "start",
             out=str(folder),
@@ -109,9 +122,6 @@ def run(settings: RunSettings, progress: Progress) -> int:
             batch_size=batch_size,
             workers=workers,
             preprocess_drift=drift,
-        )
-        pool = stack.enter_context(
-            DecodePool(workers, model.card.preprocess, Limits(), policy, settings.file_timeout)
         )
         batcher: Batcher[Pending] = stack.enter_context(Batcher(backend))
         screening = Screening(
@@ -126,6 +136,7 @@ def run(settings: RunSettings, progress: Progress) -> int:
             progress=progress,
             stop=stop,
             before_first_result=lambda: _remove_reports(folder),
+            check_inputs=inputs.check,
         )
         with inputs.errors_named():
             screening.run(sources)
@@ -149,6 +160,7 @@ def run(settings: RunSettings, progress: Progress) -> int:
             seconds=time.monotonic() - clock,
             stage_seconds={
                 "read": screening.read_seconds,
+                "hash": screening.hash_seconds,
                 "preprocess": screening.square_seconds,
                 "inference": batcher.seconds,
             },
@@ -198,12 +210,14 @@ def _remove_reports(folder: Path) -> None:
     remove_reports(folder)
 
 
-def _binding(model: Model, backend: Backend, identifiers: Identifiers) -> dict[str, str]:
+def _binding(
+    model: Model, backend: Backend, policy: DecodePolicy, identifiers: Identifiers
+) -> dict[str, str]:
     """What all rows of a folder have in common."""
     return {
         "weights_digest": model.card.weights_digest,
         "preprocess_digest": model.card.preprocess_digest,
-        "decode_policy": str(policy_from_entries(model.card.decode_policies)),
+        "decode_policy": str(policy),
         "device": backend.device.device,
         "provider": backend.device.provider,
         "precision": backend.device.precision,
@@ -228,8 +242,12 @@ def _bind(ledger: Ledger, wanted: dict[str, str], folder: Path) -> None:
         )
 
 
+_GONE = 100
+"""Files of a list in a row whose folders are gone: then it is the disk."""
+
+
 class _Inputs:
-    """What was given on the command line: still there in the end, and named in errors only if it may be."""
+    """What was given on the command line: still there all the time, and named in errors only if it may be."""
 
     def __init__(self, paths: Sequence[Path], *, hide: bool) -> None:
         self._paths = paths
@@ -246,10 +264,19 @@ class _Inputs:
             # A path may name a patient.
             raise InputError("an INPUT cannot be found or has vanished; check the paths") from None
 
+    def check(self, source: Source, in_a_row: int) -> None:
+        """A file cannot be reached, one of so many in a row. Raises InputError if it is the disk's fault."""
+        self.check_still_there()
+        if not self._paths and in_a_row >= _GONE and not source.path.parent.exists():
+            raise InputError(
+                f"{source.path.parent}: gone, like the {in_a_row - 1} files listed before; see to the disk "
+                "and run again"
+            )
+
     def check_still_there(self) -> None:
         """Raises InputError: a disk that went away in the night leaves an empty folder, or none."""
         for path in self._paths:
-            if not path.exists() or (path in self._folders and _identity(path) != self._folders[path]):
+            if _identity(path) is None or (path in self._folders and _identity(path) != self._folders[path]):
                 raise InputError(f"{path}: vanished while it was screened; see to it and run again")
 
 
@@ -262,7 +289,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _shown_inputs(settings: RunSettings, identifiers: Identifiers) -> list[str]:
-    if settings.listed:
+    if settings.listed is not None:
         return ["-"]
     return [identifiers.file(key_from_path(os.fsencode(path))) for path in settings.inputs]
 

@@ -1,4 +1,4 @@
-"""Shortcuts from bytes to square that change pixels slightly, each by name: a model lists those that it accepts.
+"""Shortcuts from bytes to square that change pixels slightly: a model lists those that it accepts.
 
 A model's entry in `decode_policies` names the shortcut, the version of its code here, and the certificate of
 what it did to the scores; a shortcut that the model does not list, or lists in another version, is off.
@@ -43,7 +43,7 @@ class DecodePolicy:
         return shortcut in self.shortcuts
 
     def __str__(self) -> str:
-        """`full`, or names and versions joined, always in the same order: `scaled_jpeg.1+stepwise_resize.1`."""
+        """`full`, or names and versions in fixed order: `scaled_jpeg.1+stepwise_resize.1`."""
         return "+".join(sorted(f"{s}.{s.version}" for s in self.shortcuts)) or "full"
 
 

@@ -10,6 +10,7 @@ padding would fill the border tiles' histograms. Padding, not cropping: see docs
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,33 +100,66 @@ class Square:
     """values: uint8 [S, S], bone bright, after CLAHE, padding 0.
 
     blank: the film's percentiles coincide: there is nothing on it, and `values` is black.
+    stepwise: the film was halved before it was resized.
     """
 
     values: NDArray[np.uint8]
     geometry: Geometry
     blank: bool
+    stepwise: bool = False
 
 
-def square_from_pixels(px: Pixels, spec: PreprocessSpec) -> Square:
-    """Stored values uint8|uint16 [H, W] and their lookup -> the network's square, uint8 [S, S]."""
-    height, width = px.values.shape
-    geometry = Geometry.fit(height, width, spec.size)
+def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = False) -> Square:
+    """Stored values uint8|uint16 [H, W] and their lookup -> the network's square, uint8 [S, S].
+
+    stepwise: halve large films before the resize (`screen.policy.Shortcut.STEPWISE_RESIZE`).
+    """
+    geometry = Geometry.fit(*px.shape, spec.size)
     content_size = (geometry.content_width, geometry.content_height)
-    grey = cv2.LUT(px.values, px.lookup)
-    shrinks = max(height, width) > spec.size
+    halvings = _halvings(px.values.shape, spec.size) if stepwise else 0
+    grey = _halved_grey(px, halvings) if halvings else cv2.LUT(px.values, px.lookup)
+    shrinks = max(px.values.shape) > spec.size
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     small = np.asarray(cv2.resize(grey, content_size, interpolation=interpolation), np.uint16)
     values = np.zeros((spec.size, spec.size), np.uint8)
     stretch = _stretch_lookup(small, spec)
     if stretch is None:
-        return Square(values, geometry, blank=True)
+        return Square(values, geometry, blank=True, stepwise=halvings > 0)
     clahe = cv2.createCLAHE(spec.clahe_clip, (spec.clahe_tiles, spec.clahe_tiles))
     box = np.s_[
         geometry.top : geometry.top + geometry.content_height,
         geometry.left : geometry.left + geometry.content_width,
     ]
     values[box] = clahe.apply(stretch[small])
-    return Square(values, geometry, blank=False)
+    return Square(values, geometry, blank=False, stepwise=halvings > 0)
+
+
+def _halvings(shape: tuple[int, ...], size: int) -> int:
+    """How often a film can be halved and still have twice the pixels that the resize makes of it."""
+    count = 0
+    while max(shape) >> (count + 1) >= 2 * size and min(shape) >> (count + 1):
+        count += 1
+    return count
+
+
+def _halved_grey(px: Pixels, count: int) -> NDArray[np.uint16]:
+    """The film's grey at 1 / 2^count of its sides, uint16: means of 2 × 2 pixels, `count` times over.
+
+    Rows and columns that the factor leaves over go, half of them on either side, so that nothing shifts.
+    """
+    values: NDArray[Any] = px.values
+    step = 1 << count
+    top, left = (side % step // 2 for side in values.shape)
+    height, width = (side // step * step for side in values.shape)
+    values = values[top : top + height, left : left + width]
+    # Where the mean of two values means what lies between them, only the few that remain are looked up.
+    lookup_last = px.is_monotone
+    if not lookup_last:
+        values = cv2.LUT(values, px.lookup)
+    for _ in range(count):
+        height, width = height // 2, width // 2
+        values = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.LUT(values, px.lookup) if lookup_last else values, np.uint16)
 
 
 def _stretch_lookup(small: NDArray[np.uint16], spec: PreprocessSpec) -> NDArray[np.uint8] | None:

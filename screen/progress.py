@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from screen.plain_text import printable
+
 _LOG_INTERVAL = 10.0
 _REDRAW_INTERVAL = 0.2
 """Seconds between two lines in a log, and between two looks of the live line."""
@@ -113,8 +115,3 @@ class Terminal(Progress):
 def progress_for_stderr() -> Progress:
     """Live on a terminal, JSON lines anywhere else."""
     return Terminal() if sys.stderr.isatty() else JsonLines()
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

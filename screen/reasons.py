@@ -88,6 +88,10 @@ _REASONS = {code: _Entry(Status.SKIPPED, text) for code, text in _SKIPPED.items(
 }
 
 
+UNREACHABLE = frozenset({Reason.UNREADABLE, Reason.FOLDER_UNREADABLE})
+"""Where the disk or the network may be at fault and not the file."""
+
+
 class Warn(StrEnum):
     """What a person should know beside a score."""
 

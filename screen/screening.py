@@ -19,7 +19,7 @@ from screen.identifiers import Identifiers, IdentityFile
 from screen.known import Known
 from screen.ledger import Ledger, Timing
 from screen.progress import Counts, Progress
-from screen.reasons import Status, Warn
+from screen.reasons import UNREACHABLE, Reason, Status, Warn
 from screen.rows import Heatmap, Inference, Row
 from screen.stopping import Stop
 from screen.workers import DecodePool
@@ -42,7 +42,12 @@ class Pending:
 
 @dataclass(slots=True)
 class Screening:
-    """One run's stream. `before_first_result` is called once, before anything new is put into the ledger."""
+    """One run's stream.
+
+    before_first_result: called once, before anything new is put into the ledger.
+    check_inputs: called for each file that cannot be reached, with their number in a row; raises InputError
+    if nothing can be reached any more.
+    """
 
     ledger: Ledger
     pool: DecodePool
@@ -55,11 +60,14 @@ class Screening:
     progress: Progress
     stop: Stop
     before_first_result: Callable[[], None]
+    check_inputs: Callable[[Source, int], None]
     counts: Counts = field(default_factory=Counts)
     reused_films: int = 0
     read_seconds: float = 0.0
     square_seconds: float = 0.0
+    hash_seconds: float = 0.0
     _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
+    _unreached: int = 0
     _uncommitted: int = 0
     _last_commit: float = 0.0
     _changed: bool = False
@@ -93,9 +101,11 @@ class Screening:
         token = self.identifiers.token(source.change_token)
         # For pictures; `none` has none.
         path = None if self.identifiers.mode == "none" else source.path.absolute()
-        self.ledger.list_file(self.counts.listed, file, token, path, secret=self.identifiers.hides)
+        if not self.ledger.list_file(self.counts.listed, file, token, path, secret=self.identifiers.hides):
+            return
         self.counts.listed += 1
         if source.problem is not None:
+            self._check_reachable(source, source.problem)
             self._put(Row(file, source.problem.status, source.problem), token)
         elif status := self.ledger.standing(file, token, retry_failed=self.retry_failed):
             self._count(status)
@@ -110,16 +120,25 @@ class Screening:
         timing = Timing(outcome.read_seconds, outcome.square_seconds)
         self.read_seconds += timing.read
         self.square_seconds += timing.square
+        self.hash_seconds += outcome.hash_seconds
         film = outcome.result
         identity = self.identifiers.identity(film.identity)
         if self.identity_file is not None:
             self.identity_file.add(file, source.key, identity, film.identity)
         row = row_from_film(file, replace(film, identity=identity))
         if isinstance(film, Decoded):
+            self._unreached = 0
             self._screen(film, Pending(row, token, timing))
         else:
+            self._check_reachable(source, film.reason)
             # A decoder's complaint may quote a path.
             self._put(replace(row, detail="") if self.identifiers.hides else row, token, timing)
+
+    def _check_reachable(self, source: Source, reason: Reason) -> None:
+        """Before a file is given up that could not be reached: is it this file, or everything?"""
+        self._unreached = self._unreached + 1 if reason in UNREACHABLE else 0
+        if self._unreached:
+            self.check_inputs(source, self._unreached)
 
     def _screen(self, film: Decoded, pending: Pending) -> None:
         """Find the film's result, or send it through the network."""

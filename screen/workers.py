@@ -1,28 +1,33 @@
 """Decoding in a supervised pool of processes: bounded, never hung, one result for every source.
 
-Each worker has a socket of its own and a short queue, so that the file that it is at is always known. If the
-worker dies, that file is tried once more as the first of a fresh worker, since a file before it may have
-damaged the heap, and is `decoder_crashed` if that one dies as well. A file that takes too long is
-`timed_out`. An exception out of our own code is no result: it ends the run.
+Each worker has a socket of its own, a short queue, so that the file that it is at is always known, and a
+piece of shared memory with a slot for the square of each file in the queue. If the worker dies, that file is
+tried once more as the first of a fresh worker, since a file before it may have damaged the heap, and is
+`decoder_crashed` if that one dies as well. A file that takes too long is `timed_out`. An exception out of our
+own code is no result: it ends the run. After some thousand files a worker is replaced: what a native decoder
+leaks goes with it.
 """
 
 import contextlib
+import mmap
 import os
-import pickle
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any, Self
+from typing import Self
 
-from screen.decode import Outcome
-from screen.decode_worker import Bug
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.decode import Decoded, Outcome
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.film import Unscreened
+from screen.messages import MAX_BYTES, READY, outcome_from_bytes
 from screen.policy import FULL, DecodePolicy
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
@@ -31,18 +36,15 @@ from screen.reasons import Reason
 DECODE = "screen.decode:decode"
 """What workers call, `module:function`."""
 
-FILE_TIMEOUT = 120.0
-"""Seconds: a hundred times what the slowest film takes."""
 _START_TIMEOUT = 120.0
 _QUEUE = 3
 """Files per worker, the one at work included: it need not wait for us to hand it the next."""
+_LIFETIME = 10_000
+"""Files; starting a process costs as much as decoding some twenty films."""
 _COMMAND = (
-    "import sys; sys.path[:] = sys.argv[2:]; from screen.decode_worker import main; main(int(sys.argv[1]))"
+    "import sys; socket, memory, *sys.path = sys.argv[1:]; "
+    "from screen.decode_worker import main; main(int(socket), int(memory))"
 )
-
-
-class WorkerBugError(RuntimeError):
-    """Our own code failed in a worker. The message is the worker's traceback."""
 
 
 @dataclass(slots=True)
@@ -55,13 +57,20 @@ class _Task:
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
+    squares: NDArray[np.uint8]
+    """[_QUEUE, S, S]: the worker's n-th square lies in slot n modulo _QUEUE."""
     deadline: float
     ready: bool = False
+    done: int = 0
     tasks: deque[_Task] = field(default_factory=deque)
+
+    @property
+    def takes_files(self) -> bool:
+        return len(self.tasks) < _QUEUE and self.done + len(self.tasks) < _LIFETIME
 
 
 class DecodePool:
-    """Up to `workers` processes, started when there is work for them.
+    """`workers` processes, all started at once: they load their libraries while the model is loaded.
 
     pool.submit(source)              # only while pool.has_room
     for source, outcome in pool.collect(timeout): ...
@@ -73,14 +82,16 @@ class DecodePool:
         spec: PreprocessSpec,
         limits: Limits,
         policy: DecodePolicy = FULL,
-        file_timeout: float = FILE_TIMEOUT,
     ) -> None:
         self._limit = workers
         self._greeting = (DECODE, spec, limits, policy)
-        self._file_timeout = file_timeout
+        self._size = spec.size
+        self._file_timeout = limits.seconds
         self._workers: list[_Worker] = []
         self._waiting: deque[_Task] = deque()
         self._failed_starts = 0
+        for _ in range(workers):
+            self._start()
 
     @property
     def in_flight(self) -> int:
@@ -133,10 +144,10 @@ class DecodePool:
 
     def _least_busy_worker(self) -> _Worker | None:
         """One that can take a file now."""
-        least = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
-        if (least is None or least.tasks) and len(self._workers) < self._limit:
-            return self._start()
-        return least if least is not None and len(least.tasks) < _QUEUE else None
+        if len(self._workers) < self._limit:
+            self._start()
+        able = (worker for worker in self._workers if worker.takes_files)
+        return min(able, key=lambda worker: len(worker.tasks), default=None)
 
     def _fresh_worker(self) -> _Worker | None:
         """One that has read nothing yet, in place of an idle one if need be; None while all are at work."""
@@ -149,18 +160,22 @@ class DecodePool:
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
-        with theirs:
+        memory = os.memfd_create("squares", os.MFD_CLOEXEC)
+        with theirs, os.fdopen(memory, "rb+") as shared:
+            shared.truncate(_QUEUE * self._size**2)
+            squares = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(_QUEUE, self._size, self._size)
             # -P and our own sys.path: nothing that lies in the current folder gets imported.
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno()), *sys.path],
+                [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno()), str(memory), *sys.path],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # native decoders talk, pydicom's warnings may quote tags
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), memory],
                 start_new_session=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
-        worker = _Worker(process, Connection(ours.detach()), time.monotonic() + _START_TIMEOUT)
+        deadline = time.monotonic() + _START_TIMEOUT
+        worker = _Worker(process, Connection(ours.detach()), squares, deadline)
         self._workers.append(worker)
         with contextlib.suppress(OSError):
             worker.connection.send(self._greeting)
@@ -171,18 +186,27 @@ class DecodePool:
         results = []
         try:
             while worker.tasks and worker.connection.poll():
-                message: Any = worker.connection.recv()
-                if isinstance(message, Bug):
-                    raise WorkerBugError(message.trace)
-                if not worker.ready:
+                message = worker.connection.recv_bytes(MAX_BYTES)
+                if not worker.ready and message == READY:
                     worker.ready = True
                     self._failed_starts = 0
                 else:
-                    results.append((worker.tasks.popleft().source, message))
+                    results.append(self._result(worker, outcome_from_bytes(message)))
                 worker.deadline = time.monotonic() + self._file_timeout
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, ValueError):
             results += self._crashed(worker)
+        if worker.done >= _LIFETIME and not worker.tasks and worker in self._workers:
+            self._discard(worker)
         return results
+
+    def _result(self, worker: _Worker, outcome: Outcome) -> tuple[Source, Outcome]:
+        film = outcome.result
+        if isinstance(film, Decoded):
+            # A copy: the worker fills the slot again as soon as it gets the next file.
+            square = worker.squares[worker.done % _QUEUE].copy()
+            outcome = replace(outcome, result=replace(film, square=square))
+        worker.done += 1
+        return worker.tasks.popleft().source, outcome
 
     def _crashed(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
         self._discard(worker)

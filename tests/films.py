@@ -51,3 +51,14 @@ def dicom(
     path.parent.mkdir(parents=True, exist_ok=True)
     ds.save_as(path, enforce_file_format=True)
     return path
+
+
+def retagged(data: bytes, old: bytes, new: bytes) -> bytes:
+    """The file with the first short value that is `old` replaced by any bytes, its length told truly."""
+    value = new + b" " * (len(new) % 2)
+    for padding in (b" ", b"\0"):
+        there = old + padding * (len(old) % 2)
+        told = len(there).to_bytes(2, "little") + there
+        if told in data:
+            return data.replace(told, len(value).to_bytes(2, "little") + value, 1)
+    raise ValueError(f"no value is {old!r}")

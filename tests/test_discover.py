@@ -1,14 +1,17 @@
 """Discovery: what there is, in a stable order, each file once, nothing left out in silence."""
 
+import errno
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screen.discover import Source, discover, key_from_path, paths_from_stdin
+from screen import transient
+from screen.discover import Source, discover, discover_listed, key_from_path, paths_from_list
 from screen.errors import InputError
 from screen.reasons import Reason
 
@@ -167,7 +170,10 @@ def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 _PATH = st.lists(
-    st.sampled_from([b"%", b"2", b"5", b"F", b"a", b"\xff", "ä".encode(), b"\xc3"]), max_size=6
+    st.sampled_from(
+        [b"%", b"2", b"0", b"A", b"a", b"\xff", "ä".encode(), b"\xc3", b"\n", "\u202e".encode(), b"\xe2"]
+    ),
+    max_size=6,
 ).map(b"".join)
 
 
@@ -175,10 +181,51 @@ _PATH = st.lists(
 @given(_PATH, _PATH)
 def test_keys_are_text_and_unique(one: bytes, other: bytes) -> None:
     key_from_path(one).encode()
+    assert key_from_path(one).isprintable()
     assert (key_from_path(one) == key_from_path(other)) == (one == other)
 
 
 @pytest.mark.parametrize("data", [b"a\nb c\n\xff\n\n", b"a\0b c\0\xff\0"])
-def test_paths_from_stdin(data: bytes) -> None:
-    assert [os.fsencode(p) for p in paths_from_stdin(io.BytesIO(data))] == [b"a", b"b c", b"\xff"]
-    assert [os.fsencode(p) for p in paths_from_stdin(io.BytesIO(b"new\nline\0"))] == [b"new\nline"]
+def test_paths_from_a_list(data: bytes) -> None:
+    assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(data))] == [b"a", b"b c", b"\xff"]
+    assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(b"new\nline\0"))] == [b"new\nline"]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_long_list_is_streamed(separator: bytes) -> None:
+    names = [b"folder/film-%07d.dcm" % number for number in range(10_000)]
+    stream = io.BytesIO(separator.join(names) + separator)
+    paths = paths_from_list(stream)
+    assert os.fsencode(next(paths)) == names[0]
+    assert stream.tell() < 150_000 < len(stream.getvalue())
+    assert [os.fsencode(path) for path in paths] == names[1:]
+
+
+def test_what_a_list_names_and_is_not_there_has_a_row(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "1")
+    os.mkfifo(tmp_path / "pipe")
+    listed = [tmp_path / name for name in ("gone", "a/1", "pipe", "a", "a/1")]
+    found = [(s.path.name, s.problem) for s in discover_listed(listed, None)]
+    assert found == [
+        ("gone", Reason.UNREADABLE),
+        ("1", None),
+        ("pipe", Reason.UNREADABLE),
+        ("1", None),
+        ("1", None),
+    ]
+
+
+def test_a_disk_that_falters_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "1")
+    scandir, failures = os.scandir, [OSError(errno.ESTALE, "stale"), OSError(errno.EIO, "broken")]
+
+    def faltering(folder: bytes) -> Any:
+        if failures:
+            raise failures.pop()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", faltering)
+    monkeypatch.setattr(transient, "_PAUSES", (0.0, 0.0))
+    assert [(s.path.name, s.problem) for s in discover([tmp_path], None)] == [("1", None)]
+    failures += [OSError(errno.EIO, "broken") for _ in range(3)]
+    assert [s.problem for s in discover([tmp_path], None)] == [Reason.FOLDER_UNREADABLE]

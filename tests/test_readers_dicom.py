@@ -303,6 +303,18 @@ def test_a_code_stream_of_another_size_is_not_decoded(read_bytes: Any, name: str
     assert reason(result) is Reason.CORRUPT_PIXELS
 
 
+@pytest.mark.parametrize("name", ["JPEG 2000", "HTJ2K"])
+@pytest.mark.parametrize("field", [24, 28, 32, 36])
+def test_tiles_that_are_elsewhere_take_no_hours(read_bytes: Any, name: str, field: int) -> None:
+    frame = encoded(VALUES, LOSSLESS_SYNTAXES[name])
+    at = frame.index(b"\xff\x4f\xff\x51") + field
+    extreme = b"\xff\xff\0\0" if field >= 32 else bytes(4)
+    result = read_bytes(
+        dicom_file(VALUES, LOSSLESS_SYNTAXES[name], frame=frame[:at] + extreme + frame[at + 4 :])
+    )
+    assert reason(result) is Reason.CORRUPT_PIXELS
+
+
 def test_a_broken_block_of_htj2k_is_not_half_a_film(
     read_bytes: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -327,6 +339,11 @@ def test_no_character_set_brings_it_down(read_bytes: Any, charset: str | list[st
         declared = charset if isinstance(charset, str) else "\\".join(charset)
         broken = data.replace(b"CS\x0a\x00ISO_IR 100", b"CS\x0a\x00" + declared.encode().ljust(10)[:10])
     assert film(read_bytes(broken)).identity.study_instance_uid
+
+
+def test_marks_that_turn_the_reading_direction_do_not_get_through(read_bytes: Any) -> None:
+    data = dicom_file(VALUES, SpecificCharacterSet="ISO_IR 192", PatientID="1\u202e2\u2066\u200f3", **WINDOW)
+    assert film(read_bytes(data)).identity.patient_id == "123"
 
 
 def test_control_characters_do_not_get_through(read_bytes: Any) -> None:

@@ -166,7 +166,7 @@ _STARTS = re.compile(r"""[;,|"\t\r\n]""")
 def test_no_text_is_a_formula_wherever_a_spreadsheet_may_split(hostile: str):
     for cell in (safe_text(hostile), safe_path(hostile)):
         cell.encode()
-        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", cell)
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", cell)
         for part in _STARTS.split(cell):
             assert part.lstrip()[:1] not in set("=+-@＝＋－＠") or part == ""
 
@@ -180,7 +180,8 @@ def test_harmless_text_stays_as_it_is(plain: str):
 
 def test_names_that_differ_in_control_characters_stay_distinct():
     assert safe_path("a\n.dcm") == "a%0A.dcm"
-    assert safe_text("P\n1") == "P1"
+    assert safe_path("gpj.\u202emcd") == "gpj.%E2%80%AEmcd"
+    assert safe_text("P\n1\u202e2") == "P12"
 
 
 def results_csv(rows: Sequence[Row]) -> str:

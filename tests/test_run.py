@@ -19,8 +19,10 @@ from screen import pipeline, workers
 from screen.discover import Source
 from screen.errors import InputError, LedgerError, UsageError
 from screen.ledger import Ledger
+from screen.messages import WorkerBugError
 from screen.pipeline import RunSettings, run
 from screen.progress import JsonLines
+from screen.readers import Limits
 from screen.reasons import Reason
 from screen.rundir import locked_folder
 from screen.screening import Screening
@@ -254,7 +256,7 @@ def test_accidents_are_rows_and_are_repeated_only_when_asked(
     films, out = tmp_path / "in", tmp_path / "out"
     for seed, name in enumerate(("0", "1-crash", "2-hang", "3")):
         png(films / f"{name}.png", seed)
-    assert screen(films, out, model, file_timeout=3.0) == 3
+    assert screen(films, out, model, limits=Limits(seconds=3.0)) == 3
     found = results(out)
     assert found["1-crash.png"]["reason"] == "decoder_crashed"
     assert found["2-hang.png"]["reason"] == "timed_out"
@@ -274,6 +276,50 @@ def test_what_may_come_back_is_tried_again_unasked(tmp_path: Path, model: Path) 
     png(tmp_path / "later.png", 1)
     assert screen(films, out, model) == 0
     assert results(out)["link.png"]["status"] == "screened"
+
+
+def test_an_input_that_vanishes_ends_the_run_before_its_files_fail(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for seed in range(30):
+        png(films / f"{seed:02}.png", seed)
+    take = Screening._take
+
+    def vanishing(self: Screening, source: Source) -> None:
+        if source.path.name == "07.png":
+            films.rename(tmp_path / "elsewhere")
+        take(self, source)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Screening, "_take", vanishing)
+        with pytest.raises(InputError, match="vanished"):
+            screen(films, out, model, batch_size=1)
+    assert not any((out / name).exists() for name in REPORTS)
+    with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
+        assert ledger.count_listed() < 30
+    (tmp_path / "elsewhere").rename(films)
+    assert screen(films, out, model, batch_size=1) == 0
+    assert len(results(out)) == 30
+
+
+def test_a_list_is_screened_and_what_is_gone_has_a_row(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    listed = iter([films / "0.png", films / "gone.png", films / "0.png"])
+    assert screen((), out, model, listed=listed) == 3
+    assert {name: row["reason"] for name, row in results(out).items()} == {
+        "0.png": "",
+        "gone.png": "unreadable",
+    }
+
+
+def test_a_list_whose_disk_is_gone_ends_the_run(tmp_path: Path, model: Path) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    listed = [tmp_path / "in" / "0.png", *(tmp_path / "gone" / f"{n}.png" for n in range(200))]
+    with pytest.raises(InputError, match="gone"):
+        screen((), tmp_path / "out", model, listed=iter(listed))
+    assert not (tmp_path / "out" / "summary.json").exists()
 
 
 def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +344,7 @@ def test_a_bug_keeps_what_is_done_and_leaves_no_report(
     for seed in range(1, 6):
         png(films / f"{seed}.png", seed)
     png(films / "9-bug.png", 9)
-    with pytest.raises(workers.WorkerBugError):
+    with pytest.raises(WorkerBugError):
         screen(films, out, model, batch_size=1)
     assert not any((out / name).exists() for name in REPORTS)
     with Ledger.open_readonly(out / "ledger.sqlite") as ledger:

@@ -4,17 +4,20 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from screen import workers
-from screen.decode import Decoded, Outcome
+from screen.decode import Decoded, Outcome, decode
 from screen.discover import discover
 from screen.errors import ScreenError
 from screen.film import Unscreened
+from screen.messages import WorkerBugError
+from screen.policy import FULL
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
 from screen.reasons import Reason
-from screen.workers import DecodePool, WorkerBugError
+from screen.workers import DecodePool
 from tests.films import png
 
 SPEC = PreprocessSpec(size=32)
@@ -28,7 +31,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> None:
 def decoded(folder: Path, processes: int, file_timeout: float = 60.0) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     sources = iter(list(discover([folder], None)))
-    with DecodePool(processes, SPEC, Limits(), file_timeout=file_timeout) as pool:
+    with DecodePool(processes, SPEC, Limits(seconds=file_timeout)) as pool:
         more = True
         while more or pool.in_flight:
             while more and pool.has_room:
@@ -76,6 +79,31 @@ def test_a_crash_that_does_not_repeat_costs_nothing(tmp_path: Path) -> None:
         png(tmp_path / f"{seed}.png", seed)
     png(tmp_path / "2-crash-once.png", 9)
     assert set(reasons(decoded(tmp_path, 1)).values()) == {None}
+
+
+def test_workers_are_replaced_and_every_square_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_LIFETIME", 5)
+    for seed in range(17):
+        png(tmp_path / f"{seed:02}.png", seed)
+    found = decoded(tmp_path, 2)
+    assert len(found) == 17
+    for source in discover([tmp_path], None):
+        alone = decode(source, SPEC, Limits(), FULL).result
+        other = found[source.path.name].result
+        assert isinstance(alone, Decoded)
+        assert isinstance(other, Decoded)
+        assert alone.pixel_digest == other.pixel_digest
+        np.testing.assert_array_equal(alone.square, other.square)
+
+
+@pytest.mark.usefixtures("faults")
+def test_a_worker_that_talks_nonsense_is_replaced(tmp_path: Path) -> None:
+    for seed, name in enumerate(("0", "1-nonsense", "2")):
+        png(tmp_path / f"{name}.png", seed)
+    found = reasons(decoded(tmp_path, 1))
+    assert found == {"0.png": None, "1-nonsense.png": Reason.DECODER_CRASHED, "2.png": None}
 
 
 @pytest.mark.usefixtures("faults")

@@ -1,11 +1,12 @@
 """`screen train pretrain | finetune | calibrate | evaluate`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.decorators import FC
+
+from train.progress import progress_bar
 
 
 @click.group()
@@ -63,26 +64,6 @@ def _report(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _progress(what: str) -> Callable[[int, int], None]:
-    """A bar on a terminal, a line every thousand otherwise."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return lambda done, total: _report(f"{what}: {done}/{total}") if done % 1000 == 0 else None
-    bar = Progress(console=console)
-    task = bar.add_task(what)
-    bar.start()
-
-    def advance(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if done >= total:
-            bar.stop()
-
-    return advance
-
-
 @cli.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -110,7 +91,9 @@ def pretrain(
     from train.folds import Split, split_of
     from train.provenance import code_version
 
-    squares = unlabelled_films(inputs, _columns(options), PreprocessSpec(), cache, _progress("reading films"))
+    squares = unlabelled_films(
+        inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
+    )
     values = squares.values
     if leave_out_test:
         if not all(squares.patients):
@@ -160,7 +143,7 @@ def finetune(
     from train.provenance import code_version
 
     films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, _progress("reading films"), training_table
+        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
     )
     used = films.of(Split.TRAIN) & films.scorable()
     provenance: dict[str, Any] = {
@@ -211,8 +194,8 @@ def calibrate(
     from train.films import labelled_films, unlabelled_films
 
     columns, spec = _columns(options), PreprocessSpec()
-    films = labelled_films(table, columns, spec, cache, seed, _progress("reading films"))
-    pictures = unlabelled_films(others, columns, spec, cache, _progress("reading other pictures"))
+    films = labelled_films(table, columns, spec, cache, seed, progress_bar("reading films"))
+    pictures = unlabelled_films(others, columns, spec, cache, progress_bar("reading other pictures"))
     engine.calibrate(checkpoint, films, pictures.values, spec, finding, name, model_version, out)
 
 
@@ -231,7 +214,7 @@ def evaluate(checkpoint: Path, table: Path, out: Path, cache: Path, seed: int, *
     from train.films import labelled_films
 
     films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, _progress("reading films")
+        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films")
     )
     for figure in engine.evaluate(checkpoint, films, out):
         click.echo(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from screen.discover import discover, key_from_path
 from screen.preprocess import PreprocessSpec
 from train.folds import Split, split_of
+from train.metrics import scorable
 from train.squares import Squares, cached_squares
 from train.table import Columns, Labelled, read_table
 
@@ -45,12 +46,8 @@ class LabelledFilms:
         return np.asarray(self.splits == split.value)
 
     def scorable(self) -> NDArray[np.bool_]:
-        """Mask [N] of the labelled films from sources that have the finding at all.
-
-        A source without one (children of another hospital, say) only adds negatives that its look gives away.
-        """
-        with_finding = np.unique(self.sources[self.labels == 1])
-        return ~np.isnan(self.labels) & np.isin(self.sources, with_finding)
+        """Mask [N] of the films to measure on, see `train.metrics.scorable`."""
+        return scorable(self.labels, self.sources)
 
 
 def labelled_films(

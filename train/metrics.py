@@ -56,6 +56,15 @@ def within_source_auc(scores: Floats, labels: Floats, sources: NDArray[np.str_])
     return float(total[0] / total[1]) if total[1] else float("nan")
 
 
+def scorable(labels: Floats, sources: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Mask [N] of the labelled films (not NaN) from sources that have the finding at all.
+
+    A source without one (children of another hospital, say) only adds negatives that its look gives away.
+    """
+    with_finding = np.unique(sources[labels == 1])
+    return np.asarray(~np.isnan(labels) & np.isin(sources, with_finding))
+
+
 def patient_bootstrap(
     patients: NDArray[np.str_],
     statistic: Callable[[NDArray[np.intp]], float],

@@ -22,7 +22,7 @@ def device_from_text(text: str) -> Device:
     kind, colon, index = text.partition(":")
     if kind not in KINDS:
         raise UsageError(f"--device {text}: it is one of {', '.join(KINDS)}")
-    if kind in ("openvino", "tensorrt"):
+    if kind == "tensorrt":
         raise UsageError(f"--device {text} is not in this version: use --device cpu or --device cuda")
     if not colon:
         return Device(kind)
@@ -44,6 +44,10 @@ def open_backend(model: Model, device: str, batch_size: int, threads: int) -> Ba
     the runtime does not do what was asked: there is no silent fallback.
     """
     wanted = device_from_text(device)
+    if wanted.kind == "openvino":
+        from screen.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(model, batch_size, threads=threads)
     from screen.backends import onnx
 
     if wanted.kind == "auto":

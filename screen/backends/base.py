@@ -4,15 +4,16 @@ with open_backend(...) as backend:          # loads, warms up, proves device and
     outputs = backend.infer(images)         # uint8 [N, 1, S, S]; N is the batch size, padded
 """
 
+import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.errors import BackendError
+from screen.errors import BackendError, MemoryRefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,17 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """What really runs: read back from the opened runtime, never from what was asked for."""
+    """What really runs: read back from the opened runtime, never from what was asked for.
+
+    batch_halved_to: rows that fit into the device's memory at once; 0 while the whole batch fits.
+    """
 
     device: str
     provider: str
     precision: str
     runtime: str
     uuid: str = ""
+    batch_halved_to: int = 0
 
 
 class Backend(ABC):
@@ -52,23 +57,46 @@ class Backend(ABC):
         self.batch_size = batch_size
         self.size = size
         self.device = device
+        self._rows = batch_size
+        self._halving = threading.Lock()
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
-        """images: uint8 [batch_size, 1, S, S] -> Outputs of as many rows.
+        """images: uint8 [batch_size, 1, S, S] -> Outputs of as many rows, in the same order.
 
-        Raises BackendError if the runtime fails or returns NaN or infinity.
+        A batch that the device has no memory for goes through in halves, that one and all later ones.
+        Raises BackendError if the runtime fails, has no memory for a single row, or returns NaN or infinity.
         """
         expected = (self.batch_size, 1, self.size, self.size)
         if images.shape != expected or images.dtype != np.uint8:
             raise BackendError(f"batch is {images.dtype} {images.shape}, the backend takes uint8 {expected}")
-        outputs = self._infer(images)
+        outputs = self._infer_what_fits(images)
         for name in ("logits", "distance", "gate"):
             if not np.isfinite(getattr(outputs, name)).all():
                 raise BackendError(f"{self.device.provider} returned NaN or infinity in '{name}'")
         return outputs
 
+    def _infer_what_fits(self, images: NDArray[np.uint8]) -> Outputs:
+        while True:
+            rows = self._rows
+            try:
+                if rows == len(images):
+                    return self._infer(images)
+                return _joined([self._infer(images[at : at + rows]) for at in range(0, len(images), rows)])
+            except MemoryRefusedError:
+                if rows == 1:
+                    raise
+                self._halve(rows)
+
+    def _halve(self, refused: int) -> None:
+        """Once for all streams that were refused the same number of rows."""
+        with self._halving:
+            if self._rows == refused:
+                self._rows = refused // 2
+                self.device = replace(self.device, batch_halved_to=self._rows)
+
     @abstractmethod
-    def _infer(self, images: NDArray[np.uint8]) -> Outputs: ...
+    def _infer(self, images: NDArray[np.uint8]) -> Outputs:
+        """images: uint8 [N, 1, S, S], N = `batch_size`, or fewer after a `MemoryRefusedError` for more."""
 
     def close(self) -> None:  # noqa: B027  most runtimes have nothing to give back
         """Give back what the runtime holds."""
@@ -80,3 +108,7 @@ class Backend(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _joined(parts: list[Outputs]) -> Outputs:
+    return Outputs(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Outputs)})

@@ -1,5 +1,6 @@
 """ONNX Runtime, on the CPU or on one NVIDIA GPU."""
 
+import re
 import sys
 from contextlib import redirect_stdout
 from importlib import metadata
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs
 from screen.backends.cuda_driver import gpus
-from screen.errors import BackendError, MissingExtraError
+from screen.errors import BackendError, MemoryRefusedError, MissingExtraError
 from screen.modelfile import Model
 
 _OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
@@ -18,6 +19,11 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _STREAMS = 4
 """Batches at once on a CPU, at most: each takes memory for its activations."""
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
+_OUT_OF_MEMORY = re.compile(
+    "Failed to allocate memory|out of memory|_STATUS_ALLOC_FAILED|bad allocation|bad_alloc",
+    re.IGNORECASE,
+)
+"""What ONNX Runtime's arena, CUDA, cuBLAS, cuDNN and C++ say: there is no exception of its own for it."""
 
 
 class OnnxBackend(Backend):
@@ -58,7 +64,8 @@ class OnnxBackend(Backend):
         try:
             values = self._session.run(_OUTPUTS, {"image": images})
         except _errors() as error:
-            raise BackendError(f"{self.device.provider} failed: {_one_line(error)}") from error
+            kind = MemoryRefusedError if _OUT_OF_MEMORY.search(str(error)) else BackendError
+            raise kind(f"{self.device.provider} failed: {_one_line(error)}") from error
         return Outputs(*values)
 
 

@@ -21,7 +21,7 @@ def cli(file: Path, out: Path | None, model: Path | None, as_json: bool) -> None
     """
     from screen.inspection import inspect, write_png
     from screen.modelfile import load_model
-    from screen.progress import printable
+    from screen.plain_text import printable
     from screen.reasons import Status
 
     facts, square = inspect(file, load_model(model))

@@ -75,6 +75,30 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="N",
     help="Overlays at most.",
 )
+@click.option(
+    "--file-seconds",
+    type=click.FloatRange(1, 86_400),
+    default=120,
+    show_default=True,
+    metavar="S",
+    help="Time that one file may take; then it is failed (timed_out).",
+)
+@click.option(
+    "--file-memory",
+    type=click.IntRange(256, 1 << 20),
+    default=4096,
+    show_default=True,
+    metavar="MIB",
+    help="Memory that one file may take (too_large).",
+)
+@click.option(
+    "--file-pixels",
+    type=click.IntRange(1, 10_000),
+    default=80,
+    show_default=True,
+    metavar="MILLIONS",
+    help="Pixels that one frame may have (too_large).",
+)
 @click.option("--timings", is_flag=True, help="Write timings.csv.")
 @click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")
 @click.option("--allow-empty", is_flag=True, help="Finding no file is no failure.")
@@ -93,12 +117,20 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
         raise UsageError("- stands for all of INPUT: give nothing beside it")
     if listed and out is None:
         raise UsageError("with - as INPUT there is no name to go by: give --out DIR")
-    from screen.discover import paths_from_stdin
+    from screen.discover import paths_from_list
     from screen.pipeline import RunSettings, run
     from screen.progress import progress_for_stderr
+    from screen.readers import Limits
 
-    paths = tuple(paths_from_stdin(sys.stdin.buffer)) if listed else inputs
-    settings = RunSettings(inputs=paths, out=out, listed=listed, **options)
+    limits = Limits(
+        max_values=options.pop("file_pixels") * 1_000_000,
+        memory=options.pop("file_memory") << 20,
+        seconds=options.pop("file_seconds"),
+    )
+    if listed:
+        settings = RunSettings(out=out, listed=paths_from_list(sys.stdin.buffer), limits=limits, **options)
+    else:
+        settings = RunSettings(inputs=inputs, out=out, limits=limits, **options)
     with progress_for_stderr() as progress:
         code = run(settings, progress)
     click.get_current_context().exit(code)

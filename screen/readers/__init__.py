@@ -9,22 +9,25 @@ from screen.readers.dicom import film_from_dicom
 from screen.readers.limits import Limits
 from screen.readers.pictures import film_from_picture
 from screen.readers.refusal import Refusal
+from screen.readers.shortcuts import WHOLE, Aim
 from screen.readers.signature import HEAD_BYTES, Kind, kind_from_head
 from screen.reasons import Reason
+from screen.transient import persistently
 
-__all__ = ["Limits", "read"]
+__all__ = ["Aim", "Limits", "read"]
 
 _DEFAULT_LIMITS = Limits()
 
 
-def read(source: Source, limits: Limits = _DEFAULT_LIMITS) -> Film | Unscreened:
-    """A film to be screened, or why there is none. Never raises for what a file holds."""
+def read(source: Source, limits: Limits = _DEFAULT_LIMITS, aim: Aim = WHOLE) -> Film | Unscreened:
+    """A film to be screened, or why there is none. Never raises for what a file holds.
+
+    aim: the shortcuts that may be taken on the way; none unless it says so.
+    """
     if source.problem is not None:
         return Unscreened(source.problem)
     try:
-        with source.open() as stream:
-            result = _read(stream, source.size, limits)
-            now = os.fstat(stream.fileno())
+        result, now = persistently(lambda: _opened(source, limits, aim))
     except OSError as error:
         return Unscreened(Reason.UNREADABLE, error.strerror or type(error).__name__)
     if (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
@@ -33,7 +36,12 @@ def read(source: Source, limits: Limits = _DEFAULT_LIMITS) -> Film | Unscreened:
     return result
 
 
-def _read(stream: BinaryIO, size: int, limits: Limits) -> Film | Unscreened:
+def _opened(source: Source, limits: Limits, aim: Aim) -> tuple[Film | Unscreened, os.stat_result]:
+    with source.open() as stream:
+        return _read(stream, source.size, limits, aim), os.fstat(stream.fileno())
+
+
+def _read(stream: BinaryIO, size: int, limits: Limits, aim: Aim) -> Film | Unscreened:
     head = stream.read(HEAD_BYTES)
     if not head:
         return Unscreened(Reason.EMPTY_FILE)
@@ -43,9 +51,11 @@ def _read(stream: BinaryIO, size: int, limits: Limits) -> Film | Unscreened:
     if kind is Kind.OTHER_IMAGE:
         return Unscreened(Reason.UNSUPPORTED_SYNTAX, "convert it to PNG, TIFF, JPEG or DICOM")
     if kind in (Kind.DICOM, Kind.DICOM_BARE):
-        return film_from_dicom(stream, kind, limits)
+        return film_from_dicom(stream, kind, limits, aim)
     try:
         limits.check_bytes(size)
-        return film_from_picture(head + stream.read(limits.max_bytes), kind, limits)
+        stream.seek(0)
+        # A file that has grown since is found by its size and time.
+        return film_from_picture(stream.read(size), kind, limits, aim)
     except Refusal as refusal:
         return Unscreened(refusal.reason, refusal.detail)

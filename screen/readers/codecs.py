@@ -11,8 +11,9 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
+from screen.readers.codestream import codestream_size, has_end
 from screen.readers.header import PixelHeader
-from screen.readers.jpeg import is_jpeg_complete, jpeg_size
+from screen.readers.jpeg import is_jpeg_complete, jpeg_frame
 from screen.readers.refusal import Refusal
 from screen.readers.tags import quietly, standard_name
 from screen.readers.unraisable import printed_errors_raised
@@ -87,13 +88,8 @@ def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any
 
     Raises Refusal: `unsupported_syntax`, or `corrupt_pixels` if no decoder gets through or the size is wrong.
     """
-    known = _DECODERS.get(syntax)
-    if known is None:
-        raise Refusal(Reason.UNSUPPORTED_SYNTAX, standard_name(syntax) or "unknown transfer syntax")
-    name, decode = known
-    if decode is not _rle:
-        _check_size(data, px)
-    _check_end(data, decode)
+    check_frame(data, syntax, px)
+    name, decode = _DECODERS[syntax]
     try:
         samples = np.asarray(decode(data, px))
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
@@ -110,30 +106,40 @@ def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any
     return samples, name
 
 
-_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
-_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
+def check_frame(data: bytes, syntax: str, px: PixelHeader) -> None:
+    """Everything that a frame can be refused for without decoding it, in full or by a shortcut.
+
+    Raises Refusal: `unsupported_syntax`, or `corrupt_pixels` for another size or a missing end.
+    """
+    known = _DECODERS.get(syntax)
+    if known is None:
+        raise Refusal(Reason.UNSUPPORTED_SYNTAX, standard_name(syntax) or "unknown transfer syntax")
+    _, decode = known
+    if decode is not _rle:
+        _check_size(data, px)
+    _check_end(data, decode)
+
+
+_START_OF_IMAGE = b"\xff\xd8"
 
 
 def _check_size(data: bytes, px: PixelHeader) -> None:
     """Ask the code stream for its own size before a decoder allocates it: the DICOM header may lie."""
     try:
-        size = jpeg_size(data) if data[:2] == _START_OF_IMAGE else _jpeg_2000_size(data)
+        if data[:2] == _START_OF_IMAGE:
+            frame = jpeg_frame(data)
+            size = frame.rows, frame.columns
+        else:
+            size = codestream_size(data)
     except (struct.error, IndexError) as error:
         raise Refusal(Reason.CORRUPT_PIXELS, "the code stream's header is broken") from error
     if size != (px.rows, px.columns):
         raise Refusal(Reason.CORRUPT_PIXELS, "the code stream has another size than the DICOM header says")
 
 
-def _jpeg_2000_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns from SIZ (ITU-T T.800 A.5.1), possibly behind JP2 boxes."""
-    at = data.index(_START_OF_CODESTREAM) if _START_OF_CODESTREAM in data[:4096] else len(data)
-    right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
-    return bottom - top, right - left
-
-
 def _check_end(data: bytes, decode: _Decode) -> None:
     """Ask for the end marker: libjpeg and OpenJPH fill up what a broken transfer left out, silently."""
-    if decode is _htj2k and not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+    if decode is _htj2k and not has_end(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
     if decode is _jpeg and not is_jpeg_complete(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")

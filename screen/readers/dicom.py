@@ -1,19 +1,20 @@
 """DICOM files: what their header rules out is never decoded, and the rest becomes a film."""
 
-import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Film, Pixels, Unscreened
+from screen.policy import Shortcut
 from screen.preprocess import MIN_SIDE
-from screen.readers.codecs import JPEG_DECODER
+from screen.readers.codecs import JPEG_DECODER, check_frame
 from screen.readers.colour import grey_from_palette, grey_from_rgb, grey_from_ycbcr
+from screen.readers.digest import PixelDigest
 from screen.readers.eligibility import Verdict, judge
-from screen.readers.frames import first_frame, samples_from_frame, stored_values
+from screen.readers.frames import Frame, first_frame, samples_from_frame, stored_values
 from screen.readers.header import (
     LookupHeader,
     PixelHeader,
@@ -25,39 +26,56 @@ from screen.readers.header import (
 from screen.readers.limits import Limits
 from screen.readers.lookup import full_range_lookup, lookup_from_header
 from screen.readers.refusal import Refusal
+from screen.readers.shortcuts import WHOLE, Aim, reduced_frame
 from screen.readers.signature import Kind
-from screen.readers.tags import Parsed, parse_dicom
+from screen.readers.tags import Parsed, parse_dicom, quietly
 from screen.reasons import Reason, Warn
 
 
-def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits) -> Film | Unscreened:
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    pixels: Pixels
+    decoder: str
+    warnings: list[Warn]
+    shortcut: Shortcut | None = None
+
+
+def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHOLE) -> Film | Unscreened:
     """A DICOM stream, from its first byte -> film, or why there is none. Raises OSError alone."""
     parsed = parse_dicom(stream, limits)
-    verdict = judge(described_from_tags(parsed.tags))
-    identity = identity_from_tags(parsed.tags, verdict.view)
+    with quietly():
+        verdict = judge(described_from_tags(parsed.tags))
+        identity = identity_from_tags(parsed.tags, verdict.view)
+    digest = PixelDigest()
     try:
-        px, lookup_header, frame = _checked(parsed, verdict, kind, limits)
-        pixels, decoder, warnings = _decoded(parsed, px, lookup_header, frame)
+        px, lookup_header, frame = _checked(parsed, verdict, kind, limits, digest)
+        picture = _reduced(parsed, px, lookup_header, frame, aim) or _whole(parsed, px, lookup_header, frame)
     except Refusal as refusal:
         return Unscreened(refusal.reason, refusal.detail, identity, verdict.declared_chest)
+    warnings = picture.warnings
     if kind is Kind.DICOM_BARE:
         warnings.append(Warn.NO_PREAMBLE)
     if px.frames > 1:
         warnings.append(Warn.SEVERAL_FRAMES)
     return Film(
         identity=identity,
-        pixels=pixels,
-        pixel_digest=_digest(frame, parsed.syntax, px, lookup_header),
-        decoder=decoder,
+        pixels=picture.pixels,
+        pixel_digest=digest.digest(),
+        decoder=picture.decoder,
         declared_chest=verdict.declared_chest,
         warnings=tuple(warnings),
+        hash_seconds=digest.seconds,
+        shortcut=picture.shortcut,
     )
 
 
 def _checked(
-    parsed: Parsed, verdict: Verdict, kind: Kind, limits: Limits
-) -> tuple[PixelHeader, LookupHeader, bytes]:
-    """Everything that can be said without decoding, and the bytes to decode. Raises Refusal."""
+    parsed: Parsed, verdict: Verdict, kind: Kind, limits: Limits, digest: PixelDigest
+) -> tuple[PixelHeader, LookupHeader, Frame]:
+    """Everything that can be said without decoding, and the bytes to decode. Raises Refusal.
+
+    digest: gets the frame as it is stored, and all that decides how it is decoded and shown.
+    """
     if verdict.reason is not None:
         raise Refusal(verdict.reason)
     if parsed.element is None:
@@ -66,29 +84,49 @@ def _checked(
         if parsed.complaint:
             raise Refusal(Reason.CORRUPT_HEADER, parsed.complaint)
         raise Refusal(Reason.NO_PIXELS if verdict.hints_at_film else Reason.NOT_A_RADIOGRAPH, "no pixel data")
-    px = pixel_header_from_tags(parsed.tags)
+    with quietly():
+        px = pixel_header_from_tags(parsed.tags)
+        lookup_header = lookup_header_from_tags(parsed.tags, px)
     if min(px.rows, px.columns) < MIN_SIDE and not verdict.hints_at_film:
         raise Refusal(Reason.UNLIKE_CHEST, f"{px.columns} × {px.rows} pixels")
     limits.check_shape(px.rows, px.columns, px.samples)
-    frame = first_frame(parsed, px, limits)
-    return px, lookup_header_from_tags(parsed.tags, px), frame
+    frame = first_frame(parsed, px, limits, digest)
+    fields = [len(frame), parsed.syntax, asdict(px), asdict(lookup_header)]
+    digest.update(json.dumps(fields, sort_keys=True, default=_canonical).encode())
+    return px, lookup_header, frame
 
 
-def _decoded(
-    parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: bytes
-) -> tuple[Pixels, str, list[Warn]]:
+def _reduced(
+    parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: Frame, aim: Aim
+) -> _Picture | None:
+    """The picture by a shortcut; None where it has to be decoded in full. Raises Refusal as that does."""
+    if not isinstance(frame, bytes) or not aim.policy.shortcuts:
+        return None
+    check_frame(frame, parsed.syntax, px)
+    reduced = reduced_frame(frame, parsed.syntax, px, aim)
+    if reduced is None:
+        return None
+    lookup = lookup_from_header(reduced.values, px, lookup_header)
+    pixels = Pixels(reduced.values, lookup.table, stored_shape=(px.rows, px.columns))
+    # Padding and white, both inverted or neither, may lie at one end and be shown as the other.
+    if not pixels.is_monotone:
+        return None
+    return _Picture(pixels, reduced.decoder, list(lookup.warnings), reduced.shortcut)
+
+
+def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: Frame) -> _Picture:
     samples, decoder, is_short = samples_from_frame(frame, parsed, px)
     warnings = [Warn.PIXELS_SHORT] if is_short else []
     if px.photometric.startswith("MONOCHROME"):
         values, px = stored_values(samples, parsed.syntax, px)
         lookup = lookup_from_header(values, px, lookup_header)
-        return Pixels(values, lookup.table), decoder, [*warnings, *lookup.warnings]
+        return _Picture(Pixels(values, lookup.table), decoder, [*warnings, *lookup.warnings])
     is_colour, grey, bits = _luminance(samples, parsed.syntax, decoder, px)
     if grey.dtype not in (np.uint8, np.uint16):
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {grey.dtype}")
     lookup_table = full_range_lookup(8 if grey.dtype == np.uint8 else max(bits, 9))
     pixels = Pixels(np.ascontiguousarray(grey), lookup_table)
-    return pixels, decoder, [*warnings, Warn.COLOUR] if is_colour else warnings
+    return _Picture(pixels, decoder, [*warnings, Warn.COLOUR] if is_colour else warnings)
 
 
 def _luminance(
@@ -101,14 +139,6 @@ def _luminance(
     if px.photometric.startswith("YBR_FULL") and decoder != JPEG_DECODER:
         return *grey_from_ycbcr(samples), px.bits_stored
     return *grey_from_rgb(samples), px.bits_stored
-
-
-def _digest(frame: bytes, syntax: str, px: PixelHeader, lookup: LookupHeader) -> bytes:
-    """SHA-256 over the frame as it is stored, and over all that decides how it is decoded and shown."""
-    fields = json.dumps([syntax, asdict(px), asdict(lookup)], sort_keys=True, default=_canonical)
-    digest = hashlib.sha256(fields.encode() + b"\0")
-    digest.update(frame)
-    return digest.digest()
 
 
 def _canonical(entries: NDArray[np.uint16]) -> str:

@@ -11,17 +11,23 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
 from screen.readers.codecs import UNCOMPRESSED, decode_frame
+from screen.readers.digest import PixelDigest
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Limits
 from screen.readers.refusal import Refusal
 from screen.readers.tags import PIXEL_DATA, Parsed
 from screen.reasons import Reason
 
+Frame = bytes | NDArray[np.uint8]
+"""An encoded frame, or an uncompressed one as uint8 [bytes]."""
+
+_CHUNK = 1 << 18
+"""Bytes that are hashed while they are still in the processor's cache."""
 _ITEM, _SEQUENCE_DELIMITER = 0xE000, 0xE0DD
 
 
-def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
-    """The encoded bytes of the first frame, as they lie in the file.
+def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits, digest: PixelDigest) -> Frame:
+    """The bytes of the first frame, as they lie in the file; `digest` has got them then.
 
     Raises Refusal: `no_pixels`, `corrupt_pixels`, `too_large`, `unsupported_pixels` (floating point).
     """
@@ -37,15 +43,31 @@ def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
             raise Refusal(
                 Reason.CORRUPT_PIXELS, "encapsulated pixel data under an uncompressed transfer syntax"
             )
-        return stream.read(min(element.length, frame_bytes(px)))
+        return _read_hashing(stream, min(element.length, frame_bytes(px)), digest)
     if px.frames > 1:
-        return _first_of_several(parsed, px, limits)
-    fragments = _fragments(stream, limits)
-    next(fragments, None)  # the Basic Offset Table; one frame is all fragments, whatever it says
-    frame = b"".join(fragments)
-    if not frame:
-        raise Refusal(Reason.NO_PIXELS, "PixelData holds no fragment")
+        frame = _first_of_several(parsed, px, limits)
+    else:
+        fragments = _fragments(stream, limits)
+        next(fragments, None)  # the Basic Offset Table; one frame is all fragments, whatever it says
+        frame = b"".join(fragments)
+        if not frame:
+            raise Refusal(Reason.NO_PIXELS, "PixelData holds no fragment")
+    digest.update(frame)
     return frame
+
+
+def _read_hashing(stream: BinaryIO, size: int, digest: PixelDigest) -> NDArray[np.uint8]:
+    """Up to `size` bytes, fewer where the stream ends."""
+    data = np.empty(size, np.uint8)
+    at = 0
+    while at < size:
+        chunk = data[at : at + _CHUNK].data
+        count = stream.readinto(chunk)  # type: ignore[attr-defined]
+        if not count:
+            break
+        digest.update(chunk[:count])
+        at += count
+    return data[:at]
 
 
 def frame_bytes(px: PixelHeader) -> int:
@@ -84,22 +106,24 @@ def _first_of_several(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
     return frame
 
 
-def samples_from_frame(frame: bytes, parsed: Parsed, px: PixelHeader) -> tuple[NDArray[Any], str, bool]:
+def samples_from_frame(frame: Frame, parsed: Parsed, px: PixelHeader) -> tuple[NDArray[Any], str, bool]:
     """Integers [H, W] or [H, W, 3] as stored, the decoder's name, and whether a few pixels were missing."""
-    if parsed.syntax not in UNCOMPRESSED:
+    if isinstance(frame, bytes):
         return *decode_frame(frame, parsed.syntax, px), False
     frame, is_short = _filled(frame, px)
     return _cells(frame, parsed, px), "numpy", is_short
 
 
-def _cells(frame: bytes, parsed: Parsed, px: PixelHeader) -> NDArray[Any]:
+def _cells(frame: NDArray[np.uint8], parsed: Parsed, px: PixelHeader) -> NDArray[Any]:
     """An uncompressed frame's samples, uint8 | uint16 [H, W] or [H, W, 3]."""
     is_wordwise = px.bits_allocated == 16 or (parsed.element is not None and parsed.element.vr == "OW")
     if parsed.tags.big_endian and is_wordwise:
         # Words are swapped; pairs of 8-bit samples are words too if they were written as OW (PS3.5 A.3).
-        words = np.frombuffer(frame + bytes(len(frame) % 2), ">u2").astype("<u2")
-        frame = words.tobytes()[: len(frame)]
-    flat = np.frombuffer(frame, f"<u{px.bits_allocated // 8}")
+        even = np.append(frame, np.uint8(0)) if len(frame) % 2 else frame
+        words = even.view(">u2").astype("<u2")
+        flat = words.view(f"<u{px.bits_allocated // 8}")[: len(frame) * 8 // px.bits_allocated]
+    else:
+        flat = frame.view(f"<u{px.bits_allocated // 8}")
     if px.photometric == "YBR_FULL_422":
         # Y Y Cb Cr for two pixels.
         quads = flat.reshape(-1, 4)
@@ -113,7 +137,7 @@ def _cells(frame: bytes, parsed: Parsed, px: PixelHeader) -> NDArray[Any]:
     return flat.reshape(px.rows, px.columns, px.samples)
 
 
-def _filled(frame: bytes, px: PixelHeader) -> tuple[bytes, bool]:
+def _filled(frame: NDArray[np.uint8], px: PixelHeader) -> tuple[NDArray[np.uint8], bool]:
     """A frame that ends less than a row early goes on as the row above; half a film is no film."""
     expected = frame_bytes(px)
     row = expected // px.rows
@@ -122,7 +146,7 @@ def _filled(frame: bytes, px: PixelHeader) -> tuple[bytes, bool]:
         return frame, False
     if missing >= row:
         raise Refusal(Reason.CORRUPT_PIXELS, f"the pixel data end early: {len(frame)} of {expected} bytes")
-    return frame + frame[len(frame) - row : len(frame) - row + missing], True
+    return np.append(frame, frame[len(frame) - row : len(frame) - row + missing]), True
 
 
 def stored_values(
@@ -139,7 +163,10 @@ def stored_values(
         cell = samples.dtype.type
         shift = px.high_bit + 1 - px.bits_stored
         values = samples >> cell(shift) if shift else samples
-        values = values & cell((1 << px.bits_stored) - 1)
+        top = (1 << px.bits_stored) - 1
+        # Looking costs a third of a copy, and most cells carry nothing else.
+        if px.bits_stored < 8 * samples.itemsize and int(values.max()) > top:
+            values = values & cell(top)
         return values ^ cell(1 << (px.bits_stored - 1)) if px.signed else values, px
     return _whole_values(samples, px)
 
@@ -147,7 +174,7 @@ def stored_values(
 def _whole_values(
     samples: NDArray[Any], px: PixelHeader
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], PixelHeader]:
-    low, high = int(samples.min()), int(samples.max())
+    low, high = int(samples.min()) if samples.dtype.kind == "i" or px.signed else 0, int(samples.max())
     wide = samples.astype(np.int32) if px.signed or low < 0 else samples
     bits = px.bits_stored
     if px.signed and low >= 0:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from screen.readers.refusal import Refusal
 from screen.reasons import Reason
 
+BASELINE = 0xC0
+"""Process of a JPEG with 8 bits, Huffman codes and one pass over the picture."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # Each JPEG process has its own; C4, C8 and CC are tables. F7 is JPEG-LS.
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -14,8 +16,9 @@ _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 @dataclass(frozen=True, slots=True)
 class JpegFrame:
-    """The frame header."""
+    """The frame header. process: the marker that it came under, `BASELINE` or another."""
 
+    process: int
     bits: int
     rows: int
     columns: int
@@ -40,18 +43,20 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def frame_header(marker: int, payload: bytes) -> JpegFrame | None:
     """The frame header, if this segment is one. Raises struct.error."""
-    return JpegFrame(*struct.unpack_from(">BHHB", payload)) if marker in _FRAME_HEADERS else None
+    return JpegFrame(marker, *struct.unpack_from(">BHHB", payload)) if marker in _FRAME_HEADERS else None
 
 
-def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns of a JPEG or JPEG-LS stream. Raises IndexError, struct.error, Refusal."""
+def jpeg_frame(data: bytes) -> JpegFrame:
+    """The first frame header of a JPEG or JPEG-LS stream. Raises IndexError, struct.error, Refusal."""
     for marker, payload in segments(data):
         frame = frame_header(marker, payload)
         if frame is not None:
-            return frame.rows, frame.columns
+            return frame
     raise IndexError("no frame header before the first scan")
 
 
 def is_jpeg_complete(data: bytes) -> bool:
     """Whether the end marker is there: the last one, behind the last scan, for thumbnails have their own."""
-    return data.rfind(bytes([0xFF, _END_OF_IMAGE])) > data.rfind(bytes([0xFF, _START_OF_SCAN])) >= 0
+    scan, end = bytes([0xFF, _START_OF_SCAN]), data.rfind(bytes([0xFF, _END_OF_IMAGE]))
+    # One scan before it and none behind it: asking for the last one would search the whole stream.
+    return 0 <= data.find(scan) < end and data.find(scan, end) < 0

@@ -13,10 +13,15 @@ class Limits:
 
     max_values: rows × columns × samples of one frame. A 35 × 43 cm film digitised at 50 µm has 61 million.
     max_bytes: of encoded pixels, of a picture's file, and of a deflated data set after inflation.
+    memory: bytes of heap that a decoder's process may have. A film takes a tenth of it; what asks for more is
+    a bomb: better MemoryError than the kernel's killer.
+    seconds: that reading one file may take; a hundred times what the slowest film takes (then: `timed_out`).
     """
 
     max_values: int = 80_000_000
     max_bytes: int = 512 * 2**20
+    memory: int = 4 * 2**30
+    seconds: float = 120.0
 
     def check_shape(self, rows: int, columns: int, samples: int = 1) -> None:
         """Refuse what is too large to decode or too small to show anything. Raises Refusal."""

@@ -1,6 +1,5 @@
 """PNG, JPEG, TIFF and WebP files: pixels without a word about whose they are."""
 
-import hashlib
 from typing import Any
 
 import imagecodecs
@@ -9,11 +8,13 @@ from numpy.typing import NDArray
 
 from screen.film import Film, Identity, Pixels
 from screen.readers.colour import grey_from_rgb
+from screen.readers.digest import PixelDigest
 from screen.readers.jpeg import is_jpeg_complete
 from screen.readers.limits import Limits
 from screen.readers.lookup import full_range_lookup
 from screen.readers.picture_headers import PictureHeader, picture_header
 from screen.readers.refusal import Refusal
+from screen.readers.shortcuts import WHOLE, Aim, scaled_jpeg
 from screen.readers.signature import Kind
 from screen.reasons import Reason, Warn
 
@@ -25,29 +26,44 @@ _DECODERS = {
 }
 
 
-def film_from_picture(data: bytes, kind: Kind, limits: Limits) -> Film:
+def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE) -> Film:
     """A picture file's bytes -> film: first page, upright by EXIF, on black, luminance.
 
-    Full range, no window: 0 is black and the largest value that the samples can hold is white.
+    Full range, no window: 0 is black and the largest value that the samples can hold is white. aim: shortcuts
+    that may be taken.
     Raises Refusal.
     """
     header = picture_header(data, kind)
     limits.check_shape(header.rows, header.columns, header.samples)
     if kind is Kind.JPEG and not is_jpeg_complete(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")
-    samples = _decode(data, kind, header)
     warnings = [Warn.SEVERAL_FRAMES] if header.several else []
-    grey, is_colour = _grey(samples, header)
-    if is_colour:
-        warnings.append(Warn.COLOUR)
+    decoder, shortcut = f"imagecodecs {kind.name.lower()}", None
+    reduced = scaled_jpeg(data, aim) if kind is Kind.JPEG else None
+    if reduced is not None:
+        grey, decoder, shortcut = reduced.values, reduced.decoder, reduced.shortcut
+    else:
+        grey, is_colour = _grey(_decode(data, kind, header), header)
+        if is_colour:
+            warnings.append(Warn.COLOUR)
+    lies = header.orientation >= 5
+    shape = (header.columns, header.rows) if lies else (header.rows, header.columns)
+    digest = PixelDigest()
+    digest.update(data)
     bits = header.bits if kind is Kind.JPEG else 8 * grey.dtype.itemsize
     return Film(
         identity=Identity(),
-        pixels=Pixels(np.ascontiguousarray(_upright(grey, header.orientation)), full_range_lookup(bits)),
-        pixel_digest=hashlib.sha256(data).digest(),
-        decoder=f"imagecodecs {kind.name.lower()}",
+        pixels=Pixels(
+            np.ascontiguousarray(_upright(grey, header.orientation)),
+            full_range_lookup(bits),
+            stored_shape=None if shortcut is None else shape,
+        ),
+        pixel_digest=digest.digest(),
+        decoder=decoder,
         declared_chest=False,
         warnings=tuple(warnings),
+        hash_seconds=digest.seconds,
+        shortcut=shortcut,
     )
 
 

@@ -6,7 +6,6 @@ Only the tags that screening needs are read; what pydicom thinks of a broken val
 import io
 import logging
 import math
-import re
 import threading
 import warnings
 import zlib
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from pydicom import DataElement, Dataset, config
-from pydicom.charset import convert_encodings
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import data_element_generator
@@ -29,6 +28,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from screen.plain_text import visible
 from screen.readers.limits import Limits
 from screen.readers.refusal import Refusal
 from screen.reasons import Reason
@@ -51,9 +51,12 @@ _KEYWORDS = """
 """
 _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
 
+_PYTHON_ENCODINGS = frozenset(python_encoding.values())
+
 # pydicom's log and warnings quote tags, and nobody's name belongs in a log.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 _warnings_lock = threading.RLock()
+_quiet: list[bool] = []
 
 
 @contextmanager
@@ -61,10 +64,19 @@ def quietly() -> Iterator[None]:
     """Silence pydicom's warnings.
 
     The lock, because Python's warning filters belong to the whole process; parsing holds the GIL anyway.
+    Within another `quietly` it costs nearly nothing: put one around many tags.
     """
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    with _warnings_lock:
+        if _quiet:
+            yield
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _quiet.append(True)
+            try:
+                yield
+            finally:
+                _quiet.clear()
 
 
 def standard_name(uid: str) -> str:
@@ -86,6 +98,8 @@ class Tags:
 
     def raw(self, keyword: str) -> Any:
         """The value as pydicom has it; None if absent, empty or not convertible."""
+        if keyword not in self._ds:
+            return None
         with quietly():
             try:
                 return self._ds.get(keyword)
@@ -100,9 +114,10 @@ class Tags:
         return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
 
     def text(self, keyword: str) -> str:
-        """One line without control characters, several values joined by a backslash."""
-        parts = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in self.values(keyword))
-        return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "", "\\".join(parts)).strip()[:256]
+        """One line of visible characters, several values joined by a backslash; a sequence has no text."""
+        found = (v for v in self.values(keyword) if not isinstance(v, Dataset))
+        parts = (v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in found)
+        return visible("\\".join(parts)).strip()[:256]
 
     def word(self, keyword: str) -> str:
         """A defined term: text in upper case."""
@@ -111,7 +126,8 @@ class Tags:
     def numbers(self, keyword: str) -> list[float]:
         """All values as finite numbers; an empty list if absent. Raises ValueError if one is no number."""
         found = self.values(keyword)
-        if not found and self._has_bytes(keyword):
+        is_sequence = any(isinstance(v, Dataset) for v in found)
+        if is_sequence or (not found and self._has_bytes(keyword)):
             raise ValueError(f"{keyword} is no number")
         try:
             numbers = [float(v) for v in found if str(v).strip()]
@@ -241,9 +257,20 @@ class _Elements:
 
     def data_set(self) -> Dataset:
         ds = Dataset(self._raw)
-        names = Tags(ds).values("SpecificCharacterSet")
-        ds.set_original_encoding(*self._encoding, convert_encodings(names or None))
+        ds.set_original_encoding(*self._encoding, _encodings(Tags(ds).values("SpecificCharacterSet")))
         return ds
+
+
+def _encodings(names: list[Any]) -> list[str]:
+    """Python's names for SpecificCharacterSet (PS3.3 C.12.1.1.2); the default for what makes no sense.
+
+    pydicom lets a file name any codec of Python's: some are no text encodings, some take hours over a value.
+    """
+    try:
+        found = convert_encodings([name for name in names if isinstance(name, str)] or None)
+    except ValueError:
+        found = []
+    return [name for name in found if name in _PYTHON_ENCODINGS] or [default_encoding]
 
 
 class _Watched(io.RawIOBase):

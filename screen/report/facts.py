@@ -20,7 +20,7 @@ class RunFacts:
     card_json: str
     model_file_digest: str
     model_name: str
-    device: dict[str, str]
+    device: dict[str, str | int]
     versions: dict[str, str]
     inputs: list[str]
     started: str

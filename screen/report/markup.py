@@ -2,12 +2,11 @@
 
 import base64
 import html
-import unicodedata
 from collections.abc import Iterable
 
+from screen.plain_text import is_invisible
+
 _LONGEST = 160
-# Cc control, Cf format (bidirectional overrides among them), Cs surrogate, Zl and Zp separators.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def text(value: object, longest: int = _LONGEST) -> str:
@@ -19,7 +18,7 @@ def text(value: object, longest: int = _LONGEST) -> str:
     if len(plain) > longest:
         half = longest // 2
         plain = f"{plain[:half]} … {plain[-half:]}"
-    return html.escape("".join("�" if unicodedata.category(c) in _INVISIBLE else c for c in plain))
+    return html.escape("".join("�" if is_invisible(c) else c for c in plain))
 
 
 def name(value: object) -> str:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from screen import __version__
+from screen.plain_text import escaped
 from screen.reasons import Reason, Status
 from screen.report.content import Report
 
@@ -35,7 +36,7 @@ def summary_json(report: Report) -> bytes:
         "images_inferred": facts.images_inferred,
         "images_reused": facts.images_reused,
         "images_per_second": round(facts.images_inferred / facts.seconds, 3) if facts.seconds > 0 else None,
-        "model": {"name": card.name, "version": card.version, "file": facts.model_name},
+        "model": {"name": card.name, "version": card.version, "file": escaped(facts.model_name)},
         "operating_point": decision.operating_point,
         "thresholds": decision.thresholds,
         "gate_threshold": card.gate_threshold,

@@ -1,11 +1,11 @@
 """The CSV files: UTF-8, LF, fixed columns, numbers as numbers, text that no spreadsheet runs."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
 from screen.cases import Case
 from screen.decide import Decision, Score, Verdict
+from screen.plain_text import escaped, visible
 
 FLAGGED_COLUMNS = (
     "rank", "study_instance_uid", "patient_id", "accession_number", "study_date", "images", "images_unread",
@@ -23,31 +23,19 @@ _SIGN = re.compile(r"[=+\-@＝＋－＠]")
 
 
 def safe_text(text: str) -> str:
-    """Text for a cell: no line ends or other control characters, and no formula wherever a cell may begin.
+    """Text for a cell: no line ends or other invisible characters, and no formula wherever a cell may begin.
 
     A `'` goes before `= + - @` (and their full-width twins) at the start and after quotes and separators
     (OWASP, CSV injection).
     """
-    if not text.isprintable():
-        text = "".join(c for c in text if not _is_control(c))
+    text = visible(text)
     # Most cells have no such sign in them, and the search for a place is the dearest part of a line.
     return _FORMULA.sub(r"\1\2'", text) if _SIGN.search(text) else text
 
 
 def safe_path(path: str) -> str:
-    """A file's name for a cell: control characters are percent-escaped, so that names stay distinct."""
-    if not path.isprintable():
-        path = "".join(_percent(c) if _is_control(c) else c for c in path)
-    return safe_text(path)
-
-
-def _is_control(c: str) -> bool:
-    # Cc control, Cs lone surrogate (cannot be written), Zl and Zp line and paragraph separator.
-    return unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}
-
-
-def _percent(c: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
+    """A file's name for a cell: invisible characters are percent-escaped, so that names stay distinct."""
+    return safe_text(escaped(path))
 
 
 def number(value: float) -> str:

@@ -1,0 +1,153 @@
+"""Small files to start from: a corpus' own where they are small, and its films cut down in every encoding."""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread, uid
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders.base import get_encoder
+
+from screen.discover import discover
+from screen.film import Film
+from screen.readers import read
+from screen.readers.tags import quietly
+
+MOST_BYTES = 24 << 10
+"""Of a seed: what is larger is cut down."""
+_ROWS, _COLUMNS = 152, 136
+_FILMS = 4
+"""So many of the corpus' films are cut down; each gives a file in every encoding."""
+_NATIVE = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+)
+
+
+def seeds(corpora: Sequence[Path]) -> list[bytes]:
+    """Files to mutate, none of them empty."""
+    found: list[bytes] = []
+    films: list[NDArray[Any]] = []
+    for source in discover(corpora, None):
+        data = source.path.read_bytes()
+        small = len(data) <= MOST_BYTES
+        if small and data:
+            found.append(data)
+        as_chest = _as_chest_film(data)
+        if as_chest and small:
+            found.append(as_chest)
+        if len(films) < _FILMS and isinstance(film := read(source), Film):
+            films.append(_cut_down(film.pixels.values))
+    for values in films:
+        found += _in_every_encoding(values)
+    return found
+
+
+def _as_chest_film(data: bytes) -> bytes | None:
+    """A DICOM file under a chest film's tags, so that its pixels are not ruled out unseen."""
+    try:
+        with quietly():
+            ds = dcmread(io.BytesIO(data))
+            ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "DX", "CHEST", "PA"
+            ds.PresentationIntentType = "FOR PRESENTATION"
+            buffer = io.BytesIO()
+            ds.save_as(buffer)
+    except Exception:  # the corpus holds what no library can write again
+        return None
+    return buffer.getvalue()
+
+
+def _cut_down(values: NDArray[Any]) -> NDArray[Any]:
+    """The middle of a film, [at most _ROWS, at most _COLUMNS]."""
+    top, left = max(0, values.shape[0] - _ROWS) // 2, max(0, values.shape[1] - _COLUMNS) // 2
+    return np.ascontiguousarray(values[top : top + _ROWS, left : left + _COLUMNS])
+
+
+def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
+    """values: uint8 | uint16 [H, W]."""
+    grey8 = values if values.dtype == np.uint8 else (values >> max(0, int(values.max()).bit_length() - 8))
+    grey8 = grey8.astype(np.uint8)
+    for syntax in _NATIVE:
+        stored = values.byteswap() if syntax == uid.ExplicitVRBigEndian else values
+        yield _dicom(values, syntax, stored.tobytes())
+    yield _dicom(values, uid.JPEGLosslessSV1, imagecodecs.jpeg8_encode(values, lossless=True, predictor=1))
+    yield _dicom(grey8, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(grey8, level=90))
+    yield _dicom(values, uid.JPEGLSLossless, imagecodecs.jpegls_encode(values))
+    j2k = imagecodecs.jpeg2k_encode(values, level=0, reversible=True, codecformat="j2k")
+    yield _dicom(values, uid.JPEG2000Lossless, j2k)
+    yield _dicom(values, uid.HTJ2KLossless, imagecodecs.htj2k_encode(values, reversible=True))
+    yield _dicom(values, uid.RLELossless, _rle(values))
+    colour = np.dstack([grey8, grey8[::-1], grey8])
+    yield _dicom(colour, uid.ExplicitVRLittleEndian, colour.tobytes())
+    yield _dicom(colour, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(colour, level=90))
+    for encode in (imagecodecs.png_encode, imagecodecs.jpeg8_encode, imagecodecs.tiff_encode):
+        yield bytes(encode(grey8))
+        yield bytes(encode(colour))
+    yield bytes(imagecodecs.png_encode(values))
+    yield bytes(imagecodecs.tiff_encode(values))
+    yield bytes(imagecodecs.webp_encode(colour))
+
+
+def _rle(values: NDArray[Any]) -> bytes:
+    return get_encoder(uid.RLELossless).encode(
+        values,
+        rows=values.shape[0],
+        columns=values.shape[1],
+        samples_per_pixel=1,
+        number_of_frames=1,
+        photometric_interpretation="MONOCHROME2",
+        bits_allocated=8 * values.dtype.itemsize,
+        bits_stored=8 * values.dtype.itemsize,
+        pixel_representation=0,
+    )
+
+
+def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray) -> bytes:
+    """A chest film with windows, rescale and padding, so that these can be damaged as well."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, "1.2.3.4"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    ds.PatientID, ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "P", "DX", "CHEST", "PA"
+    ds.Rows, ds.Columns = values.shape[:2]
+    ds.SamplesPerPixel = 1 if values.ndim == 2 else 3
+    ds.PhotometricInterpretation = "MONOCHROME2" if values.ndim == 2 else "RGB"
+    if values.ndim == 3:
+        ds.PlanarConfiguration = 0
+    ds.BitsAllocated = 8 * values.dtype.itemsize
+    ds.BitsStored = max(8, int(values.max()).bit_length())
+    ds.HighBit = ds.BitsStored - 1
+    ds.PixelRepresentation = 0
+    ds.WindowCenter, ds.WindowWidth = [2 ** (ds.BitsStored - 1), 100], [2**ds.BitsStored, 50]
+    ds.RescaleSlope, ds.RescaleIntercept = 1, 0
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [256, 0, 16], np.arange(256, dtype="<u2").tobytes()
+    table["LUTDescriptor"].VR = "US"
+    table["LUTData"].VR = "OW"
+    if syntax == uid.ImplicitVRLittleEndian:
+        ds.VOILUTSequence = [table]
+    ds.PixelPaddingValue = 0
+    ds["PixelPaddingValue"].VR = "US"
+    encapsulated = syntax not in _NATIVE
+    padded = bytes(frame) + bytes(len(frame) % 2)
+    vr = "OB" if encapsulated or values.dtype == np.uint8 else "OW"
+    ds.add_new("PixelData", vr, encapsulate([padded]) if encapsulated else padded)
+    ds["PixelData"].is_undefined_length = encapsulated
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = uid.UID(syntax)
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    buffer = io.BytesIO()
+    ds.save_as(
+        buffer,
+        enforce_file_format=True,
+        implicit_vr=syntax == uid.ImplicitVRLittleEndian,
+        little_endian=syntax != uid.ExplicitVRBigEndian,
+    )
+    return buffer.getvalue()

@@ -1,0 +1,269 @@
+"""Certificates: what shortcuts, int8 and other runtimes do to scores, measured and kept in the model file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from export.agreement import Labels, Scores, agreement, scores_from_squares
+from export.modelwriter import with_card, write_model
+from export.realistic import LONGER_SIDE
+from export.shortcuts import Variant, decodings, variants_of
+from screen import __version__
+from screen.certificates import Agreement, Bounds, Kind
+from screen.cpus import usable_cpus
+from screen.discover import Source, discover
+from screen.errors import ModelError, UsageError
+from screen.modelfile import Model, load_model, model_from_bytes
+from screen.policy import Shortcut
+from train.squares import cached_squares
+from train.table import Columns, read_table
+
+DECODE_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.01, auc_change=0.005)
+"""Of decode shortcuts. A readable difference between two readings of one film is far larger."""
+PARITY_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.005, auc_change=0.003)
+"""Of int8 and of runtimes, where the same square goes in."""
+_LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "onnxruntime")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be certified: any of decode shortcuts, devices, and agreement with an fp32 model file."""
+
+    shortcuts: tuple[Shortcut, ...] = ()
+    devices: tuple[str, ...] = ()
+    against: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One comparison. complaints: what is beyond the bounds; empty: it is certified."""
+
+    name: str
+    found: Agreement
+    complaints: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """The films of a folder that can be read, with what a table says about them."""
+
+    sources: list[Source]
+    squares: NDArray[np.uint8]
+    labels: Labels
+    digest: str
+
+
+def certify(
+    path: Path | None,
+    request: Request,
+    folder: Path,
+    table: Path,
+    out: Path,
+    progress: Progress,
+    longer_side: int = LONGER_SIDE,
+) -> list[Verdict]:
+    """Measure what is asked for and write the model with what is within the bounds to `out`.
+
+    The weights digest stays; earlier entries for the same things go. path: None is the shipped model.
+    progress: films done, films in all. longer_side: of the films that shortcuts are tried on, pixels.
+    `out` is written in any case: what is not certified is not in it.
+    Raises ScreenError.
+    """
+    model = load_model(path)
+    reference = None if request.against is None else load_model(request.against)
+    if reference is not None:
+        _check_reference(model, reference)
+    with TemporaryDirectory() as cache:
+        films = read_films(model, folder, table, Path(cache))
+        run = _Certification(model, films, progress)
+        if reference is not None:
+            run.precision(reference)
+        for device in request.devices:
+            run.runtime(device)
+        if request.shortcuts:
+            run.shortcuts(request.shortcuts, longer_side)
+    certified = model_from_bytes(with_card(model.data, run.card), out)
+    if certified.card.weights_digest != model.card.weights_digest:
+        raise ModelError("not written: the weights digest changed")
+    write_model(out, certified.data)
+    return run.verdicts
+
+
+def read_films(model: Model, folder: Path, table: Path, cache: Path) -> Films:
+    """The folder's films, in its order. Raises UsageError if the labels cannot tell an AUC."""
+    sources = list(discover([folder], None))
+    squares = cached_squares(sources, model.card.preprocess, cache, lambda done, total: None)
+    by_key = {source.key: source for source in sources}
+    kept = [by_key[key] for key in squares.keys]
+    rows = {row.path.resolve(): row for row in read_table(table, Columns(label=model.card.primary))}
+    found = [rows.get(source.path.resolve()) for source in kept]
+    labels = Labels(
+        np.array([np.nan if row is None else row.label for row in found], np.float32),
+        np.array(["" if row is None else row.source for row in found], np.str_),
+    )
+    values, of = labels.values, labels.sources
+    if not any({0.0, 1.0} <= set(values[of == source].tolist()) for source in np.unique(of)):
+        raise UsageError(
+            f"{table}: names no films of {folder} with and without '{model.card.primary}' from one source"
+        )
+    return Films(kept, squares.values, labels, squares.digest)
+
+
+def _check_reference(model: Model, reference: Model) -> None:
+    """Only the very file that the int8 one was made from. Raises UsageError."""
+    source = model.card.training.get("quantised_from")
+    made_from = source.get("weights_digest") if isinstance(source, dict) else None
+    if made_from != reference.card.weights_digest:
+        raise UsageError(f"--against {reference.path}: {model.path} was not quantised from it")
+
+
+class _Certification:
+    """The card as it grows, and the verdicts."""
+
+    def __init__(self, model: Model, films: Films, progress: Progress) -> None:
+        self.card = model.card
+        self.verdicts: list[Verdict] = []
+        self._model = model
+        self._films = films
+        self._progress = progress
+        self._own: Scores | None = None
+
+    def precision(self, reference: Model) -> None:
+        """The file against the fp32 one that it was made from."""
+        found = self._agreement(scores_from_squares(reference, "cpu", self._films.squares), self._scores())
+        entry = {"kind": Kind.PRECISION.value, "reference_weights_digest": reference.card.weights_digest}
+        self._judge(f"{self.card.precision} against {reference.card.precision}", found, PARITY_BOUNDS, entry)
+
+    def runtime(self, device: str) -> None:
+        """`device` against ONNX Runtime on the CPU."""
+        other = scores_from_squares(self._model, device, self._films.squares)
+        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{device} {version(device)}"}
+        self._judge(f"--device {device}", self._agreement(self._scores(), other), PARITY_BOUNDS, entry)
+
+    def shortcuts(self, shortcuts: Sequence[Shortcut], longer_side: int) -> None:
+        """Every shortcut alone, then those that work together."""
+        variants = variants_of(shortcuts)
+        scores, facts, not_taken = self._score_decodings(variants, longer_side)
+        policies = [p for p in self.card.decode_policies if p["name"] not in shortcuts]
+        self._forget(lambda entry: entry["kind"] == Kind.DECODING)
+        admitted: set[Shortcut] = set()
+        for variant in variants:
+            found = self._agreement(scores[variant.reference], scores[variant])
+            complaints = DECODE_BOUNDS.complaints(found)
+            alone = len(variant.policy.shortcuts) == 1
+            if alone and not_taken[variant]:
+                complaints.append(f"not taken on {not_taken[variant]} of {found.films} films")
+            self.verdicts.append(Verdict(f"{variant.policy} ({variant.syntax})", found, complaints))
+            certificate = {**self._stamp(found, DECODE_BOUNDS), **facts, "syntax": variant.syntax}
+            if not alone:
+                if complaints:
+                    # Without it nothing works together: each shortcut has its own kind of file.
+                    admitted.discard(Shortcut.STEPWISE_RESIZE)
+                else:
+                    entry = {"kind": Kind.DECODING.value, "policy": str(variant.policy)}
+                    self._add({**entry, **certificate})
+            elif not complaints:
+                (shortcut,) = variant.policy.shortcuts
+                admitted.add(shortcut)
+                policies.append(
+                    {"name": str(shortcut), "version": shortcut.version, "certificate": certificate}
+                )
+        kept = [p for p in policies if p["name"] not in shortcuts or p["name"] in admitted]
+        self.card = replace(self.card, decode_policies=tuple(kept))
+
+    def _score_decodings(
+        self, variants: Sequence[Variant], longer_side: int
+    ) -> tuple[dict[Variant, Scores], dict[str, Any], dict[Variant, int]]:
+        """Scores of every variant and reference, facts for the certificate, films that took no shortcut."""
+        wanted = list(dict.fromkeys([*(v.reference for v in variants), *variants]))
+        places: dict[Variant, list[int]] = {variant: [] for variant in wanted}
+        not_taken = dict.fromkeys(wanted, 0)
+        seen = {"jpeg2000_films": 0}
+        made = decodings(
+            self._films.sources, self.card.preprocess, variants, longer_side, workers=usable_cpus()
+        )
+
+        def squares() -> Iterator[NDArray[np.uint8]]:
+            """Every different square once."""
+            count = 0
+            for done, film in enumerate(made, 1):
+                place: dict[bytes, int] = {}
+                for variant in wanted:
+                    square = film.squares[variant]
+                    key = square.tobytes()
+                    if key not in place:
+                        place[key] = count
+                        count += 1
+                        yield square
+                    places[variant].append(place[key])
+                    not_taken[variant] += film.taken[variant] != variant.policy
+                seen["jpeg2000_films"] += film.jpeg2000
+                self._progress(done, len(self._films.sources))
+
+        everything = scores_from_squares(self._model, "cpu", squares())
+        scores = {v: Scores(everything.logits[at], everything.gate[at]) for v, at in places.items()}
+        return scores, {**seen, "longer_side": longer_side}, not_taken
+
+    def _scores(self) -> Scores:
+        """The file's own on the CPU, computed once."""
+        if self._own is None:
+            self._own = scores_from_squares(self._model, "cpu", self._films.squares)
+        return self._own
+
+    def _agreement(self, first: Scores, second: Scores) -> Agreement:
+        return agreement(self.card, first, second, self._films.labels)
+
+    def _judge(self, name: str, found: Agreement, bounds: Bounds, entry: dict[str, Any]) -> None:
+        complaints = bounds.complaints(found)
+        self.verdicts.append(Verdict(name, found, complaints))
+        same = {key: entry[key] for key in ("kind", "device") if key in entry}
+        self._forget(lambda old: all(old.get(key) == value for key, value in same.items()))
+        if not complaints:
+            self._add({**entry, **self._stamp(found, bounds)})
+
+    def _stamp(self, found: Agreement, bounds: Bounds) -> dict[str, Any]:
+        """What every certificate says."""
+        return {
+            "weights_digest": self.card.weights_digest,
+            "agreement": found.to_plain(),
+            "bounds": bounds.to_plain(),
+            "films_digest": self._films.digest,
+            "versions": {"cxr-screen": __version__, **{name: version(name) for name in _LIBRARIES}},
+        }
+
+    def _forget(self, is_old: Callable[[dict[str, Any]], bool]) -> None:
+        kept = tuple(entry for entry in self.card.certificates if not is_old(entry))
+        self.card = replace(self.card, certificates=kept)
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        self.card = replace(self.card, certificates=(*self.card.certificates, entry))
+
+
+def verdict_view(verdicts: Sequence[Verdict]) -> Table:
+    """All comparisons as a table for people."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("way", "films", "mean |Δp|", "max |Δp|", "flips", "gate", "ΔAUC within, pooled", ""):
+        table.add_column(Text(name), overflow="fold")
+    for verdict in verdicts:
+        found = verdict.found
+        table.add_row(
+            Text(verdict.name),
+            str(found.films),
+            f"{found.mean_probability_difference:.5f}",
+            f"{found.max_probability_difference:.4f}",
+            Text(", ".join(f"{name} {count}" for name, count in found.flips.items())),
+            str(found.gate_changes),
+            f"{found.auc_within_source_change:+.4f}, {found.auc_pooled_change:+.4f}",
+            Text("; ".join(verdict.complaints) or "certified"),
+        )
+    return table

@@ -1,0 +1,108 @@
+"""What a model file proves about other ways to the same scores: int8, another runtime, decode shortcuts.
+
+`screen export certify` measures on films and writes the entries; a run takes such a way only if its entry is
+there. Every entry speaks of one network, by its weights digest: copied into another file it is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from screen.errors import UsageError
+
+
+class Kind(StrEnum):
+    """What a certificate compares with the way that needs none."""
+
+    EXPORT = "export_parity"
+    """The exported file with the trained network."""
+    PRECISION = "precision_parity"
+    """This file with the fp32 file that it was quantised from."""
+    RUNTIME = "runtime_parity"
+    """This file on another runtime with ONNX Runtime on the CPU."""
+    DECODING = "decode_parity"
+    """Squares by shortcuts with squares by decoding in full."""
+
+
+REFERENCE_PRECISION = "fp32"
+CERTIFIED_DEVICES = ("openvino",)
+"""Devices that a run takes only with a certificate of the runtime; the others are ONNX Runtime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two ways' results on the same films.
+
+    Differences of probability and logit: over all films and findings. flips: films whose verdict differs, by
+    `finding.operating point`; farthest_flip: the largest distance of such a film's probability (the first
+    way's) from the threshold, 0 without flips. gate_changes: films that one way takes for chest films and the
+    other does not. auc_*: of the second way minus the first's, for the primary finding, pairs within one
+    source and pooled, over the `labelled` films from sources that have the finding.
+    """
+
+    films: int
+    mean_probability_difference: float
+    max_probability_difference: float
+    mean_logit_difference: float
+    max_logit_difference: float
+    flips: dict[str, int]
+    farthest_flip: float
+    gate_changes: int
+    labelled: int
+    auc_within_source_change: float
+    auc_pooled_change: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As stored in a certificate."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far two ways may be apart. flips: share of the films, at each operating point."""
+
+    mean_probability_difference: float
+    flips: float
+    auc_change: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """As stored in a certificate."""
+        return asdict(self)
+
+    def complaints(self, found: Agreement) -> list[str]:
+        """What is beyond the bounds, for people; empty if all is within. NaN is beyond."""
+        said = []
+        if not found.mean_probability_difference <= self.mean_probability_difference:
+            said.append(
+                f"mean |Δp| {found.mean_probability_difference:.4f} > {self.mean_probability_difference:g}"
+            )
+        for point, count in found.flips.items():
+            if not count <= self.flips * found.films:
+                said.append(f"{count} of {found.films} verdicts flip at {point} (> {self.flips:.2%})")
+        for name in ("auc_within_source_change", "auc_pooled_change"):
+            change = getattr(found, name)
+            if not abs(change) <= self.auc_change:
+                said.append(f"{name.replace('_', ' ')} {change:+.4f} (bound {self.auc_change:g})")
+        return said
+
+
+def check_certified(
+    precision: str, device: str, certificates: Sequence[Mapping[str, Any]], model: str
+) -> None:
+    """Refuse an int8 file or a runtime whose agreement nobody has measured.
+
+    precision, certificates: the card's. device: `DeviceInfo.device`. model: the file, for the message.
+    Raises UsageError that names the command.
+    """
+    held = {(entry["kind"], entry.get("device", "")) for entry in certificates}
+    if precision != REFERENCE_PRECISION and (Kind.PRECISION, "") not in held:
+        raise UsageError(
+            f"{model} computes in {precision} and has no certificate of its agreement with fp32: "
+            f"screen export certify {model} --against FP32_MODEL --films FOLDER --labels FILE --out FILE"
+        )
+    if device in CERTIFIED_DEVICES and (Kind.RUNTIME, device) not in held:
+        raise UsageError(
+            f"--device {device}: {model} has no certificate for it: "
+            f"screen export certify {model} --devices {device} --films FOLDER --labels FILE --out FILE"
+        )
