@@ -99,8 +99,10 @@ def _fewer_levels(data: bytes, is_htj2k: bool, px: PixelHeader, aim: Aim) -> Red
     if stream.bits > px.bits_stored and int(values.max()) > _OVERSHOOT * top:
         return None  # more bits than the header says: the full way mends it
     # Before anything is interpolated: the one decoder has clipped its overshoot already, the other has not.
-    values = np.minimum(values, np.array(top, values.dtype))
-    values = _evenly_tiled(values, px.rows, px.columns, count, phase=0.0)
+    limit = np.array(top, values.dtype)
+    values = np.minimum(values, limit)
+    # And behind it: cubic interpolation overshoots as well, and the lookup ends where the stored bits do.
+    values = np.minimum(_evenly_tiled(values, px.rows, px.columns, count, phase=0.0), limit)
     name = "imagecodecs htj2k" if is_htj2k else "pillow jpeg2k"
     values = values.astype(np.uint8 if px.bits_stored <= 8 else np.uint16, copy=False)
     return Reduced(values, Shortcut.REDUCED_RESOLUTION, f"{name} 1/{1 << count}")
