@@ -22,7 +22,7 @@ def network_streams(cpus: int) -> tuple[int, int]:
     Batches side by side share nothing; threads of one batch meet after every layer and wait for the one
     whose processor a decoder has. So up to four processors take a batch each. Beyond, memory (150 MB for each
     batch of 16) speaks for threads, up to four: more of them wait rather than work on a layer of some
-    milliseconds. 8 processors: 4 batches × 2 threads; 16: 4 × 4; 64: 16 × 4. (Measured on 2, reasoned beyond.)
+    milliseconds. 8 processors: 4 batches × 2 threads; 16: 4 × 4; 64: 16 × 4. (Measured on 2.)
     """
     streams = max(min(cpus, _THREADS), math.ceil(cpus / _THREADS))
     # Rounded up: a thread too many waits without spinning, a processor too many would idle.
