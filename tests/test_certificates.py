@@ -85,7 +85,7 @@ def test_int8_is_refused_until_it_is_certified(films: Path, tmp_path: Path) -> N
     path, reference, out = tmp_path / "int8.onnx", tmp_path / "fp32.onnx", tmp_path / "certified.onnx"
     path.write_bytes(model.data)
     tiny_model_file(reference)
-    with pytest.raises(UsageError, match="screen export certify .*--against"):
+    with pytest.raises(UsageError, match=r"screen export certify .*--against"):
         check_certified("int8", "cpu", model.card.certificates, str(path))
     verdicts = certify(path, Request(against=reference), films, films / "labels.csv", out, quiet)
     assert [v.found.films for v in verdicts] == [8]
