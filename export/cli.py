@@ -141,6 +141,15 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The fp32 model file that the int8 MODEL was made from.",
 )
+@click.option(
+    "--decode-bounds",
+    nargs=3,
+    type=click.FloatRange(0, 1),
+    default=(0.005, 0.025, 0.005),
+    show_default=True,
+    metavar="MEAN FLIPS AUC",
+    help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, |ΔAUC|.",
+)
 def certify(
     model: Path | None,
     films: Path,
@@ -149,6 +158,7 @@ def certify(
     policies: tuple[str, ...],
     devices: tuple[str, ...],
     against: Path | None,
+    decode_bounds: tuple[float, float, float],
 ) -> None:
     """Measure how other ways to MODEL's scores agree, and write MODEL with the certificates to --out.
 
@@ -161,6 +171,7 @@ def certify(
     from rich.console import Console
 
     from export.certify import Request, certify, verdict_view
+    from screen.certificates import Bounds
     from train.progress import progress_bar
 
     shortcuts = tuple(s for s in Shortcut if "all" in policies or s in policies)
@@ -168,7 +179,7 @@ def certify(
         raise UsageError("say what to certify: --policies, --devices or --against")
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: the folder {out.parent} is not there")
-    request = Request(shortcuts, tuple(dict.fromkeys(devices)), against)
+    request = Request(shortcuts, tuple(dict.fromkeys(devices)), against, Bounds(*decode_bounds))
     verdicts = certify(model, request, films, labels, out, progress_bar("films decoded", every=100))
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from screen.backends import onnx, open_backend
+from screen.backends import onnx, open_backend, openvino
 from screen.backends.cuda_driver import gpus
 from screen.cpus import usable_cpus
 from screen.decode import Decoded
@@ -173,6 +173,10 @@ def _runtime_and_model() -> Iterator[Check]:
     yield Check("model", State.OK, detail)
     if len(wheels) == 1:
         yield _device(model, "cpu", State.BAD)
+        if openvino.installed():
+            yield _device(model, "openvino", State.NOTE)
+        else:
+            yield Check("--device openvino", State.NOTE, "not installed: pip install 'cxr-screen[openvino]'")
         for gpu in gpus():
             yield _device(model, f"cuda:{gpu.index}", State.NOTE)
 

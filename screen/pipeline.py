@@ -13,13 +13,15 @@ from pathlib import Path
 from screen.backends import open_backend
 from screen.backends.base import Backend
 from screen.batching import Batcher
-from screen.cpus import usable_cpus
+from screen.certificates import check_certified
+from screen.cpus import network_streams, usable_cpus
 from screen.decide import Decision, decision_from
 from screen.discover import Source, discover, discover_listed, key_from_path
 from screen.errors import InputError, UsageError
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.known import Known
 from screen.ledger import Ledger
+from screen.memory import batch_size_for, usable_memory
 from screen.modelfile import Model, load_model
 from screen.policy import DecodePolicy, policy_from_entries
 from screen.probe import check_probes
@@ -34,8 +36,6 @@ from screen.stopping import Stop, StoppedError, UntilStopped
 from screen.timings import TIMINGS_NAME, write_timings
 from screen.workers import DecodePool
 
-_BATCH_SIZE = 16
-"""`--batch-size auto`: on a CPU larger ones gain nothing."""
 _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs")
 
 
@@ -99,13 +99,15 @@ def run(
             _remove_reports(folder)
             Ledger.remove(folder / LEDGER_NAME)
         ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
-        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", _BATCH_SIZE))
         cpus = usable_cpus()
+        fitting = batch_size_for(usable_memory(), network_streams(cpus)[0], model.card.input_size)
+        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", fitting))
         workers = settings.workers or cpus
         policy = policy_from_entries(model.card.decode_policies)
         # First of all: while the network is loaded they load their libraries.
         pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
         backend = stack.enter_context(open_backend(model, settings.device, batch_size, cpus))
+        check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
         drift = check_probes(model, backend)
         _bind(ledger, _binding(model, backend, policy, identifiers), folder)
         known = stack.enter_context(Known(settings.known, ledger.settings(), folder / LEDGER_NAME))

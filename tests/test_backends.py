@@ -1,8 +1,9 @@
 """Backends run where they were asked to, or say why not; a row depends on its film alone."""
 
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from tiny_model import tiny_model_bytes
 
 from screen.backends import Device, cuda_driver, device_from_text, onnx, open_backend
 from screen.backends.null import NullBackend
-from screen.errors import BackendError, MissingExtraError, ModelError, UsageError
+from screen.errors import BackendError, MemoryRefusedError, MissingExtraError, ModelError, UsageError
 from screen.modelfile import Model, model_from_bytes
 from screen.probe import check_probes, packed, unpacked
 
+ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
 
 
@@ -78,6 +80,93 @@ def test_refuses_a_batch_of_another_shape() -> None:
             backend.infer(images(2, SIZE).astype(np.float32))  # type: ignore[arg-type]
 
 
+def halving(limit: int) -> Any:
+    """A null backend of batch 5 whose device has memory for `limit` rows."""
+
+    class Small(NullBackend):
+        asked: ClassVar[list[int]] = []
+
+        def _infer(self, images: NDArray[np.uint8]) -> Any:
+            self.asked.append(len(images))
+            if len(images) > limit:
+                raise MemoryRefusedError("no memory")
+            return super()._infer(images)
+
+    return Small(micro_model().card, 5)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered() -> None:
+    batch = images(5, SIZE)
+    small, whole = halving(2), NullBackend(micro_model().card, 5)
+    first = small.infer(batch)
+    for name in OUTPUTS:
+        assert (getattr(first, name) == getattr(whole.infer(batch), name)).all(), name
+    assert small.device.batch_halved_to == 2
+    assert whole.device.batch_halved_to == 0
+    small.asked.clear()
+    small.infer(batch)
+    assert small.asked == [2, 2, 1]
+
+
+def test_no_memory_for_one_row_is_an_error() -> None:
+    with pytest.raises(BackendError, match="no memory"):
+        halving(0).infer(images(5, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("BFCArena: Failed to allocate memory for requested buffer of size 9", MemoryRefusedError),
+        ("CUDA failure 2: out of memory ; GPU=0", MemoryRefusedError),
+        ("CUDA failure 700: an illegal memory access was encountered", BackendError),
+    ],
+)
+def test_what_the_runtime_says_of_memory(
+    said: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_backend(micro_model(), "cpu", 1, 1) as backend:
+
+        class Failing:
+            def run(self, *arguments: Any) -> Any:
+                raise RuntimeError(said)
+
+        monkeypatch.setattr(backend, "_session", Failing())
+        with pytest.raises(BackendError) as raised:
+            backend.infer(images(1, SIZE))
+    assert type(raised.value) is kind
+
+
+def test_openvino_computes_the_same(tiny: Model) -> None:
+    pytest.importorskip("openvino")
+    batch = images(8, 64)
+    with open_backend(tiny, "openvino", 8, 2) as backend, open_backend(tiny, "cpu", 8, 2) as reference:
+        found, expected = backend.infer(batch), reference.infer(batch)
+        again = backend.infer(batch[::-1].copy())
+        info = backend.device
+    for name in OUTPUTS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-4)
+        assert (getattr(again, name)[::-1] == getattr(found, name)).all(), name
+        assert getattr(found, name).dtype == np.float32
+    assert (info.device, info.provider, info.precision) == ("openvino", "OpenVINO CPU", "fp32")
+
+
+def test_openvino_reports_to_nobody() -> None:
+    """Its import would load a converter that sends usage data."""
+    pytest.importorskip("openvino")
+    code = (
+        "import sys; from screen.backends import openvino; openvino._runtime();"
+        "print([n for n in sys.modules if n.startswith('openvino_telemetry')], 'openvino' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[] True\n", done.stderr
+
+
+def test_a_missing_openvino_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"cxr-screen\[openvino\]"):
+        open_backend(micro_model(), "openvino", 1, 1)
+
+
 def with_factor(value: float) -> Model:
     def change(graph: Any) -> None:
         graph.graph.initializer[0].raw_data = np.float32(value).tobytes()
@@ -125,7 +214,7 @@ def test_devices(text: str, device: Device) -> None:
         ("cuda:x", "number is missing"),
         ("cuda:-1", "number is missing"),
         ("cuda:0,1", "one GPU"),
-        ("openvino", "not in this version"),
+        ("openvino:1", "only GPUs"),
         ("tensorrt:0", "not in this version"),
     ],
 )

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs
 from screen.backends.cuda_driver import gpus
+from screen.cpus import network_streams
 from screen.errors import BackendError, MemoryRefusedError, MissingExtraError
 from screen.modelfile import Model
 
 _OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_STREAMS = 4
-"""Batches at once on a CPU, at most: each takes memory for its activations."""
 _WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _OUT_OF_MEMORY = re.compile(
     "Failed to allocate memory|out of memory|_STATUS_ALLOC_FAILED|bad allocation|bad_alloc",
@@ -34,7 +33,7 @@ class OnnxBackend(Backend):
         provider = _PROVIDERS[kind]
         # Several batches side by side, not one batch in step: decoders take processors away all the time, and
         # threads that meet after every layer would wait for the slowest.
-        self.streams = min(threads, _STREAMS) if kind == "cpu" else 1
+        self.streams, each = network_streams(threads) if kind == "cpu" else (1, 1)
         device, uuid = (f"cuda:{index}", _gpu_uuid(index)) if kind == "cuda" else ("cpu", "")
         if provider not in ort.get_available_providers():
             raise BackendError(_cuda_advice("ONNX Runtime here is the one for the CPU"))
@@ -45,7 +44,7 @@ class OnnxBackend(Backend):
         try:
             self._session = ort.InferenceSession(
                 model.data,
-                _session_options(ort, kind, threads // self.streams),
+                _session_options(ort, kind, each),
                 providers=[(provider, _provider_options(kind, index))],
                 # Or a GPU that fails in the middle of the night would go on as a CPU.
                 enable_fallback=0,

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs
+from screen.cpus import network_streams
 from screen.errors import BackendError, MissingExtraError
 from screen.modelfile import Model
 
 _OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
-_STREAMS = 4
-"""As with ONNX Runtime: each takes memory for its activations."""
 _HALF = {"f16", "bf16"}
 _INTEGER = {"i8", "u8"}
 
@@ -23,14 +22,16 @@ class OpenVinoBackend(Backend):
 
     def __init__(self, model: Model, batch_size: int, *, threads: int) -> None:
         ov = _runtime()
-        self.streams = min(threads, _STREAMS)
+        self.streams, each = network_streams(threads)
         size = model.card.input_size
         try:
             core = ov.Core()
             network = core.read_model(model.data, b"")
             # A fixed shape is planned once; an open one is planned again for every request.
             network.reshape([batch_size, 1, size, size])
-            self._compiled = core.compile_model(network, "CPU", _properties(threads, self.streams))
+            self._compiled = core.compile_model(
+                network, "CPU", _properties(self.streams * each, self.streams)
+            )
             self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
             for _ in range(self.streams):
                 self._requests.put(self._compiled.create_infer_request())
