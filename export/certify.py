@@ -26,9 +26,9 @@ from screen.policy import Shortcut
 from train.squares import cached_squares
 from train.table import Columns, read_table
 
-DECODE_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.025, auc_change=0.005)
+DECODE_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.03, farthest_flip=0.01, auc_change=0.005)
 """Of decode shortcuts. Another exposure's noise on the same film moves probabilities by .0009 on average."""
-PARITY_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.005, auc_change=0.003)
+PARITY_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.005, farthest_flip=0.005, auc_change=0.003)
 """Of int8 and of runtimes, where the same square goes in."""
 _LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "onnxruntime")
 

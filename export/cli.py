@@ -143,12 +143,13 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
 )
 @click.option(
     "--decode-bounds",
-    nargs=3,
+    nargs=4,
     type=click.FloatRange(0, 1),
-    default=(0.005, 0.025, 0.005),
+    default=(0.003, 0.03, 0.01, 0.005),
     show_default=True,
-    metavar="MEAN FLIPS AUC",
-    help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, |ΔAUC|.",
+    metavar="MEAN FLIPS FARTHEST AUC",
+    help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, distance of any of "
+    "them from its threshold, |ΔAUC|.",
 )
 def certify(
     model: Path | None,
@@ -158,7 +159,7 @@ def certify(
     policies: tuple[str, ...],
     devices: tuple[str, ...],
     against: Path | None,
-    decode_bounds: tuple[float, float, float],
+    decode_bounds: tuple[float, float, float, float],
 ) -> None:
     """Measure how other ways to MODEL's scores agree, and write MODEL with the certificates to --out.
 

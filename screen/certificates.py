@@ -60,10 +60,14 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far two ways may be apart. flips: share of the films, at each operating point."""
+    """How far two ways may be apart.
+
+    flips: share of the films, at each operating point. farthest_flip: from the threshold, of any of them.
+    """
 
     mean_probability_difference: float
     flips: float
+    farthest_flip: float
     auc_change: float
 
     def to_plain(self) -> dict[str, Any]:
@@ -80,6 +84,8 @@ class Bounds:
         for point, count in found.flips.items():
             if not count <= self.flips * found.films:
                 said.append(f"{count} of {found.films} verdicts flip at {point} (> {self.flips:.2%})")
+        if not found.farthest_flip <= self.farthest_flip:
+            said.append(f"a verdict flips {found.farthest_flip:.4f} from its threshold")
         for name in ("auc_within_source_change", "auc_pooled_change"):
             change = getattr(found, name)
             if not abs(change) <= self.auc_change:

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+MARGIN = 2.5
+"""No shortcut leaves a film's longer side with fewer pixels for each one of the network's input: what less would
+do to the scores is in docs/decisions.md."""
+
 
 class Shortcut(StrEnum):
     """What may be left out on the way to the square."""
 
     REDUCED_RESOLUTION = "reduced_resolution"
-    """JPEG 2000 and HTJ2K: the finest wavelet levels are not decoded, never below the network's input."""
+    """JPEG 2000 and HTJ2K: the finest wavelet levels are not decoded."""
     SCALED_JPEG = "scaled_jpeg"
-    """8-bit JPEG: the inverse transform gives a smaller picture, never below the network's input."""
+    """8-bit JPEG: the inverse transform gives a smaller picture."""
     STEPWISE_RESIZE = "stepwise_resize"
     """Exact halvings first, then the area resize to the network's input."""
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Pixels
+from screen.policy import MARGIN
 
 MIN_SIDE = 32
 """Pixels; films with a shorter side are `too_small`."""
@@ -135,9 +136,9 @@ def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = Fal
 
 
 def _halvings(shape: tuple[int, ...], size: int) -> int:
-    """How often a film can be halved and still have twice the pixels that the resize makes of it."""
+    """How often a film can be halved and still leave the resize enough to choose from."""
     count = 0
-    while max(shape) >> (count + 1) >= 2 * size and min(shape) >> (count + 1):
+    while max(shape) >> (count + 1) >= MARGIN * size and min(shape) >> (count + 1):
         count += 1
     return count
 

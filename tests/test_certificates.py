@@ -26,7 +26,7 @@ from screen.modelfile import Model, load_model, model_from_bytes
 from screen.policy import FULL, DecodePolicy, Shortcut
 from screen.preprocess import square_from_pixels
 
-ANYTHING = Bounds(1, 1, 1)
+ANYTHING = Bounds(1, 1, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +145,10 @@ def test_agreement_counts_what_flips() -> None:
     assert (found.gate_changes, found.labelled, found.films) == (4, 4, 4)
     assert found.max_logit_difference == pytest.approx(0.02, rel=1e-2)
     assert found.farthest_flip == pytest.approx(0.0025, rel=1e-2)
-    assert Bounds(1, 0.2, 1).complaints(found) == ["1 of 4 verdicts flip at tumor.balanced (> 20.00%)"]
-    assert Bounds(1, 0.25, 1).complaints(found) == []
-    assert Bounds(1, 1, 1).complaints(replace(found, auc_pooled_change=float("nan")))
+    assert Bounds(1, 0.2, 1, 1).complaints(found) == ["1 of 4 verdicts flip at tumor.balanced (> 20.00%)"]
+    assert Bounds(1, 0.25, 1, 1).complaints(found) == []
+    assert Bounds(1, 1, 0.002, 1).complaints(found) == ["a verdict flips 0.0025 from its threshold"]
+    assert Bounds(1, 1, 1, 1).complaints(replace(found, auc_pooled_change=float("nan")))
 
 
 def test_labels_must_tell_an_auc(films: Path, tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_the_command_line(films: Path, tmp_path: Path, monkeypatch: pytest.Monke
     asked = ["export", "certify", str(source), "--films", str(films), "--labels", str(films / "labels.csv")]
     nothing = runner.invoke(cli, [*asked, "--out", str(tmp_path / "c.onnx")])
     assert (nothing.exit_code, "say what to certify" in nothing.stderr) == (2, True)
-    monkeypatch.setattr(certifying, "PARITY_BOUNDS", Bounds(-1, 0, 0))
+    monkeypatch.setattr(certifying, "PARITY_BOUNDS", Bounds(-1, 0, 0, 0))
     refused = runner.invoke(cli, [*asked, "--devices", "openvino", "--out", str(tmp_path / "c.onnx")])
     assert (refused.exit_code, "mean |Δp|" in refused.stdout) == (1, True), refused.output
     assert [c["kind"] for c in load_model(tmp_path / "c.onnx").card.certificates] == ["export_parity"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
-from screen.policy import FULL, DecodePolicy, Shortcut
+from screen.policy import FULL, MARGIN, DecodePolicy, Shortcut
 from screen.readers.codestream import plain_codestream
 from screen.readers.header import PixelHeader
 from screen.readers.jpeg import BASELINE, jpeg_frame
@@ -40,16 +40,13 @@ class Aim:
     size: int = 0
     policy: DecodePolicy = FULL
 
-    def halvings(self, shortcut: Shortcut, rows: int, columns: int, most: int) -> int:
-        """How often, at most `most` times, `shortcut` may halve a film: not below input and margin."""
+    def halvings(self, rows: int, columns: int, most: int) -> int:
+        """How often, at most `most` times, a film may be halved."""
         count = 0
-        while count < most and max(rows, columns) >> (count + 1) >= _MARGINS[shortcut] * self.size:
+        while count < most and max(rows, columns) >> (count + 1) >= MARGIN * self.size:
             count += 1
         return count
 
-
-_MARGINS = {Shortcut.REDUCED_RESOLUTION: 1.25, Shortcut.SCALED_JPEG: 1.5}
-"""Longer side over the network's input: docs/decisions.md has what less would do to the scores."""
 
 WHOLE = Aim()
 """No shortcut."""
@@ -80,7 +77,7 @@ def _fewer_levels(data: bytes, is_htj2k: bool, px: PixelHeader, aim: Aim) -> Red
     # OpenJPH's values come in the cells of the full picture, without clipping: overshoot would wrap around.
     if is_htj2k and not (stream.bits > 8 and px.bits_stored <= 14):
         return None
-    count = aim.halvings(Shortcut.REDUCED_RESOLUTION, px.rows, px.columns, stream.levels)
+    count = aim.halvings(px.rows, px.columns, stream.levels)
     if not count:
         return None
     values: NDArray[Any]
@@ -130,7 +127,7 @@ def scaled_jpeg(data: bytes, aim: Aim) -> Reduced | None:
         frame = jpeg_frame(data)
     except (struct.error, IndexError, Refusal):
         return None
-    count = aim.halvings(Shortcut.SCALED_JPEG, frame.rows, frame.columns, 3)
+    count = aim.halvings(frame.rows, frame.columns, 3)
     if (frame.process, frame.bits, frame.samples) != (BASELINE, 8, 1) or not count:
         return None
     try:
