@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 MARGIN = 2.5
-"""No shortcut leaves a film's longer side with fewer pixels for each one of the network's input: what less would
-do to the scores is in docs/decisions.md."""
+"""Pixels of a film's longer side for each one of the network's input that no shortcut goes below: see
+docs/decisions.md."""
 
 
 class Shortcut(StrEnum):
