@@ -148,8 +148,8 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     default=(0.003, 0.03, 0.01, 0.005),
     show_default=True,
     metavar="MEAN FLIPS FARTHEST AUC",
-    help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, farthest of them "
-    "from its threshold, |ΔAUC|.",
+    help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, farthest of "
+    "them from its threshold, |ΔAUC|.",
 )
 def certify(
     model: Path | None,
