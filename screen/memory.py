@@ -1,4 +1,4 @@
-"""How much memory this process may really use, and how large a batch fits into a part of it."""
+"""How much memory this process may really use, and what fits into it."""
 
 from pathlib import Path
 
@@ -17,6 +17,8 @@ MAX_BATCH = 16
 _ROW_BYTES = 10_000_000
 """Of one 224-pixel film on its way: slope of the peak over batches of 4 to 32, ONNX Runtime."""
 _ROW_PIXELS = 224 * 224
+_WORKER_BYTES = 500_000_000
+"""Of a decode process at work on large films: libraries, and a heap that keeps its pages."""
 
 
 def usable_memory() -> int:
@@ -35,6 +37,11 @@ def batch_size_for(memory: int, streams: int, size: int) -> int:
     while batch > 1 and batch * streams * row > memory // _SHARE:
         batch //= 2
     return batch
+
+
+def workers_for(memory: int, cpus: int) -> int:
+    """Decode processes: one for each processor, if half of the memory holds them; at least 1."""
+    return max(1, min(cpus, memory // 2 // _WORKER_BYTES))
 
 
 def _available(meminfo: Path) -> int:

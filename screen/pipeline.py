@@ -1,10 +1,9 @@
 """`screen run`: wires discovery, decoding, the network, the ledger and the reports; no work of its own."""
 
-import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -16,12 +15,12 @@ from screen.batching import Batcher
 from screen.certificates import check_certified
 from screen.cpus import network_streams, usable_cpus
 from screen.decide import Decision, decision_from
-from screen.discover import Source, discover, discover_listed, key_from_path
 from screen.errors import InputError, UsageError
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
+from screen.inputs import Inputs
 from screen.known import Known
 from screen.ledger import Ledger
-from screen.memory import batch_size_for, usable_memory
+from screen.memory import batch_size_for, usable_memory, workers_for
 from screen.modelfile import Model, load_model
 from screen.policy import DecodePolicy, policy_from_entries
 from screen.probe import check_probes
@@ -84,14 +83,9 @@ def run(
     identifiers = identifiers_for(settings.identifiers)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
-        inputs = _Inputs(settings.inputs, hide=identifiers.hides)
+        inputs = Inputs(settings.inputs, settings.listed, identifiers)
         out = settings.out or default_folder(settings.inputs[0], identifiers)
-        with inputs.errors_named():
-            sources = (
-                discover(settings.inputs, out)
-                if settings.listed is None
-                else discover_listed(settings.listed, out)
-            )
+        sources = inputs.sources(out)
         model = load_model(settings.model)
         decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
         folder = stack.enter_context(locked_folder(out, create=True))
@@ -100,9 +94,10 @@ def run(
             Ledger.remove(folder / LEDGER_NAME)
         ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
         cpus = usable_cpus()
-        fitting = batch_size_for(usable_memory(), network_streams(cpus)[0], model.card.input_size)
+        memory = usable_memory()
+        fitting = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
         batch_size = settings.batch_size or int(ledger.settings().get("batch_size", fitting))
-        workers = settings.workers or cpus
+        workers = settings.workers or workers_for(memory, cpus)
         policy = policy_from_entries(model.card.decode_policies)
         # First of all: while the network is loaded they load their libraries.
         pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
@@ -156,7 +151,7 @@ def run(
             model_name=settings.model.name if settings.model else "default",
             device=asdict(backend.device),
             versions=_versions(),
-            inputs=_shown_inputs(settings, identifiers),
+            inputs=inputs.shown,
             started=started.isoformat(timespec="seconds"),
             finished=datetime.now().astimezone().isoformat(timespec="seconds"),
             seconds=time.monotonic() - clock,
@@ -242,58 +237,6 @@ def _bind(ledger: Ledger, wanted: dict[str, str], folder: Path) -> None:
             f"{folder}: its earlier run differs in {names}; go on with the same, choose another --out, "
             "or start over with --fresh"
         )
-
-
-_GONE = 100
-"""Files of a list in a row whose folders are gone: then it is the disk."""
-
-
-class _Inputs:
-    """What was given on the command line: still there all the time, and named in errors only if it may be."""
-
-    def __init__(self, paths: Sequence[Path], *, hide: bool) -> None:
-        self._paths = paths
-        self._hide = hide
-        self._folders = {path: _identity(path) for path in paths if path.is_dir()}
-
-    @contextmanager
-    def errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except InputError:
-            if not self._hide:
-                raise
-            # A path may name a patient.
-            raise InputError("an INPUT cannot be found or has vanished; check the paths") from None
-
-    def check(self, source: Source, in_a_row: int) -> None:
-        """A file cannot be reached, one of so many in a row. Raises InputError if it is the disk's fault."""
-        self.check_still_there()
-        if not self._paths and in_a_row >= _GONE and not source.path.parent.exists():
-            raise InputError(
-                f"{source.path.parent}: gone, like the {in_a_row - 1} files listed before; see to the disk "
-                "and run again"
-            )
-
-    def check_still_there(self) -> None:
-        """Raises InputError: a disk that went away in the night leaves an empty folder, or none."""
-        for path in self._paths:
-            if _identity(path) is None or (path in self._folders and _identity(path) != self._folders[path]):
-                raise InputError(f"{path}: vanished while it was screened; see to it and run again")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _shown_inputs(settings: RunSettings, identifiers: Identifiers) -> list[str]:
-    if settings.listed is not None:
-        return ["-"]
-    return [identifiers.file(key_from_path(os.fsencode(path))) for path in settings.inputs]
 
 
 def _versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 
 from screen.cgroups import control_groups
 from screen.cpus import network_streams
-from screen.memory import _FILES, _rest, batch_size_for, usable_memory
+from screen.memory import _FILES, _rest, batch_size_for, usable_memory, workers_for
 
 GIB = 1 << 30
 
@@ -26,6 +26,13 @@ def test_no_processor_idles(cpus: int, streams: tuple[int, int]) -> None:
 )
 def test_a_batch_fits_into_a_quarter_of_memory(memory: int, streams: int, size: int, batch: int) -> None:
     assert batch_size_for(memory, streams, size) == batch
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "workers"), [(16 * GIB, 2, 2), (16 * GIB, 64, 17), (GIB, 4, 1), (0, 8, 1)]
+)
+def test_workers_fit_into_half_of_memory(memory: int, cpus: int, workers: int) -> None:
+    assert workers_for(memory, cpus) == workers
 
 
 def test_a_container_limit_counts(tmp_path: Path) -> None:

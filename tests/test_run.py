@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from screen import pipeline, workers
+from screen import inputs, pipeline, workers
 from screen.discover import Source
 from screen.errors import InputError, LedgerError, UsageError
 from screen.ledger import Ledger
@@ -328,7 +328,7 @@ def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch:
         yield Source(tmp_path / "in" / "closed", "in/closed", 0, 0, Reason.FOLDER_UNREADABLE)
 
     (tmp_path / "in").mkdir()
-    monkeypatch.setattr(pipeline, "discover", found)
+    monkeypatch.setattr(inputs, "discover", found)
     assert screen(tmp_path / "in", tmp_path / "out", model) == 3
     assert results(tmp_path / "out")["closed"]["reason"] == "folder_unreadable"
 
