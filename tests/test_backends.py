@@ -175,8 +175,11 @@ def with_factor(value: float) -> Model:
 
 
 def test_nan_is_no_result() -> None:
-    with pytest.raises(BackendError, match="NaN or infinity in 'logits'"):
-        open_backend(with_factor(np.nan), "cpu", 2, 1)
+    with (
+        open_backend(with_factor(np.nan), "cpu", 2, 1) as backend,
+        pytest.raises(BackendError, match="NaN or infinity in 'logits'"),
+    ):
+        backend.infer(np.zeros((2, 1, backend.size, backend.size), np.uint8))
 
 
 def test_a_graph_that_does_not_run_is_a_backend_error() -> None:

@@ -56,8 +56,9 @@ class OnnxBackend(Backend):
             raise BackendError(_cuda_advice(f"ONNX Runtime fell back to {active[0]}"))
         info = DeviceInfo(device, provider, model.card.precision, f"onnxruntime {ort.__version__}", uuid)
         super().__init__(batch_size, model.card.input_size, info)
-        # The first run allocates and, on a GPU, chooses algorithms: let it fail here, not on a film.
-        self.infer(np.zeros((batch_size, 1, self.size, self.size), np.uint8))
+        if kind == "cuda":
+            # The first run chooses algorithms there, and finds out whether a batch fits: not on a film.
+            self.infer(np.zeros((batch_size, 1, self.size, self.size), np.uint8))
 
     def _infer(self, images: NDArray[np.uint8]) -> Outputs:
         try:

@@ -41,8 +41,6 @@ class OpenVinoBackend(Backend):
         runtime = f"openvino {ov.get_version().split('-')[0]}"
         info = DeviceInfo("openvino", "OpenVINO CPU", model.card.precision, runtime)
         super().__init__(batch_size, size, info)
-        # The first run allocates: let it fail here, not on a film.
-        self.infer(np.zeros((batch_size, 1, size, size), np.uint8))
 
     def _check_what_runs(self, precision: str) -> None:
         """The device and the precision of every layer, asked of the compiled network. Raises BackendError."""
