@@ -75,7 +75,8 @@ def _one_thread() -> None:
 def _cost(source: Source, spec: PreprocessSpec, policy: DecodePolicy) -> tuple[float, bool]:
     """Seconds that a file costs, and whether it is a film."""
     outcome = decode(source, spec, Limits(), policy)
-    return outcome.read_seconds + outcome.square_seconds, not isinstance(outcome.result, Unscreened)
+    seconds = outcome.read_seconds + outcome.hash_seconds + outcome.square_seconds
+    return seconds, not isinstance(outcome.result, Unscreened)
 
 
 def network_rate(backend: Backend, squares: Sequence[NDArray[np.uint8]], seconds: float) -> float:
