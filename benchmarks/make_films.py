@@ -27,6 +27,8 @@ PNG = "png"
 PNG_SIDE = 1024
 """Pixels, both sides: as NIH published ChestX-ray14."""
 NAMES = (*SYNTAXES, PNG)
+_DETECTOR = (3056, 2544)
+"""Rows and columns of a common one."""
 _SOURCES = 1000
 """Real films that are held in memory."""
 
@@ -81,7 +83,16 @@ def _grey(source: Source) -> NDArray[np.uint8] | None:
     if not isinstance(film, Film):
         return None
     grey = np.asarray(cv2.LUT(film.pixels.values, film.pixels.lookup), np.uint16)
-    return np.asarray(grey >> 8, np.uint8)
+    return _unsqueezed(np.asarray(grey >> 8, np.uint8))
+
+
+def _unsqueezed(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A detector's shape for what is exactly square: collections squeeze their films, NIH's to 1024 × 1024."""
+    height, width = grey.shape
+    if height != width:
+        return grey
+    narrow = round(width * _DETECTOR[1] / _DETECTOR[0])
+    return np.asarray(cv2.resize(grey, (narrow, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _write(
