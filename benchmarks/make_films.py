@@ -87,7 +87,7 @@ def _grey(source: Source) -> NDArray[np.uint8] | None:
 
 
 def _unsqueezed(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A detector's shape for what is exactly square: collections squeeze their films, NIH's to 1024 × 1024."""
+    """A detector's shape for what is exactly square: collections squeeze films, NIH's to 1024 × 1024."""
     height, width = grey.shape
     if height != width:
         return grey
