@@ -19,11 +19,12 @@ from screen.decode import Decoded
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.film import Unscreened
+from screen.messages import WorkerBugError
 from screen.policy import FULL, DecodePolicy, Shortcut
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
 from screen.reasons import Reason
-from screen.workers import DecodePool, WorkerBugError
+from screen.workers import DecodePool
 
 FILE_TIMEOUT = 30.0
 """Seconds; the files take milliseconds, but some damage makes CharLS work for seconds."""
@@ -116,7 +117,7 @@ class _Run:
         return bool(taken)
 
     def _pool(self, workers: int) -> DecodePool:
-        return DecodePool(workers, _SPEC, Limits(), self._policy, FILE_TIMEOUT)
+        return DecodePool(workers, _SPEC, Limits(seconds=FILE_TIMEOUT), self._policy)
 
     def _broke(self, kind: str, why: str) -> None:
         for source in list(self._open.values()):

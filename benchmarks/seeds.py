@@ -9,10 +9,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, uid
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders.base import get_encoder
 
+from export.realistic import NATIVE, file_bytes, rle_frame
 from screen.discover import discover
 from screen.film import Film
 from screen.readers import read
@@ -23,12 +21,6 @@ MOST_BYTES = 24 << 10
 _ROWS, _COLUMNS = 152, 136
 _FILMS = 4
 """So many of the corpus' films are cut down; each gives a file in every encoding."""
-_NATIVE = (
-    uid.ImplicitVRLittleEndian,
-    uid.ExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-)
 
 
 def seeds(corpora: Sequence[Path]) -> list[bytes]:
@@ -74,7 +66,7 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     """values: uint8 | uint16 [H, W]."""
     grey8 = values if values.dtype == np.uint8 else (values >> max(0, int(values.max()).bit_length() - 8))
     grey8 = grey8.astype(np.uint8)
-    for syntax in _NATIVE:
+    for syntax in NATIVE:
         stored = values.byteswap() if syntax == uid.ExplicitVRBigEndian else values
         yield _dicom(values, syntax, stored.tobytes())
     yield _dicom(values, uid.JPEGLosslessSV1, imagecodecs.jpeg8_encode(values, lossless=True, predictor=1))
@@ -83,7 +75,7 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     j2k = imagecodecs.jpeg2k_encode(values, level=0, reversible=True, codecformat="j2k")
     yield _dicom(values, uid.JPEG2000Lossless, j2k)
     yield _dicom(values, uid.HTJ2KLossless, imagecodecs.htj2k_encode(values, reversible=True))
-    yield _dicom(values, uid.RLELossless, _rle(values))
+    yield _dicom(values, uid.RLELossless, rle_frame(values))
     colour = np.dstack([grey8, grey8[::-1], grey8])
     yield _dicom(colour, uid.ExplicitVRLittleEndian, colour.tobytes())
     yield _dicom(colour, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(colour, level=90))
@@ -93,20 +85,6 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     yield bytes(imagecodecs.png_encode(values))
     yield bytes(imagecodecs.tiff_encode(values))
     yield bytes(imagecodecs.webp_encode(colour))
-
-
-def _rle(values: NDArray[Any]) -> bytes:
-    return get_encoder(uid.RLELossless).encode(
-        values,
-        rows=values.shape[0],
-        columns=values.shape[1],
-        samples_per_pixel=1,
-        number_of_frames=1,
-        photometric_interpretation="MONOCHROME2",
-        bits_allocated=8 * values.dtype.itemsize,
-        bits_stored=8 * values.dtype.itemsize,
-        pixel_representation=0,
-    )
 
 
 def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray) -> bytes:
@@ -134,20 +112,4 @@ def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray) -> bytes
         ds.VOILUTSequence = [table]
     ds.PixelPaddingValue = 0
     ds["PixelPaddingValue"].VR = "US"
-    encapsulated = syntax not in _NATIVE
-    padded = bytes(frame) + bytes(len(frame) % 2)
-    vr = "OB" if encapsulated or values.dtype == np.uint8 else "OW"
-    ds.add_new("PixelData", vr, encapsulate([padded]) if encapsulated else padded)
-    ds["PixelData"].is_undefined_length = encapsulated
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = uid.UID(syntax)
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    buffer = io.BytesIO()
-    ds.save_as(
-        buffer,
-        enforce_file_format=True,
-        implicit_vr=syntax == uid.ImplicitVRLittleEndian,
-        little_endian=syntax != uid.ExplicitVRBigEndian,
-    )
-    return buffer.getvalue()
+    return file_bytes(ds, syntax, frame)

@@ -61,7 +61,7 @@ in inverse proportion to the root of the exposure."""
 _BLUR = 0.5
 """Of the noise, standard deviation in pixels: light spreads in the scintillator."""
 
-_NATIVE = (
+NATIVE = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -145,9 +145,18 @@ def dicom_bytes(
     ds.PixelRepresentation = 0
     ds.WindowCenter, ds.WindowWidth = 1 << (ds.BitsStored - 1), 1 << ds.BitsStored
     ds.LossyImageCompression = "01" if syntax == JPEGBaseline8Bit else "00"
-    native = syntax in _NATIVE
-    data = _native(values, syntax) if native else encapsulate([bytes(_encoded(values, syntax))])
-    ds.add_new("PixelData", "OW" if native and values.dtype == np.uint16 else "OB", data)
+    return file_bytes(ds, syntax, _native(values, syntax) if syntax in NATIVE else _encoded(values, syntax))
+
+
+def file_bytes(ds: Dataset, syntax: str, frame: bytes | bytearray) -> bytes:
+    """A data set and its one frame, encoded under the transfer syntax, as a file."""
+    native = syntax in NATIVE
+    padded = bytes(frame) + bytes(len(frame) % 2)
+    ds.add_new(
+        "PixelData",
+        "OW" if native and ds.BitsAllocated == 16 else "OB",
+        padded if native else encapsulate([padded]),
+    )
     ds["PixelData"].is_undefined_length = not native
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = UID(syntax)
@@ -170,15 +179,14 @@ def uid_from_text(text: str) -> str:
 
 def _native(values: NDArray[np.uint8] | NDArray[np.uint16], syntax: str) -> bytes:
     big = syntax == ExplicitVRBigEndian
-    data = values.astype(values.dtype.newbyteorder(">" if big else "<")).tobytes()
-    return data + b"\0" * (len(data) % 2)
+    return values.astype(values.dtype.newbyteorder(">" if big else "<")).tobytes()
 
 
 def _encoded(values: NDArray[np.uint8] | NDArray[np.uint16], syntax: str) -> bytes | bytearray:
     """One frame's code stream."""
     bits = BITS if values.dtype == np.uint16 else 8
     if syntax == RLELossless:
-        return _rle(values)
+        return rle_frame(values)
     if syntax == JPEGBaseline8Bit:
         return imagecodecs.jpeg8_encode(values, level=_JPEG_QUALITY)
     if syntax == JPEGLosslessSV1:
@@ -195,7 +203,7 @@ def _encoded(values: NDArray[np.uint8] | NDArray[np.uint16], syntax: str) -> byt
     raise ValueError(f"{syntax} is not among the transfer syntaxes that can be written")
 
 
-def _rle(values: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+def rle_frame(values: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """PackBits of every row of the high bytes, then of the low ones (PS3.5 G)."""
     planes = values.astype(values.dtype.newbyteorder(">")).view(np.uint8)
     planes = planes.reshape(*values.shape, values.dtype.itemsize)

@@ -11,6 +11,7 @@ from benchmarks.memory import family
 from screen import workers
 from screen.pipeline import RunSettings, run
 from screen.progress import JsonLines
+from screen.readers import Limits
 from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
 from tests.nights import finished, screen_run
@@ -95,7 +96,7 @@ def test_nothing_shows_of_films_that_fail_in_every_way(
         identifiers=mode,
         threshold=0.01,
         timings=True,
-        file_timeout=2.0,
+        limits=Limits(seconds=2.0),
     )
     assert run(settings, JsonLines()) == 3
     said = capfd.readouterr()
