@@ -46,6 +46,7 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         with mock.patch.object(screen.decode, "read", side_effect=lambda *_: bytearray(40 * 2**30)):
             return decode(source, spec, limits, policy)
     elif "bug" in name:
+        time.sleep("late" in name)
         raise KeyError(name.upper())  # stands for a tag
     return decode(source, spec, limits, policy)
 

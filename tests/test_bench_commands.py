@@ -123,7 +123,7 @@ def test_decode_and_preprocess_time_every_film(made: Path, tmp_path: Path) -> No
             assert min(ms["turns"]) > 0
     invoke("preprocess", made / "explicit", "--repeats", "2", "--json", figures)
     (folder,) = json.loads(figures.read_text())["folders"]
-    assert folder["shape"] == "320 × 320"
+    assert folder["shape"] == "320 × 266"
     parts = {name: np.array(ms["turns"]) for name, ms in folder["ms"].items()}
     whole = parts.pop("whole")
     assert whole.shape == (4,)

@@ -343,7 +343,7 @@ def test_a_bug_keeps_what_is_done_and_leaves_no_report(
     assert (out / "summary.json").exists()
     for seed in range(1, 6):
         png(films / f"{seed}.png", seed)
-    png(films / "9-bug.png", 9)
+    png(films / "9-late-bug.png", 9)
     with pytest.raises(WorkerBugError):
         screen(films, out, model, batch_size=1)
     assert not any((out / name).exists() for name in REPORTS)
