@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from screen.certificates import REFERENCE_PRECISION, Kind
 from screen.model_card import Finding, ModelCard
 from screen.modelfile import Model
 
@@ -24,8 +25,8 @@ def card_view(model: Model) -> RenderableType:
         *(part for finding in card.findings for part in _finding(card, finding)),
         *_section("Metrics", card.metrics),
         *_section("Training", card.training),
-        *(part for item in card.decode_policies for part in _section("Decode policy", item)),
-        *(part for item in card.certificates for part in _section("Certificate", item)),
+        *_ways(card),
+        *(p for item in card.certificates if not _way(card, item) for p in _section("Certificate", item)),
     )
 
 
@@ -74,6 +75,42 @@ def _finding(card: ModelCard, finding: Finding) -> Iterator[RenderableType]:
         )
     yield Padding(table, (0, 0, 0, 2), expand=False)
     yield Text("  * used unless another is asked for")
+
+
+def _ways(card: ModelCard) -> Iterator[RenderableType]:
+    """What else may be taken to the same scores, and how far from them it was measured to lead."""
+    measured = {f"decode {p['name']}.{p['version']}": p["certificate"] for p in card.decode_policies}
+    measured |= {way: entry for entry in card.certificates if (way := _way(card, entry))}
+    if not measured:
+        return
+    yield Text("\nCertified ways", style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("way", "films", "|Δp| mean", "max", "verdicts that flip", "farthest", "ΔAUC within source"):
+        table.add_column(Text(name), overflow="fold")
+    for way, entry in measured.items():
+        found = entry["agreement"]
+        flips = ", ".join(f"{point.rpartition('.')[2]} {count}" for point, count in found["flips"].items())
+        table.add_row(
+            Text(way),
+            f"{found['films']:,}",
+            f"{found['mean_probability_difference']:.5f}",
+            f"{found['max_probability_difference']:.4f}",
+            Text(flips),
+            f"{found['farthest_flip']:.4f}",
+            f"{found['auc_within_source_change']:+.4f}",
+        )
+    yield Padding(table, (0, 0, 0, 2), expand=False)
+    yield Text("  farthest: from its threshold, of a film whose verdict flips")
+
+
+def _way(card: ModelCard, entry: Mapping[str, Any]) -> str:
+    """Empty for a certificate of another kind."""
+    names = {
+        Kind.PRECISION: f"{card.precision} instead of {REFERENCE_PRECISION}",
+        Kind.RUNTIME: f"--device {entry.get('device')}",
+        Kind.DECODING: f"decode {entry.get('policy')}",
+    }
+    return names.get(entry["kind"], "")
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:
