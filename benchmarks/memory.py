@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-INTERVAL = 0.2
+INTERVAL = 0.5
 """Seconds between looks. Reading a large process's PSS costs milliseconds."""
 
 

@@ -33,7 +33,7 @@ MIN_FILMS = 256
 _BATCH = 16
 _FLOAT_PARTS = ("image", "embedding", "logits", "heatmap", "distance", "gate")
 """First words of the names of the nodes that are never quantised."""
-_FLOAT_NODES = ("stem.", "layer1.0.")
+_FLOAT_NODES = ("stem.", "layer1.")
 """Nor are these, by measurement: see docs/decisions.md."""
 _GATE_FEATURES = "gate.features"
 _NEEDED = {"head.bias", "distance.mean", "gate.mean"}
