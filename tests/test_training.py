@@ -17,14 +17,16 @@ from screen.decode import Decoded, decode
 from screen.discover import discover
 from screen.errors import UsageError
 from screen.policy import FULL
-from screen.preprocess import PreprocessSpec
+from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
+from train import crossfit
 from train import finetune as finetuning
 from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
 from train.cli import cli
+from train.crossfit import CrossSettings, cross_validate, peak
 from train.films import LabelledFilms, labelled_films, unlabelled_films
 from train.finetune import FinetuneSettings, finetune
-from train.folds import Split, split_of
+from train.folds import Split, cross_fold_of, label_rank, split_of
 from train.pretrain import PretrainSettings, pretrain
 from train.table import Columns
 
@@ -72,7 +74,7 @@ def films(table: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledFilm
 
 def test_training_sees_the_bytes_that_screening_sees(films: LabelledFilms, table: Path) -> None:
     for source, values in zip(
-        discover([table.parent / k for k in films.keys], None), films.values, strict=True
+        discover([table.parent / k for k in films.files], None), films.values, strict=True
     ):
         screened = decode(source, SPEC, Limits(), FULL).result  # what the workers of `screen run` call
         assert isinstance(screened, Decoded)
@@ -106,8 +108,10 @@ def test_tables_for_training_only_bring_training_patients_only(table: Path, tmp_
     small = tmp_path / "small.csv"
     small.write_text(f"file,patient_id,tumor\n{table.parent / '100.png'},P50,1\n")
     films = labelled_films(small, Columns(), SPEC, tmp_path, 0, quiet, training_only=[extra])
-    expected = {patient for patient in patients if split_of(patient, 0) == Split.TRAIN}
-    assert set(films.patients) == expected | {"P50"}
+    trained_on = {patient for patient in patients if split_of(patient, 0) == Split.TRAIN}
+    assert set(films.patients[films.training_only]) == set(patients)
+    assert set(films.patients[films.of(Split.TRAIN) & films.training_only]) == trained_on
+    assert not (films.of(Split.VALIDATION) | films.of(Split.TEST))[films.training_only].any()
 
 
 def test_a_resumed_pretraining_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
@@ -254,3 +258,50 @@ def test_a_checkpoint_that_was_half_replaced_falls_back_to_the_one_before(tmp_pa
     (tmp_path / "weights.previous.json").unlink()
     with pytest.raises(CheckpointError, match="weights"):
         load_checkpoint(path)
+
+
+def test_every_film_is_judged_by_a_network_that_never_saw_its_patient(table: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "extra.csv"  # films of the same patients that are fit for training only
+    with table.open(newline="") as stream:
+        readable = [row for row in csv.DictReader(stream) if row["file"] != "broken.png"]
+    (tmp_path / "copy.png").write_bytes((table.parent / "001.png").read_bytes())
+    extra.write_text("file,patient_id,source,tumor\ncopy.png,P0,b,0\n")
+    films = labelled_films(table, Columns(), SPEC, tmp_path / "cache", 0, quiet, training_only=[extra])
+    seen: dict[int, set[str]] = {}
+
+    def spied(divided: LabelledFilms, *arguments: object) -> None:
+        seen[len(seen)] = set(divided.patients[divided.of(Split.TRAIN)])
+        finetune(divided, *arguments)  # type: ignore[arg-type]
+
+    settings = FinetuneSettings(stages=((1, 32, 5),), samples=16, batch_size=8)
+    cross = CrossSettings(folds=(0, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossfit, "finetune", spied)
+        out = cross_validate(films, settings, cross, None, tmp_path / "cv", {}, lambda line: None)
+    with out.open(newline="") as stream:
+        judged = list(csv.DictReader(stream))
+    held_out = {row["file"] for row in readable if cross_fold_of(row["patient_id"], 0) in cross.folds}
+    assert sorted(row["file"] for row in judged) == sorted(held_out)
+    for row in judged:
+        assert int(row["fold"]) == cross_fold_of(row["patient_id"], 0)
+        assert row["patient_id"] not in seen[cross.folds.index(int(row["fold"]))]
+        assert 0 <= float(row["peak_x"]) <= 1
+    before = out.read_bytes()
+    again = cross_validate(films, settings, cross, None, tmp_path / "cv", {}, lambda line: None)
+    assert again.read_bytes() == before
+
+
+def test_few_labels_are_part_of_more_labels() -> None:
+    patients = [f"P{n}" for n in range(2000)]
+    few, more = ({p for p in patients if label_rank(p, 0) < share} for share in (0.1, 0.25))
+    assert few < more
+    assert 150 < len(few) < 250
+    held_out = [p for p in patients if cross_fold_of(p, 0) == 0]
+    assert 0.06 < len(few.intersection(held_out)) / len(held_out) < 0.14
+
+
+def test_a_peak_is_a_place_on_the_film_not_in_the_padding() -> None:
+    heatmap = np.zeros((7, 7), np.float32)
+    heatmap[0, 3] = 9  # padding of a film that is twice as wide as high
+    heatmap[3, 1] = 5
+    assert peak(heatmap, Geometry.fit(100, 200, 224)) == pytest.approx((1.5 / 7, 0.5))

@@ -60,6 +60,41 @@ def _columns(options: dict[str, str]) -> Any:
     return Columns(**{name: options[f"{name}_column"] for name in names})
 
 
+def _start(
+    films: Any, used: Any, weights: Path | None, options: dict[str, str]
+) -> tuple[Any, dict[str, Any]]:
+    """The encoder to begin with (None: random weights), and what to write down about labels and start.
+
+    films: `LabelledFilms`. used: mask of the films to train on.
+    """
+    import numpy as np
+
+    from train.checkpoint import load_checkpoint, under
+    from train.provenance import code_version
+
+    used = used & films.scorable()
+    provenance: dict[str, Any] = {
+        "films": int(used.sum()),
+        "positives": int((films.labels[used] == 1).sum()),
+        "patients": len(np.unique(films.patients[used])),
+        "label": options["label_column"],
+        "side_findings": films.side_findings,
+        "data_digest": films.digest,
+        **code_version(),
+    }
+    if weights is None:
+        return None, provenance
+    tensors, about = load_checkpoint(weights)
+    provenance["pretraining"] = {
+        "kind": about["kind"],
+        "settings": about["settings"],
+        "epochs": about["epoch"],
+        "sha256": about["tensors_sha256"],
+        **about["provenance"],
+    }
+    return under(tensors, "network."), provenance
+
+
 def _report(line: str) -> None:
     click.echo(line, err=True)
 
@@ -126,49 +161,81 @@ def pretrain(
     "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
     help="One more table, to train on but never to be judged on.",
 )  # fmt: skip
+@click.option(
+    "--everything", is_flag=True,
+    help="Train on all patients: for a recipe that `crossvalidate` has measured.",
+)  # fmt: skip
 @data_options
 @table_options
 def finetune(
-    table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...],
+    table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
     cache: Path, seed: int, **options: str,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
-    import numpy as np
-
     from screen.preprocess import PreprocessSpec
     from train import finetune as engine
-    from train.checkpoint import load_checkpoint, under
     from train.films import labelled_films
     from train.folds import Split
-    from train.provenance import code_version
 
     films = labelled_films(
         table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
     )
-    used = films.of(Split.TRAIN) & films.scorable()
-    provenance: dict[str, Any] = {
-        "films": int(used.sum()),
-        "positives": int((films.labels[used] == 1).sum()),
-        "patients": len(np.unique(films.patients[used])),
-        "label": options["label_column"],
-        "side_findings": films.side_findings,
-        "data_digest": films.digest,
-        **code_version(),
-    }
-    encoder = None
-    if weights is not None:
-        tensors, about = load_checkpoint(weights)
-        encoder = under(tensors, "network.")
-        provenance["pretraining"] = {
-            "kind": about["kind"],
-            "settings": about["settings"],
-            "epochs": about["epoch"],
-            "sha256": about["tensors_sha256"],
-            **about["provenance"],
-        }
+    if everything:
+        films = films.divided(lambda _: Split.TRAIN)
+    encoder, provenance = _start(films, films.of(Split.TRAIN), weights, options)
     _report("{films} films of {patients} patients, {positives} positive".format(**provenance))
     settings = engine.FinetuneSettings(seed=seed)
     engine.finetune(films, settings, encoder, out, {"provenance": provenance}, _report)
+
+
+@cli.command()
+@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path),
+    help="Folder for the folds' checkpoints and predictions.csv; resumed if it is there.",
+)  # fmt: skip
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Checkpoint of `pretrain`; else random weights."
+)
+@click.option(
+    "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
+    help="One more table, to train on but never to be judged on.",
+)  # fmt: skip
+@click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
+@click.option(
+    "--fold", "folds", multiple=True, type=click.IntRange(0, 4), help="Hold out this fold only; repeatable."
+)
+@click.option(
+    "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the patients whose labels are used.",
+)  # fmt: skip
+@data_options
+@table_options
+def crossvalidate(
+    table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
+    folds: tuple[int, ...], label_share: float, cache: Path, seed: int, **options: str,
+) -> None:  # fmt: skip
+    """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
+
+    predictions.csv has a row for each film, fold and seed, for `evaluate` and `calibrate`.
+    """
+    from screen.preprocess import PreprocessSpec
+    from train.crossfit import CrossSettings, cross_validate
+    from train.films import labelled_films
+    from train.finetune import FinetuneSettings
+
+    films = labelled_films(
+        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
+    )
+    encoder, provenance = _start(films, films.scorable(), weights, options)
+    cross = CrossSettings(
+        split_seed=seed,
+        seeds=tuple(range(seed, seed + seeds)),
+        label_share=label_share,
+        **({"folds": folds} if folds else {}),
+    )
+    about = {"provenance": provenance, "label_share": label_share}
+    click.echo(cross_validate(films, FinetuneSettings(seed=seed), cross, encoder, out, about, _report))
 
 
 @cli.command()

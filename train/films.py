@@ -3,14 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import discover, key_from_path
-from screen.preprocess import PreprocessSpec
+from screen.preprocess import Geometry, PreprocessSpec
 from train.folds import Split, split_of
 from train.metrics import scorable
 from train.squares import Squares, cached_squares
@@ -26,7 +26,9 @@ class LabelledFilms:
 
     values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. side_findings: A names, and
     side_labels float32 [N, A]: what else is said to be on the films, NaN where nothing is said. patients,
-    sources, keys: str [N]. splits: str [N], a `Split` each. digest: of the pixels. dropped: counts by reason.
+    sources: str [N]. files: str [N], as the table writes them. geometry: N, where each film lies in its
+    square. splits: str [N], a `Split` each. training_only: bool [N], films that are never
+    judged on. digest: of the pixels. dropped: counts by reason.
     """
 
     values: NDArray[np.uint8]
@@ -36,14 +38,20 @@ class LabelledFilms:
     side_labels: NDArray[np.float32]
     patients: NDArray[np.str_]
     sources: NDArray[np.str_]
-    keys: NDArray[np.str_]
+    files: NDArray[np.str_]
+    geometry: tuple[Geometry, ...]
     splits: NDArray[np.str_]
+    training_only: NDArray[np.bool_]
     digest: str
     dropped: dict[str, int]
 
     def of(self, split: Split) -> NDArray[np.bool_]:
         """Mask [N] of the films on that side of the split."""
         return np.asarray(self.splits == split.value)
+
+    def divided(self, rule: Callable[[str], Split]) -> "LabelledFilms":
+        """The same films, each on the side that `rule` gives its patient."""
+        return replace(self, splits=_sides(self.patients.tolist(), self.training_only, rule))
 
     def scorable(self) -> NDArray[np.bool_]:
         """Mask [N] of the films to measure on, see `train.metrics.scorable`."""
@@ -64,14 +72,13 @@ def labelled_films(
     training_only: more tables, whose films of training patients are trained on and whose others are left
     out: films that are not fit to be judged on.
     """
-    rows: dict[str, Labelled] = {}
-    for extra in training_only:
-        found = {_key(row.path): row for row in read_table(extra, columns)}
-        rows |= {k: row for k, row in found.items() if split_of(row.patient_id, seed) == Split.TRAIN}
-    rows |= {_key(row.path): row for row in read_table(table, columns)}
+    rows = {_key(row.path): row for extra in training_only for row in read_table(extra, columns)}
+    judged = {_key(row.path): row for row in read_table(table, columns)}
+    rows |= judged
     squares = cached_squares(discover([row.path for row in rows.values()], None), spec, cache, progress)
     kept = [rows[key] for key in squares.keys]
-    splits = [split_of(row.patient_id, seed).value for row in kept]
+    extra = np.array([key not in judged for key in squares.keys], np.bool_)
+    splits = _sides([row.patient_id for row in kept], extra, lambda patient: split_of(patient, seed))
     side_findings = _side_findings(kept, splits)
     return LabelledFilms(
         values=squares.values,
@@ -81,8 +88,10 @@ def labelled_films(
         side_labels=_side_labels(kept, side_findings),
         patients=np.array([row.patient_id for row in kept]),
         sources=np.array([row.source for row in kept]),
-        keys=np.array([Path(key).name for key in squares.keys]),
-        splits=np.array(splits),
+        files=np.array([row.file for row in kept]),
+        geometry=squares.geometry,
+        splits=splits,
+        training_only=extra,
         digest=squares.digest,
         dropped=squares.dropped,
     )
@@ -108,10 +117,20 @@ def unlabelled_films(
     known = tuple(
         patients.get(key, patient) for key, patient in zip(squares.keys, squares.patients, strict=True)
     )
-    return Squares(squares.values, squares.keys, known, squares.dropped, squares.digest)
+    return replace(squares, patients=known)
 
 
-def _side_findings(rows: Sequence[Labelled], splits: Sequence[str]) -> tuple[str, ...]:
+def _sides(
+    patients: Sequence[str], training_only: NDArray[np.bool_], rule: Callable[[str], Split]
+) -> NDArray[np.str_]:
+    sides = [
+        Split.LEFT_OUT if extra and side != Split.TRAIN else side
+        for side, extra in zip(map(rule, patients), training_only, strict=True)
+    ]
+    return np.array([side.value for side in sides])
+
+
+def _side_findings(rows: Sequence[Labelled], splits: NDArray[np.str_]) -> tuple[str, ...]:
     """What is on `_MIN_SIDE_FILMS` training films at least, of sources where the label occurs."""
     with_finding = {row.source for row in rows if row.label == 1}
     counts = Counter(

@@ -81,6 +81,8 @@ def finetune(
 ) -> None:
     """Trains on the training split, looks at the validation split after every epoch, never at the test split.
 
+    Without validation films the figures that are logged are NaN.
+
     encoder: weights to begin with, by `ResNet18`'s names; None begins from random ones. The checkpoint holds
     the network to go on with, its optimizer, and the averaged network, rounded as it will be stored, under
     `network.`; `NAME.csv` has a line an epoch.
@@ -93,8 +95,9 @@ def finetune(
     nn.init.zeros_(network.fc.weight)
     nn.init.zeros_(network.fc.bias)
     averaged = copy.deepcopy(network)
-    weights = sampling_weights(films.labels, films.sources) * films.of(Split.TRAIN)
-    weights /= weights.sum()
+    weights = np.zeros(len(films.labels))
+    training = films.of(Split.TRAIN)
+    weights[training] = sampling_weights(films.labels[training], films.sources[training])
     plan = [(size, parts) for epochs, size, parts in settings.stages for _ in range(epochs)]
     optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
     first_epoch = 0
@@ -230,6 +233,8 @@ def _average(averaged: ResNet18, network: ResNet18, keep: float) -> None:
 def _validate(network: ResNet18, films: LabelledFilms, size: int, settings: FinetuneSettings) -> list[float]:
     """At the size that is being trained: a network is not worth much at another one."""
     chosen = np.flatnonzero(films.of(Split.VALIDATION) & films.scorable())
+    if not len(chosen):
+        return [float("nan"), float("nan")]
     logits = predict(network, films.values[chosen], size, settings.mean, settings.std)[:, 0]
     labels, sources = films.labels[chosen], films.sources[chosen]
     return [within_source_auc(logits, labels, sources), auc(logits, labels)]

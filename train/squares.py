@@ -1,8 +1,8 @@
 """Films as the network gets them, read once through the very code that screening uses, kept as uint8.
 
 A cache folder holds, for each state of spec and sources (by digest), `squares.npy` (uint8 [N, S, S], memory-
-mapped) and `squares.json` (each square's key and patient). What the reader skips or cannot read is dropped
-and counted.
+mapped) and `squares.json` (each square's key, patient and film size). What the reader skips or cannot read is
+dropped and counted.
 """
 
 import hashlib
@@ -19,17 +19,24 @@ from numpy.typing import NDArray
 
 from screen.discover import Source
 from screen.film import Film
-from screen.preprocess import PreprocessSpec, square_from_pixels
+from screen.preprocess import Geometry, PreprocessSpec, Square, square_from_pixels
 from screen.readers import read
+
+_LAYOUT = 2
+"""Of the cache: raise it when what is kept changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Squares:
-    """values: uint8 [N, S, S], memory-mapped. keys, patients: N strings. dropped: counts by reason."""
+    """values: uint8 [N, S, S], memory-mapped. keys, patients: N strings. dropped: counts by reason.
+
+    geometry: N, where each film lies in its square.
+    """
 
     values: NDArray[np.uint8]
     keys: tuple[str, ...]
     patients: tuple[str, ...]
+    geometry: tuple[Geometry, ...]
     dropped: dict[str, int]
     digest: str
     """SHA-256 (hex) over the preprocessing digest and every pixel: the data's identity in the provenance."""
@@ -43,7 +50,7 @@ def cached_squares(
 ) -> Squares:
     """The sources' squares, in their order; made where `cache` does not hold them yet."""
     listed = list(sources)
-    state = json.dumps([spec.digest(), [[source.key, source.change_token] for source in listed]])
+    state = json.dumps([_LAYOUT, spec.digest(), [[source.key, source.change_token] for source in listed]])
     folder = cache / hashlib.sha256(state.encode()).hexdigest()[:16]
     index_file, values_file = folder / "squares.json", folder / "squares.npy"
     # The index is written last: without it the squares are not whole.
@@ -58,7 +65,9 @@ def cached_squares(
 def _open(values_file: Path, index: dict[str, Any]) -> Squares:
     everything = np.load(values_file, mmap_mode="r")
     keys, patients = tuple(index["keys"]), tuple(index["patients"])
-    return Squares(everything[: len(keys)], keys, patients, index["dropped"], index["digest"])
+    size = everything.shape[-1]
+    geometry = tuple(Geometry.fit(height, width, size) for height, width in index["shapes"])
+    return Squares(everything[: len(keys)], keys, patients, geometry, index["dropped"], index["digest"])
 
 
 def _build(
@@ -68,15 +77,16 @@ def _build(
     values = np.lib.format.open_memmap(values_file, mode="w+", dtype=np.uint8, shape=shape)
     keys: list[str] = []
     patients: list[str] = []
+    shapes: list[tuple[int, int]] = []
     dropped: Counter[str] = Counter()
     digest = hashlib.sha256(spec.digest().encode())
 
-    def load(source: Source) -> tuple[str, NDArray[np.uint8] | None]:
+    def load(source: Source) -> tuple[str, Square | None]:
         film = read(source)
         if not isinstance(film, Film):
             return film.reason.value, None
         square = square_from_pixels(film.pixels, spec)
-        return ("blank", None) if square.blank else (film.identity.patient_id, square.values)
+        return ("blank", None) if square.blank else (film.identity.patient_id, square)
 
     # The codecs and OpenCV release the GIL, so threads do.
     with ThreadPoolExecutor() as pool:
@@ -86,10 +96,17 @@ def _build(
             if square is None:
                 dropped[said] += 1
             else:
-                values[len(keys)] = square
-                digest.update(square.tobytes())
+                values[len(keys)] = square.values
+                digest.update(square.values.tobytes())
                 keys.append(source.key)
                 patients.append(said)
+                shapes.append((square.geometry.height, square.geometry.width))
             progress(done, len(sources))
     values.flush()
-    return {"keys": keys, "patients": patients, "dropped": dict(dropped), "digest": digest.hexdigest()}
+    return {
+        "keys": keys,
+        "patients": patients,
+        "shapes": shapes,
+        "dropped": dict(dropped),
+        "digest": digest.hexdigest(),
+    }

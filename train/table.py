@@ -16,7 +16,8 @@ class Labelled:
     """One row of a table.
 
     source: the collection that the film came from, empty if the table does not say. label: NaN if unknown.
-    findings: everything that is said to be on the film; None if the table does not say.
+    findings: everything that is said to be on the film; None if the table does not say. file: as the table
+    writes it.
     """
 
     path: Path
@@ -25,6 +26,7 @@ class Labelled:
     label: float
     abnormal: float
     findings: frozenset[str] | None = None
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                 label=_number(row[columns.label], path, reader.line_num),
                 abnormal=_number(row.get(columns.abnormal) or "", path, reader.line_num),
                 findings=_names(row.get(columns.findings) or ""),
+                file=row[columns.file],
             )
             for row in reader
         ]
@@ -101,6 +104,7 @@ def _read_nih(folder: Path) -> list[Labelled]:
             label=float(bool(findings & NIH_TUMOR)),
             abnormal=float(bool(findings)),
             findings=findings,
+            file=row["Image Index"],
         )
         for row in rows
         if (findings := _names(row["Finding Labels"])) is not None

@@ -1,0 +1,115 @@
+"""Cross-validation by patient: every film is judged by a network that never saw its patient's labels."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from screen.preprocess import Geometry
+from train.checkpoint import load_checkpoint, under
+from train.features import features_of, heatmaps
+from train.films import LabelledFilms
+from train.finetune import FinetuneSettings, finetune
+from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
+from train.model import ResNet18
+
+PREDICTIONS = "predictions.csv"
+_COLUMNS = ("file", "patient_id", "fold", "seed", "logit", "peak_x", "peak_y")
+
+
+@dataclass(frozen=True, slots=True)
+class CrossSettings:
+    """What is compared on equal folds.
+
+    split_seed: of the folds. seeds: one fine-tuning each in every fold. folds: those that are held out in
+    turn. label_share: share of the other folds' patients whose labels are used, 0 … 1.
+    """
+
+    split_seed: int = 0
+    seeds: tuple[int, ...] = (0,)
+    folds: tuple[int, ...] = tuple(range(CROSS_FOLDS))
+    label_share: float = 1.0
+
+
+def cross_validate(
+    films: LabelledFilms,
+    settings: FinetuneSettings,
+    cross: CrossSettings,
+    encoder: dict[str, Tensor] | None,
+    folder: Path,
+    about: Mapping[str, Any],
+    report: Callable[[str], None],
+) -> Path:
+    """Fine-tune once per seed and fold, judge the fold that was held out; write `folder`/predictions.csv.
+
+    No validation films: the recipe is fixed, its last epoch counts. What is there is not made again: a
+    folder of another recipe is refused with UsageError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[list[object]] = []
+    for seed in cross.seeds:
+        for fold in cross.folds:
+            checkpoint = folder / f"fold{fold}-seed{seed}"
+            report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
+            divided = films.divided(_rule(cross, fold))
+            finetune(divided, replace(settings, seed=seed), encoder, checkpoint, dict(about), report)
+            rows += _judged(divided, checkpoint, settings, fold, seed)
+    out = folder / PREDICTIONS
+    temporary = out.with_name(f".{PREDICTIONS}")
+    with temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(rows)
+    temporary.replace(out)
+    return out
+
+
+def _rule(cross: CrossSettings, held_out: int) -> Callable[[str], Split]:
+    def side(patient: str) -> Split:
+        if cross_fold_of(patient, cross.split_seed) == held_out:
+            return Split.TEST
+        labelled = label_rank(patient, cross.split_seed) < cross.label_share
+        return Split.TRAIN if labelled else Split.LEFT_OUT
+
+    return side
+
+
+def _judged(
+    films: LabelledFilms, checkpoint: Path, settings: FinetuneSettings, fold: int, seed: int
+) -> Sequence[list[object]]:
+    tensors, _ = load_checkpoint(checkpoint)
+    network = ResNet18()
+    network.load_state_dict(under(tensors, "network."))
+    chosen = np.flatnonzero(films.of(Split.TEST) & films.scorable())
+    values = films.values[chosen]
+    logits = features_of(network, values, settings.mean, settings.std).logits[:, 0]
+    maps = heatmaps(network, values, settings.mean, settings.std)
+    return [
+        [
+            films.files[film],
+            films.patients[film],
+            fold,
+            seed,
+            f"{logit:.6f}",
+            *(f"{place:.4f}" for place in peak(heatmap, films.geometry[film])),
+        ]
+        for film, logit, heatmap in zip(chosen, logits, maps, strict=True)
+    ]
+
+
+def peak(heatmap: NDArray[np.float32], geometry: Geometry) -> tuple[float, float]:
+    """Where a heat map [h, w] of a square is highest on the film: x and y, 0 … 1 from its upper left corner.
+
+    Cells whose middle lies in the padding do not count.
+    """
+    height, width = heatmap.shape
+    x = ((np.arange(width) + 0.5) / width * geometry.size - geometry.left) / geometry.content_width
+    y = ((np.arange(height) + 0.5) / height * geometry.size - geometry.top) / geometry.content_height
+    inside = ((y > 0) & (y < 1))[:, None] & ((x > 0) & (x < 1))[None, :]
+    row, column = np.unravel_index(np.argmax(np.where(inside, heatmap, -np.inf)), heatmap.shape)
+    return float(x[column]), float(y[row])
