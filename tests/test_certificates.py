@@ -94,7 +94,7 @@ def test_int8_is_refused_until_it_is_certified(films: Path, tmp_path: Path) -> N
     certified = not verdicts[0].complaints
     assert [c["kind"] for c in card.certificates] == (["precision_parity"] if certified else [])
     tiny_model_file(reference, seed=1)
-    with pytest.raises(UsageError, match="was not quantised from it"):
+    with pytest.raises(UsageError, match="was not made from it"):
         certify(path, Request(against=reference), films, films / "labels.csv", out, quiet)
 
 
