@@ -1,4 +1,4 @@
-"""Certificates: what shortcuts, fp16, int8 and other runtimes do to scores, measured and kept in the model file."""
+"""Certificates: what shortcuts, fp16, int8 and other runtimes do to scores, kept in the model file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

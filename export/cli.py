@@ -22,8 +22,9 @@ _BOUNDS = click.option(
     nargs=5,
     type=click.FloatRange(0, 1),
     metavar="MEAN FLIPS FARTHEST AUC MAX",
-    help="Agreement with fp32: mean |Δp|, share of verdicts that flip at an operating point, farthest of them "
-    "from its threshold, |ΔAUC|, largest |Δp|. [default: fp16 1 1 .002 1 .005; int8 .003 .005 .005 .003 1]",
+    help="Agreement with fp32: mean |Δp|, share of verdicts that flip at an operating point, farthest "
+    "of them from its threshold, |ΔAUC|, largest |Δp|. [default: fp16 1 1 .002 1 .005, int8 .003 .005 "
+    ".005 .003 1]",
 )
 
 
@@ -81,7 +82,9 @@ def onnx(
             raise UsageError("--precision fp32 needs a checkpoint and --probes FOLDER, and no --films")
         _fp32(source, probes, out)
     elif films is None or probes:
-        raise UsageError(f"--precision {precision} needs --films FOLDER; the probes are those of the fp32 file")
+        raise UsageError(
+            f"--precision {precision} needs --films FOLDER; the probes are those of the fp32 file"
+        )
     elif precision == "fp16":
         _fp16(source, films, labels, bounds, out)
     else:

@@ -1,4 +1,4 @@
-"""What a model file proves about other ways to the same scores: fp16, int8, another runtime, decode shortcuts.
+"""What a model file proves about other ways to the same scores: fp16, int8, other runtimes, shortcuts.
 
 `screen export certify` measures on films and writes the entries; a run takes such a way only if its entry is
 there. Every entry speaks of one network, by its weights digest: copied into another file it is refused.

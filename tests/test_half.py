@@ -53,7 +53,10 @@ def test_the_residual_network_is_half_and_nothing_else_is() -> None:
 def test_no_batch_norm_is_left_and_older_runtimes_read_it() -> None:
     made = half_of_tiny()
     assert {node.op_type for node in made.graph.node}.isdisjoint({"BatchNormalization", "FusedConv"})
-    assert (made.ir_version, [(o.domain, o.version) for o in made.opset_import]) == (IR_VERSION, [("", OPSET)])
+    assert (made.ir_version, [(o.domain, o.version) for o in made.opset_import]) == (
+        IR_VERSION,
+        [("", OPSET)],
+    )
     assert sum(node.op_type == "Cast" for node in made.graph.node) == 4
     assert made.SerializeToString(deterministic=True) == half_of_tiny().SerializeToString(deterministic=True)
 
