@@ -1,6 +1,7 @@
 """The few calls of TensorRT that a runner needs; `tensorrt` and `tensorrt_rtx` have nearly the same."""
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Mapping
 from types import ModuleType
@@ -112,6 +113,11 @@ class TensorRtContext:
     def _check(self, done: bool, what: str) -> None:
         if not done:
             raise self._engine.failure(f"refuses {what}")
+
+
+def installed() -> list[str]:
+    """Which of the libraries are here, by the names of their modules."""
+    return [library for library in _EXTRAS if importlib.util.find_spec(library) is not None]
 
 
 def _imported(library: str) -> ModuleType:
