@@ -19,10 +19,10 @@ def fastest_batch_size(
     largest: int = SIZES[-1],
     clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """The smallest of `SIZES` within 5 % of the best rate; sizes that the device has no memory for are out.
+    """The smallest of `SIZES` within 5 % of the best rate; those that the device has no memory for are out.
 
-    open_at: a backend of that batch size, warmed up. largest: that it may be asked for. Without memory for the
-    smallest size it is that one, which is then halved as any other.
+    open_at: a backend of that batch size, warmed up. largest: that it may be asked for. Without memory for
+    the smallest size it is that one, which is then halved as any other.
     """
     rates: dict[int, float] = {}
     for size in (size for size in SIZES if size <= largest):
