@@ -47,9 +47,9 @@ def scores_from_squares(model: Model, device: str, squares: Iterable[NDArray[np.
 
 
 def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) -> Agreement:
-    """How far `second` is from `first`, on one film or more; AUC changes are NaN without both labels."""
+    """How far `second` is from `first`, on one film or more; AUC changes are 0 where nothing is labelled."""
     apart = np.abs(second.logits.astype(np.float64) - first.logits)
-    one, other = probabilities(card, first), probabilities(card, second)
+    one, other = probabilities(card, first.logits), probabilities(card, second.logits)
     flips: dict[str, int] = {}
     farthest = 0.0
     for index, finding in enumerate(card.findings):
@@ -63,6 +63,10 @@ def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) ->
     primary = [finding.name for finding in card.findings].index(card.primary)
     values, sources = labels.values[measurable], labels.sources[measurable]
     before, after = first.logits[measurable, primary], second.logits[measurable, primary]
+    within = pooled = 0.0
+    if measurable.any():
+        within = within_source_auc(after, values, sources) - within_source_auc(before, values, sources)
+        pooled = auc(after, values) - auc(before, values)
     return Agreement(
         films=len(apart),
         mean_probability_difference=_figure(np.abs(other - one).mean()),
@@ -73,18 +77,16 @@ def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) ->
         farthest_flip=_figure(farthest),
         gate_changes=int(gates.sum()),
         labelled=int(measurable.sum()),
-        auc_within_source_change=_figure(
-            within_source_auc(after, values, sources) - within_source_auc(before, values, sources)
-        ),
-        auc_pooled_change=_figure(auc(after, values) - auc(before, values)),
+        auc_within_source_change=_figure(within),
+        auc_pooled_change=_figure(pooled),
     )
 
 
-def probabilities(card: ModelCard, scores: Scores) -> NDArray[np.float64]:
-    """Calibrated, [N, K]."""
+def probabilities(card: ModelCard, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Calibrated: logits [N, K] -> [N, K]."""
     slopes = np.array([finding.slope for finding in card.findings])
     intercepts = np.array([finding.intercept for finding in card.findings])
-    return np.asarray(1 / (1 + np.exp(-(slopes * scores.logits.astype(np.float64) + intercepts))))
+    return np.asarray(1 / (1 + np.exp(-(slopes * logits.astype(np.float64) + intercepts))))
 
 
 def _figure(value: float) -> float:

@@ -97,7 +97,7 @@ def _ways(card: ModelCard) -> Iterator[RenderableType]:
             f"{found['max_probability_difference']:.4f}",
             Text(flips),
             f"{found['farthest_flip']:.4f}",
-            f"{found['auc_within_source_change']:+.4f}",
+            f"{found['auc_within_source_change']:+.4f}" if found["labelled"] else "–",
         )
     yield Padding(table, (0, 0, 0, 2), expand=False)
     yield Text("  farthest: from its threshold, of a film whose verdict flips")

@@ -9,8 +9,9 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from screen.backends import open_backend
+from screen.backends import Device, open_backend, resolved_device
 from screen.backends.base import Backend
+from screen.backends.batch_size import fastest_batch_size
 from screen.batching import Batcher
 from screen.certificates import check_certified
 from screen.cpus import network_streams, usable_cpus
@@ -80,6 +81,7 @@ def run(
     clock = time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
         raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
+    device = resolved_device(settings.device)
     identifiers = identifiers_for(settings.identifiers)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
@@ -95,13 +97,19 @@ def run(
         ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
         cpus = usable_cpus()
         memory = usable_memory()
-        fitting = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
-        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", fitting))
         workers = settings.workers or workers_for(memory, cpus)
         policy = policy_from_entries(model.card.decode_policies)
         # First of all: while the network is loaded they load their libraries.
         pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
-        backend = stack.enter_context(open_backend(model, settings.device, batch_size, cpus))
+        # Resolved once: a resumed run goes on with what the ledger says.
+        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", 0))
+        if not batch_size and device.indices:
+            one = str(Device(device.kind, device.indices[:1]))
+            progress.event("batch_size", device=one)
+            batch_size = fastest_batch_size(lambda size: open_backend(model, one, size, cpus))
+        elif not batch_size:
+            batch_size = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
+        backend = stack.enter_context(open_backend(model, str(device), batch_size, cpus))
         check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
         drift = check_probes(model, backend)
         _bind(ledger, _binding(model, backend, policy, identifiers), folder)
@@ -211,7 +219,9 @@ def _binding(
     model: Model, backend: Backend, policy: DecodePolicy, identifiers: Identifiers
 ) -> dict[str, str]:
     """What all rows of a folder have in common."""
+    engine = {"engine": backend.device.engine} if backend.device.engine else {}
     return {
+        **engine,
         "weights_digest": model.card.weights_digest,
         "preprocess_digest": model.card.preprocess_digest,
         "decode_policy": str(policy),

@@ -30,7 +30,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Folder for the reports. [default: INPUT-screened]",
 )
 @click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one that is shipped]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, openvino, cuda or cuda:N.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="auto, cpu, openvino, cuda[:N,…] or tensorrt[:N,…].",
+)
 @click.option(
     "--batch-size",
     callback=number_or_auto,
