@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
@@ -39,7 +40,8 @@ PRECISION_BOUNDS = {
     "int8": PARITY_BOUNDS,
 }
 """Of a file with the fp32 one that it was made from."""
-_LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "onnxruntime")
+_LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs")
+_WHEELS = {"openvino": "openvino", "cuda": "onnxruntime-gpu"}
 
 Progress = Callable[[int, int], None]
 
@@ -210,7 +212,8 @@ class _Certification:
     def runtime(self, device: str) -> None:
         """`device` against ONNX Runtime on the CPU."""
         other = scores_from_squares(self._model, device, self._films.squares)
-        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{device} {version(device)}"}
+        wheel = _WHEELS[device]
+        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{wheel} {version(wheel)}"}
         self._judge(f"--device {device}", self._agreement(self._scores(), other), PARITY_BOUNDS, entry)
 
     def shortcuts(self, shortcuts: Sequence[Shortcut], bounds: Bounds, longer_side: int) -> None:
@@ -308,7 +311,11 @@ class _Certification:
             "agreement": found.to_plain(),
             "bounds": bounds.to_plain(),
             "films_digest": self._films.digest,
-            "versions": {"cxr-screen": __version__, **{name: version(name) for name in _LIBRARIES}},
+            "versions": {
+                "cxr-screen": __version__,
+                "onnxruntime": ort.__version__,  # of whichever wheel is installed
+                **{name: version(name) for name in _LIBRARIES},
+            },
         }
 
     def _forget(self, is_old: Callable[[dict[str, Any]], bool]) -> None:

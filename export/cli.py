@@ -195,8 +195,8 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
 @click.option(
     "--devices",
     multiple=True,
-    type=click.Choice(["openvino"]),
-    help="Runtimes to certify beside ONNX Runtime (repeatable).",
+    type=click.Choice(["openvino", "cuda"]),
+    help="Ways to certify beside ONNX Runtime on the CPU (repeatable).",
 )
 @click.option(
     "--against",

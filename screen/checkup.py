@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
+from screen import tensorrt_library
 from screen.backends import no_gpu_advice, onnx, open_backend, openvino
 from screen.backends.cuda_driver import gpus
 from screen.cpus import usable_cpus
@@ -181,7 +182,9 @@ def _runtime_and_model() -> Iterator[Check]:
         for gpu in found:
             yield Check(f"GPU {gpu.index}", State.OK, f"{gpu.name}, {gpu.uuid}")
             yield _device(model, f"cuda:{gpu.index}", State.NOTE)
-        if not found:
+        if found:
+            yield _tensorrt()
+        else:
             for device in ("cuda", "tensorrt"):
                 yield Check(f"--device {device}", State.NOTE, no_gpu_advice(device))
 
@@ -200,6 +203,14 @@ def _device(model: Model, device: str, if_not: State) -> Check:
         "within the bound, not equal to the byte (preprocess_drift)" if drift else "equal"
     )
     return Check(f"--device {device}", State.NOTE if drift else State.OK, detail)
+
+
+def _tensorrt() -> Check:
+    """Beside a GPU: the libraries. What an engine computes is tried when it is loaded."""
+    name, here = "--device tensorrt", tensorrt_library.installed()
+    if not here:
+        return Check(name, State.NOTE, "no TensorRT is installed: pip install 'cxr-screen[trt]'")
+    return Check(name, State.OK, f"{' and '.join(here)}; it runs what 'screen export trt' builds")
 
 
 def _processors() -> Check:

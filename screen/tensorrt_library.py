@@ -1,6 +1,7 @@
 """The two libraries that build and run engines, `tensorrt` and `tensorrt_rtx`: nearly the same interface."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 from typing import Any
 
@@ -8,6 +9,11 @@ from screen.errors import BackendError, MissingExtraError
 
 RTX, FULL = "tensorrt_rtx", "tensorrt"
 _EXTRAS = {RTX: "trt", FULL: "tensorrt"}
+
+
+def installed() -> list[str]:
+    """Which of the libraries are here, by the names of their modules."""
+    return [library for library in _EXTRAS if importlib.util.find_spec(library) is not None]
 
 
 def library_module(name: str, what: str) -> ModuleType:

@@ -1,5 +1,8 @@
 """Several GPUs: one process each, one result for each film, and no run that goes on without one of them."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from tests.faulty_card import BUG, DEADLY, LOST
 from tests.films import png
 from tests.micro_model import SIZE, micro_model
 
+ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ("logits", "heatmap", "embedding", "gate")
 
 
@@ -97,6 +101,24 @@ def test_processes_end_with_the_backend() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     opened(4).close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_processes_end_with_a_parent_that_is_killed() -> None:
+    code = (
+        "import time; from screen.backends import cards; from tests.test_cards import opened;"
+        "cards.OPEN = 'tests.faulty_card:null'; backend = opened(4, 4);"
+        "print(*[process._process.pid for process in backend._processes], flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout is not None
+    with parent, parent.stdout:
+        pids = parent.stdout.readline().split()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(pids) == 2
 
 
 def test_a_run_that_lost_a_card_goes_on_where_it_left_off(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_the_batch_size_is_the_smallest_that_is_nearly_the_fastest(
             raise MemoryRefusedError("no memory")
         return Timed(size, film)
 
-    assert fastest_batch_size(open_at, lambda: Timed.now) == chosen
+    assert fastest_batch_size(open_at, clock=lambda: Timed.now) == chosen
     assert asked == [size for size in SIZES if size <= 2 * fits or size == SIZES[0]]
 
 
@@ -296,4 +296,13 @@ def test_a_batch_size_that_was_halved_is_not_taken() -> None:
                 raise MemoryRefusedError("no memory")
             return super()._infer(images)
 
-    assert fastest_batch_size(lambda size: Small(size, 1e-6), lambda: Timed.now) == 32
+    assert fastest_batch_size(lambda size: Small(size, 1e-6), clock=lambda: Timed.now) == 32
+
+
+@pytest.mark.parametrize(("largest", "chosen"), [(100, 64), (8, 8)])
+def test_no_batch_is_tried_that_an_engine_does_not_take(largest: int, chosen: int) -> None:
+    def open_at(size: int) -> Timed:
+        assert size <= largest
+        return Timed(size, 1e-6)
+
+    assert fastest_batch_size(open_at, largest, lambda: Timed.now) == chosen

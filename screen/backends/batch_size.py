@@ -15,15 +15,17 @@ _SECONDS = 0.3
 
 
 def fastest_batch_size(
-    open_at: Callable[[int], Backend], clock: Callable[[], float] = time.perf_counter
+    open_at: Callable[[int], Backend],
+    largest: int = SIZES[-1],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """The smallest of `SIZES` within 5 % of the best rate; sizes that the device has no memory for are out.
+    """The smallest of `SIZES` within 5 % of the best rate; those that the device has no memory for are out.
 
-    open_at: a backend of that batch size, warmed up. Without memory for the smallest one it is that one,
-    which is then halved as any other.
+    open_at: a backend of that batch size, warmed up. largest: that it may be asked for. Without memory for
+    the smallest size it is that one, which is then halved as any other.
     """
     rates: dict[int, float] = {}
-    for size in SIZES:
+    for size in (size for size in SIZES if size <= largest):
         try:
             with open_at(size) as backend:
                 rate = _rate(backend, clock)
@@ -33,7 +35,7 @@ def fastest_batch_size(
             break
         rates[size] = rate
     best = max(rates.values(), default=0.0)
-    return next((size for size, rate in rates.items() if rate >= _ENOUGH * best), SIZES[0])
+    return next((size for size, rate in rates.items() if rate >= _ENOUGH * best), min(SIZES[0], largest))
 
 
 def _rate(backend: Backend, clock: Callable[[], float]) -> float:

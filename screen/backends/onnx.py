@@ -53,7 +53,12 @@ class CudaBackend(Backend):
 
     def __init__(self, model: Model, batch_size: int, gpu: Gpu) -> None:
         self._index = gpu.index
-        self._session = _session(model, "cuda", _cuda_options(gpu.index), _session_options("cuda", 1))
+        self._session = _session(
+            model,
+            "cuda",
+            {**_cuda_options(gpu.index), "enable_cuda_graph": "1"},
+            _session_options("cuda", 1),
+        )
         info = _info(model, "cuda", f"cuda:{gpu.index}", gpu.uuid)
         super().__init__(batch_size, model.card.input_size, info)
         self._bound: BoundSession | None = None
@@ -213,7 +218,6 @@ def _cuda_options(index: int) -> dict[str, str]:
         "device_id": str(index),
         # TF32 keeps 10 bits of the mantissa: what is called fp32 shall be fp32.
         "use_tf32": "0",
-        "enable_cuda_graph": "1",
         # Not the next power of two: what is not taken here is left for a larger batch.
         "arena_extend_strategy": "kSameAsRequested",
     }

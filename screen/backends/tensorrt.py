@@ -5,6 +5,7 @@ computes, the other's batch is copied. A graph holds all of a batch's way: uploa
 """
 
 import queue
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from math import prod
@@ -71,6 +72,7 @@ class TensorRtBackend(Backend):
         self._lanes: queue.SimpleQueue[_Lane | None] = queue.SimpleQueue()
         for _ in range(_LANES):
             self._lanes.put(None)
+        self._building = threading.Lock()
         library = "TensorRT-RTX" if manifest.library == "tensorrt_rtx" else "TensorRT"
         info = DeviceInfo(
             device=f"tensorrt:{gpu.index}",
@@ -99,7 +101,9 @@ class TensorRtBackend(Backend):
                 old, lane = lane, None
                 if old is not None:
                     old.close()
-                lane = _Lane(self._card, self._engine, self._shapes, rows, self.size)
+                # One after the other: an engine need not give contexts to two threads at once.
+                with self._building:
+                    lane = _Lane(self._card, self._engine, self._shapes, rows, self.size)
             return lane.infer(images)
         finally:
             self._lanes.put(lane)
