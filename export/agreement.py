@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.agreement import Scores, figure
+from screen.agreement import Scores, figure, scores_from_backend
 from screen.agreement import agreement as unlabelled_agreement
 from screen.backends import open_backend
-from screen.batching import Batcher
 from screen.certificates import Agreement
 from screen.cpus import usable_cpus
 from screen.model_card import ModelCard
@@ -29,15 +28,8 @@ class Labels:
 
 def scores_from_squares(model: Model, device: str, squares: Iterable[NDArray[np.uint8]]) -> Scores:
     """Each uint8 [S, S] through the model on `device`, in order. Raises what opening a backend raises."""
-    found: list[tuple[NDArray[np.float32], np.float32]] = []
-    with (
-        open_backend(model, device, BATCH, usable_cpus()) as backend,
-        Batcher[None](backend) as batcher,
-    ):
-        for square in squares:
-            found += [(o.logits[row], o.gate[row]) for _, o, row in batcher.add(square, None)]
-        found += [(o.logits[row], o.gate[row]) for _, o, row in batcher.flush()]
-    return Scores(np.array([f[0] for f in found], np.float32), np.array([f[1] for f in found], np.float32))
+    with open_backend(model, device, BATCH, usable_cpus()) as backend:
+        return scores_from_backend(backend, squares)
 
 
 def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) -> Agreement:

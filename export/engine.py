@@ -91,6 +91,11 @@ def _check(request: EngineRequest, trt: ModuleType, is_rtx: bool) -> None:
     smallest, best, largest = request.profile
     if not 1 <= smallest <= best <= largest:
         raise UsageError(f"--batch {smallest},{best},{largest}: not in order, or below 1")
+    if smallest > 1:
+        raise UsageError(
+            f"--batch {smallest},{best},{largest}: MIN has to be 1: a batch that a GPU has no memory for is "
+            "halved down to one film"
+        )
     if not is_rtx:
         if request.targets:
             raise UsageError(

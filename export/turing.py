@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 def without_matrix_products(model: onnx.ModelProto) -> onnx.ModelProto:
     """Every x @ W with constant W as ReduceSum(x · Wᵀ): the same values but for rounding."""
-    made = onnx.ModelProto.FromString(model.SerializeToString())
+    made: onnx.ModelProto = onnx.ModelProto.FromString(model.SerializeToString())
     graph = made.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -35,12 +35,12 @@ def _as_sum(
     graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in constants.items())
     total = f"{name}.sum" if bias else node.output[0]
 
-    def step(operator: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
-        return helper.make_node(operator, inputs, [output], output, **attributes)
-
+    wide, terms = f"{name}.wide", f"{name}.terms"
     steps = [
-        step("Unsqueeze", [x, f"{name}.axis"], f"{name}.wide"),
-        step("Mul", [f"{name}.wide", f"{name}.rows"], f"{name}.terms"),
-        step("ReduceSum", [f"{name}.terms", f"{name}.last"], total, keepdims=0),
+        helper.make_node("Unsqueeze", [x, f"{name}.axis"], [wide], wide),
+        helper.make_node("Mul", [wide, f"{name}.rows"], [terms], terms),
+        helper.make_node("ReduceSum", [terms, f"{name}.last"], [total], total, keepdims=0),
     ]
-    return [*steps, step("Add", [total, *bias], node.output[0])] if bias else steps
+    if bias:
+        steps.append(helper.make_node("Add", [total, *bias], [node.output[0]], name))
+    return steps

@@ -1,10 +1,13 @@
 """Two ways to scores, compared on the same films; what labels add to it is `export.agreement`'s."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.backends.base import Backend
+from screen.batching import Batcher
 from screen.certificates import Agreement
 from screen.model_card import ModelCard
 
@@ -15,6 +18,16 @@ class Scores:
 
     logits: NDArray[np.float32]
     gate: NDArray[np.float32]
+
+
+def scores_from_backend(backend: Backend, squares: Iterable[NDArray[np.uint8]]) -> Scores:
+    """Each uint8 [S, S] through an opened model, in order."""
+    found: list[tuple[NDArray[np.float32], np.float32]] = []
+    with Batcher[None](backend) as batcher:
+        for square in squares:
+            found += [(o.logits[row], o.gate[row]) for _, o, row in batcher.add(square, None)]
+        found += [(o.logits[row], o.gate[row]) for _, o, row in batcher.flush()]
+    return Scores(np.array([f[0] for f in found], np.float32), np.array([f[1] for f in found], np.float32))
 
 
 def agreement(card: ModelCard, first: Scores, second: Scores) -> Agreement:
