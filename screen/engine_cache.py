@@ -19,7 +19,7 @@ from typing import Any
 
 from screen.backends.cuda_driver import Gpu, capability, driver_version
 from screen.engine_parity import Place, certificate_on, speaks_of
-from screen.engines import Manifest, VerifiedEngine, manifest_path, verified_engine
+from screen.engines import PROFILE, Manifest, VerifiedEngine, manifest_path, verified_engine
 from screen.errors import EngineError, SealError, UsageError
 from screen.modelfile import Model
 from screen.rundir import private_files
@@ -27,8 +27,6 @@ from screen.seals import ThisMachine, sealed, unsealed
 from screen.tensorrt_library import library_for, library_module
 from screen.whole_files import read_bounded, write_whole
 
-PROFILE = (1, 64, 256)
-"""Smallest, best and largest batch of engines unless others are asked for."""
 PRECISION = "fp16"
 _CERTIFICATE = "engine certificate"
 _MAX_CERTIFICATE_BYTES = 1 << 20

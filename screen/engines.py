@@ -15,6 +15,8 @@ from screen.seals import PublicKey, Sealer, ThisMachine, Verifier, parts, sealed
 from screen.whole_files import read_bounded, write_whole
 
 SCHEMA = 1
+PROFILE = (1, 64, 256)
+"""Smallest, best and largest batch unless others are asked for."""
 _KIND = "engine"
 _MAX_ENGINE_BYTES = 2 << 30
 _MAX_MANIFEST_BYTES = 1 << 20
