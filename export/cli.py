@@ -345,9 +345,7 @@ def trt(
     manifest = engine.manifest
     about = ", ".join(manifest.targets) or manifest.gpu
     layers = ", ".join(f"{count} {name}" for name, count in (manifest.layers or {}).items()) or "not shown"
-    proof = (
-        "certified here" if manifest.certificate else "not run here: certified by the run that uses it first"
-    )
+    proof = "certified here" if manifest.certificate else "not run here: the first run with it certifies it"
     click.echo(
         f"{out}: {len(engine.data) / 1e6:.1f} MB, {manifest.library} {manifest.version} for {about}, "
         f"{manifest.precision} (convolutions: {layers}), batches {', '.join(map(str, profile))}; {proof}",

@@ -201,7 +201,7 @@ def _inspected(
     wrong = sorted(name for name in expected if found.get(name, "none") != expected[name])
     if wrong:
         raise EngineError(f"layers of the engine compute in another precision: {', '.join(wrong)}")
-    return dict(Counter(found.values()))
+    return dict(sorted(Counter(found.values()).items()))
 
 
 def _described(data: bytes, request: EngineRequest, size: int, trt: ModuleType) -> dict[str, str]:
