@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from export.agreement import Labels, Scores, agreement, scores_from_squares
+from export.agreement import Labels, agreement, scores_from_squares
 from export.derived import DERIVED_FROM
 from export.modelwriter import with_card, write_model
 from export.realistic import LONGER_SIDE
 from export.shortcuts import Variant, decodings, variants_of
-from export.sweep import BATCH_SIZES, batch_sweep
 from screen import __version__
+from screen.agreement import Scores
 from screen.backends import open_backend
-from screen.certificates import Agreement, Bounds, Kind
+from screen.batch_sweep import BATCH_SIZES, batch_sweep
+from screen.certificates import FP16_BOUNDS, Agreement, Bounds, Kind
 from screen.cpus import usable_cpus
 from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
@@ -35,16 +36,10 @@ DECODE_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.03, farthest_f
 PARITY_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.005, farthest_flip=0.005, auc_change=0.003)
 """Of int8 and of runtimes, where the same square goes in."""
 PRECISION_BOUNDS = {
-    "fp16": Bounds(
-        mean_probability_difference=1.0,
-        flips=1.0,
-        farthest_flip=0.002,
-        auc_change=1.0,
-        max_probability_difference=0.005,
-    ),
+    "fp16": FP16_BOUNDS,
     "int8": PARITY_BOUNDS,
 }
-"""Of a file with the fp32 one that it was made from. In fp16 only films at the threshold itself may flip."""
+"""Of a file with the fp32 one that it was made from."""
 _LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs")
 _WHEELS = {"openvino": "openvino", "cuda": "onnxruntime-gpu"}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from screen.engines import PROFILE
 from screen.errors import UsageError
 from screen.policy import Shortcut
 
@@ -262,11 +263,91 @@ def certify(
         click.get_current_context().exit(1)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def _targets(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
+    """`sm86,sm89`; each once."""
+    return tuple(dict.fromkeys(filter(None, text.lower().replace(" ", "").split(","))))
+
+
+def _profile(context: click.Context, option: click.Parameter, text: str) -> tuple[int, int, int]:
+    """Three numbers."""
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(n.isascii() and n.isdigit() and len(n) < 5 for n in numbers):
+        raise click.BadParameter(f"'{text}' is not three numbers, as 1,64,256")
+    smallest, best, largest = map(int, numbers)
+    return smallest, best, largest
+
+
+@cli.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-def trt(model: Path | None) -> None:
-    """Build a TensorRT engine of MODEL (not in this version)."""
-    raise UsageError(
-        "TensorRT engines are not in this version, with or without the extra 'trt': use the ONNX file as it "
-        "is, with screen run --device cpu or --device cuda"
+@click.option(
+    "--for",
+    "targets",
+    callback=_targets,
+    default="",
+    metavar="SM,…",
+    help="GPUs to build ahead of time for, by compute capability, as sm75,sm86,sm89,sm120 (TensorRT-RTX; no "
+    "GPU needed). [default: the GPU that is here]",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="The engine to write; its manifest goes beside it, with .json behind the name.",
+)
+@click.option(
+    "--batch",
+    "profile",
+    callback=_profile,
+    default=",".join(map(str, PROFILE)),
+    show_default=True,
+    metavar="MIN,OPT,MAX",
+    help="Films per forward pass: at least, what it is made best for, at most.",
+)
+@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Memory between layers, at most.")
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where TensorRT keeps its measurements; a file of your own. Not for TensorRT-RTX.",
+)
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="KEY",
+    help="Ed25519 key to sign with, for other machines. Without it the engine is for you on this machine.",
+)
+def trt(
+    model: Path | None,
+    targets: tuple[str, ...],
+    out: Path,
+    profile: tuple[int, int, int],
+    workspace: int | None,
+    timing_cache: Path | None,
+    sign_key: Path | None,
+) -> None:
+    """Build a TensorRT engine in fp16 of the model file MODEL (without it: the model that the package ships).
+
+    Where it can run, its scores are compared with MODEL's first, and nothing is written if they differ.
+    """
+    from export.engine import EngineRequest
+    from export.trt import build_engine
+    from screen.engines import write_engine
+    from screen.modelfile import load_model
+    from screen.seals import PrivateKey, ThisMachine
+    from train.progress import progress_bar
+
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: the folder {out.parent} is not there")
+    sealer = ThisMachine() if sign_key is None else PrivateKey(sign_key)
+    request = EngineRequest(targets, profile, workspace, timing_cache)
+    engine = build_engine(load_model(model), request, progress_bar("building"))
+    write_engine(out, engine, sealer)
+    manifest = engine.manifest
+    about = ", ".join(manifest.targets) or manifest.gpu
+    layers = ", ".join(f"{count} {name}" for name, count in (manifest.layers or {}).items()) or "not shown"
+    proof = "certified here" if manifest.certificate else "not run here: the first run with it certifies it"
+    click.echo(
+        f"{out}: {len(engine.data) / 1e6:.1f} MB, {manifest.library} {manifest.version} for {about}, "
+        f"{manifest.precision} (convolutions: {layers}), batches {', '.join(map(str, profile))}; {proof}",
+        err=True,
     )

@@ -75,8 +75,13 @@ def half_model(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
+def computes_in_half(name: str) -> bool:
+    """Whether the node of that name does, in a graph that `half_model` made."""
+    return name.split(".", maxsplit=1)[0] in _HALF_PARTS
+
+
 def _is_half(node: onnx.NodeProto) -> bool:
-    return node.name.split(".")[0] in _HALF_PARTS
+    return computes_in_half(node.name)
 
 
 def _crossing(makers: Iterable[onnx.NodeProto], users: Iterable[onnx.NodeProto]) -> set[str]:

@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """This file with the fp32 file that it was made from."""
     RUNTIME = "runtime_parity"
     """This file on another runtime with ONNX Runtime on the CPU."""
+    ENGINE = "engine_parity"
+    """A TensorRT engine with the model file that it was built from, on one GPU; kept beside the engine."""
     DECODING = "decode_parity"
     """Squares by shortcuts with squares by decoding in full."""
 
@@ -93,6 +95,16 @@ class Bounds:
             if not abs(change) <= self.auc_change:
                 said.append(f"{name.replace('_', ' ')} {change:+.4f} (bound {self.auc_change:g})")
         return said
+
+
+FP16_BOUNDS = Bounds(
+    mean_probability_difference=1.0,
+    flips=1.0,
+    farthest_flip=0.002,
+    auc_change=1.0,
+    max_probability_difference=0.005,
+)
+"""Of an fp16 file or engine with its fp32 file: only films at the threshold itself may flip."""
 
 
 def check_certified(

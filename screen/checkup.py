@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from screen.backends import no_gpu_advice, onnx, open_backend, openvino, tensorrt_engine
+from screen import tensorrt_library
+from screen.backends import no_gpu_advice, onnx, open_backend, openvino
 from screen.backends.cuda_driver import gpus
 from screen.cpus import usable_cpus
 from screen.decode import Decoded
@@ -206,7 +207,7 @@ def _device(model: Model, device: str, if_not: State) -> Check:
 
 def _tensorrt() -> Check:
     """Beside a GPU: the libraries. What an engine computes is tried when it is loaded."""
-    name, here = "--device tensorrt", tensorrt_engine.installed()
+    name, here = "--device tensorrt", tensorrt_library.installed()
     if not here:
         return Check(name, State.NOTE, "no TensorRT is installed: pip install 'cxr-screen[trt]'")
     return Check(name, State.OK, f"{' and '.join(here)}; it runs what 'screen export trt' builds")

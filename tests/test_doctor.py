@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tiny_model import tiny_model_bytes
 
-from screen import backends, checkup
-from screen.backends import cuda_driver, tensorrt_engine
+from screen import backends, checkup, tensorrt_library
+from screen.backends import cuda_driver
 from screen.backends.cuda_driver import Gpu
 from screen.checkup import Check, State
 from screen.modelfile import model_from_bytes
@@ -37,10 +37,10 @@ def test_beside_a_gpu_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     gpu = [Gpu(0, "A GPU", "GPU-1")]
     monkeypatch.setattr(checkup, "gpus", lambda: gpu)
     monkeypatch.setattr(backends, "gpus", lambda: gpu)
-    monkeypatch.setattr(tensorrt_engine, "installed", list)
+    monkeypatch.setattr(tensorrt_library, "installed", list)
     found = devices(monkeypatch)
     assert found["GPU 0"].detail == "A GPU, GPU-1"
     assert "cxr-screen[gpu]" in found["--device cuda:0"].detail
     assert "cxr-screen[trt]" in found["--device tensorrt"].detail
-    monkeypatch.setattr(tensorrt_engine, "installed", lambda: ["tensorrt_rtx"])
+    monkeypatch.setattr(tensorrt_library, "installed", lambda: ["tensorrt_rtx"])
     assert devices(monkeypatch)["--device tensorrt"].state is State.OK

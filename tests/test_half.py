@@ -16,9 +16,9 @@ from tiny_model import phantom, tiny_model_bytes, tiny_model_file
 from export import certify
 from export.graph import IR_VERSION, OPSET
 from export.half import half_from_model, half_model
-from export.sweep import batch_sweep
 from screen.backends.base import Backend, Outputs
 from screen.backends.null import NullBackend
+from screen.batch_sweep import batch_sweep
 from screen.cli import cli
 from screen.errors import BackendError, ModelError
 from screen.modelfile import Model, load_model, model_from_bytes

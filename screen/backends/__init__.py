@@ -51,7 +51,7 @@ def resolved_device(text: str) -> Device:
         from screen.backends import onnx
 
         device = Device("cuda", (0,)) if onnx.has_cuda() and gpus() else Device("cpu")
-    _cards(device)
+    gpus_of(device)
     if device.kind == "cuda":
         from screen.backends import onnx
 
@@ -77,7 +77,7 @@ def open_backend(
         from screen.backends.onnx import OnnxBackend
 
         return OnnxBackend(model, batch_size, threads=threads)
-    cards = _cards(wanted)
+    cards = gpus_of(wanted)
     if len(cards) == 1:
         return open_on_card(model, wanted.kind, cards[0], batch_size, engine)
     from screen.backends.cards import open_cards
@@ -96,11 +96,11 @@ def open_on_card(
     from screen.backends.tensorrt import open_tensorrt
 
     if engine is None:
-        raise UsageError("--device tensorrt needs an engine: --engine FILE --engine-key PUBLIC_KEY")
+        raise UsageError("--device tensorrt needs an engine")
     return open_tensorrt(model, engine, gpu, batch_size)
 
 
-def _cards(device: Device) -> list[Gpu]:
+def gpus_of(device: Device) -> list[Gpu]:
     """The GPUs that it names, in its order. Raises UsageError if one is not there."""
     if device.kind not in _GPU_KINDS:
         return []

@@ -1,15 +1,12 @@
 """The few calls of TensorRT that a runner needs; `tensorrt` and `tensorrt_rtx` have nearly the same."""
 
-import importlib
-import importlib.util
 import re
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
-from screen.errors import BackendError, MemoryRefusedError, MissingExtraError
+from screen.errors import BackendError, MemoryRefusedError
+from screen.tensorrt_library import error_log, library_module
 
-_EXTRAS = {"tensorrt_rtx": "trt", "tensorrt": "tensorrt"}
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|cudaError(?:_t)? ?2\b|allocation failed", re.IGNORECASE
 )
@@ -23,8 +20,8 @@ class TensorRtEngine:
     """
 
     def __init__(self, data: bytes, library: str, outputs: Mapping[str, tuple[int, ...]], size: int) -> None:
-        self._trt = _imported(library)
-        self._log = _log(self._trt)
+        self._trt = library_module(library, "--device tensorrt")
+        self._log = error_log(self._trt)
         self._size = size
         self.runtime = f"{library} {self._trt.__version__}"
         self._runtime = self._trt.Runtime(self._log)
@@ -113,32 +110,3 @@ class TensorRtContext:
     def _check(self, done: bool, what: str) -> None:
         if not done:
             raise self._engine.failure(f"refuses {what}")
-
-
-def installed() -> list[str]:
-    """Which of the libraries are here, by the names of their modules."""
-    return [library for library in _EXTRAS if importlib.util.find_spec(library) is not None]
-
-
-def _imported(library: str) -> ModuleType:
-    if library not in _EXTRAS:
-        raise BackendError(f"no TensorRT library is called '{library}'")
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise MissingExtraError("--device tensorrt", _EXTRAS[library]) from error
-
-
-def _log(trt: Any) -> Any:
-    """A logger that keeps errors for our own messages and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(" ".join(message.split()))
-
-    return Log()

@@ -38,6 +38,18 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="auto, cpu, openvino, cuda[:N,…] or tensorrt[:N,…].",
 )
 @click.option(
+    "--engine",
+    type=_FILE,
+    metavar="FILE",
+    help="TensorRT engine of 'screen export trt', instead of one that is built here on first use.",
+)
+@click.option(
+    "--engine-key",
+    type=_FILE,
+    metavar="PUBLIC_KEY",
+    help="Of who signed FILE; without it FILE must be built by you on this machine.",
+)
+@click.option(
     "--batch-size",
     callback=number_or_auto,
     metavar="N|auto",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.agreement import probabilities
+from screen.agreement import probabilities
 from screen.backends.base import Backend
 from screen.model_card import ModelCard
 
