@@ -16,6 +16,7 @@ from screen.certificates import check_certified
 from screen.cpus import network_streams, usable_cpus
 from screen.decide import Decision, decision_from
 from screen.errors import InputError, UsageError
+from screen.gpu_decode import gpus_for_decoding
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.inputs import Inputs
 from screen.known import Known
@@ -53,6 +54,7 @@ class RunSettings:
     device: str = "auto"
     batch_size: int | None = None
     workers: int | None = None
+    gpu_decoders: int = 0
     operating_point: str | None = None
     threshold: float | None = None
     decision: Path | None = None
@@ -100,7 +102,8 @@ def run(
         workers = settings.workers or workers_for(memory, cpus)
         policy = policy_from_entries(model.card.decode_policies)
         # First of all: while the network is loaded they load their libraries.
-        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
+        gpus = gpus_for_decoding(settings.gpu_decoders)
+        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy, gpus))
         backend = stack.enter_context(open_backend(model, settings.device, batch_size, cpus))
         check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
         drift = check_probes(model, backend)
@@ -169,7 +172,7 @@ def run(
             heatmaps=settings.heatmaps,
             preprocess_drift=drift,
             decode_policy=str(policy),
-            counts={"known_ignored": known.ignored},
+            counts={"known_ignored": known.ignored, "gpu_decoder_losses": pool.gpu_losses},
         )
         ledger.set_meta("facts", facts.to_json())
         ledger.commit()
