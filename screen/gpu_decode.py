@@ -29,7 +29,7 @@ class NvImageCodec:
     name = "nvimgcodec"
 
     def __init__(self) -> None:
-        from nvidia import nvimgcodec  # type: ignore[import-not-found,unused-ignore]
+        from nvidia import nvimgcodec
 
         # Its decoders on the CPU are no faster than ours, and it would use every processor for them.
         kinds = nvimgcodec.BackendKind

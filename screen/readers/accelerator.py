@@ -70,9 +70,14 @@ class Accelerator:
         self._trials: dict[tuple[str, int, bool], _Trial] = {}
         self._declined = 0
 
+    @staticmethod
+    def takes(syntax: str, px: PixelHeader) -> bool:
+        """Whether frames of this kind are its business: lossless, one sample a pixel."""
+        return syntax in _LOSSLESS and px.samples == 1
+
     def decode(self, data: bytes, syntax: str, px: PixelHeader, by_cpu: Callable[[], Decoded]) -> Decoded:
         """A frame by whichever way it is to go. Raises what `by_cpu` raises; SystemExit for a lost device."""
-        if syntax not in _LOSSLESS or px.samples != 1:
+        if not self.takes(syntax, px):
             return by_cpu()
         trial = self._trials.setdefault((syntax, px.bits_stored, px.signed), _Trial())
         if trial.frames < self._frames:
