@@ -39,6 +39,6 @@ def arrays_on(device: str) -> tuple[list[Arrays], dict[str, str]]:
         import cupy
     except ImportError as error:
         return [on_torch], {"CuPy": str(error)}
-    index = int(where.partition(":")[2] or 0)
+    index = int(where.partition(":")[2])
     on_cupy = Arrays("CuPy", cupy, cupy.asarray, cupy.asnumpy, lambda: cupy.cuda.Device(index))
     return [on_cupy, on_torch], {}

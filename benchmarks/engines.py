@@ -34,9 +34,9 @@ class Engine:
 
 
 def torch_device(device: str) -> str:
-    """What `--device` means to PyTorch: its GPU for TensorRT as well."""
-    kind, colon, index = device.partition(":")
-    return f"cuda{colon}{index}" if kind in {"cuda", "tensorrt"} else "cpu"
+    """What `--device` means to PyTorch: its GPU for TensorRT as well, the first of several."""
+    kind, _, indices = device.partition(":")
+    return f"cuda:{indices.partition(',')[0] or 0}" if kind in {"cuda", "tensorrt"} else "cpu"
 
 
 @contextmanager
@@ -55,8 +55,7 @@ def onnx_runtime(model: Model, device: str, batch_size: int) -> Iterator[Engine]
     provider = "CPUExecutionProvider" if where == "cpu" else "CUDAExecutionProvider"
     if provider == "CUDAExecutionProvider":
         onnxruntime.preload_dlls()
-    index = where.partition(":")[2] or "0"
-    options: list[dict[str, str]] = [{} if where == "cpu" else {"device_id": index}]
+    options: list[dict[str, str]] = [{} if where == "cpu" else {"device_id": where.partition(":")[2]}]
     session = onnxruntime.InferenceSession(model.data, providers=[provider], provider_options=options)
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"ONNX Runtime has no {provider} here")

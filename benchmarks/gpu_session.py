@@ -108,7 +108,12 @@ def _run(step: Step, log: Path, left: float) -> Done:
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_CHECKOUT), *_inherited()])},
+            # Tables as wide as they need.
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(_CHECKOUT), *_inherited()]),
+                "COLUMNS": "160",
+            },
             start_new_session=True,
         )
         try:

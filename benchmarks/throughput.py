@@ -93,7 +93,7 @@ def measure(
     figures = Figures(flop_per_image=flop_per_image(size), input_size=size, machine=machine())
     where = torch_device(device)
     if where != "cpu":
-        figures.card = card(int(where.partition(":")[2] or 0))
+        figures.card = card(int(where.partition(":")[2]))
     for _ in range(turns):
         for batch_size in batch_sizes:
             for found in timed(model, device, batch_size, seconds, figures.missing, alone=alone):

@@ -157,11 +157,11 @@ def test_a_card_is_asked_for_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[list[str]] = []
 
     class Driver:
-        def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
+        def cuDeviceGet(self, device: Any, index: int) -> int:
             assert index == 1
             return 0
 
-        def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:
             assert attribute == 16
             value._obj.value = 132
             return 0
