@@ -159,3 +159,21 @@ def test_squares_of_real_films() -> None:
         by_shape.setdefault((film.pixels.values.shape, film.pixels.values.dtype), []).append(film.pixels)
     for films in by_shape.values():
         assert_alike(films, PreprocessSpec())
+
+
+def test_nothing_is_made_off_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PyTorch's device without memory: an operand that was left on the CPU would raise."""
+
+    def bincount(bins: torch.Tensor, minlength: int) -> torch.Tensor:
+        # The one operation that this device cannot do, its shape depending on values.
+        return torch.zeros(minlength, dtype=torch.int64, device=bins.device)
+
+    monkeypatch.setattr(torch, "bincount", bincount)
+    films = torch.zeros(2, 300, 200, dtype=torch.uint8, device="meta")
+    lookups = torch.zeros(2, 256, dtype=torch.uint16, device="meta")
+    with torch.device("meta"):
+        squares, blank = squares_from_batch(films, lookups, PreprocessSpec(size=64), torch)
+    assert (squares.device.type, tuple(squares.shape), blank.device.type) == ("meta", (2, 64, 64), "meta")
+    assert train_clahe.equalised(squares, np.ones(2)).device.type == "meta"
+    with pytest.raises(RuntimeError, match="device"):
+        squares_from_batch(films, lookups, PreprocessSpec(size=64), torch)
