@@ -19,6 +19,7 @@ from screen.cpus import network_streams, usable_cpus
 from screen.decide import Decision, decision_from
 from screen.engine_cache import engine_for_run
 from screen.errors import InputError, UsageError
+from screen.gpu_decode import gpus_for_decoding
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.inputs import Inputs
 from screen.known import Known
@@ -58,6 +59,7 @@ class RunSettings:
     engine_key: Path | None = None
     batch_size: int | None = None
     workers: int | None = None
+    gpu_decoders: int = 0
     operating_point: str | None = None
     threshold: float | None = None
     decision: Path | None = None
@@ -104,7 +106,8 @@ def run(
         workers = settings.workers or workers_for(memory, cpus)
         policy = policy_from_entries(model.card.decode_policies)
         # First of all: while the network is loaded they load their libraries.
-        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
+        gpus = gpus_for_decoding(settings.gpu_decoders)
+        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy, gpus))
         # Resolved once: a resumed run goes on with what the ledger says.
         batch_size = settings.batch_size or int(ledger.settings().get("batch_size", 0))
         largest = SIZES[-1]
@@ -187,7 +190,7 @@ def run(
             heatmaps=settings.heatmaps,
             preprocess_drift=drift,
             decode_policy=str(policy),
-            counts={"known_ignored": known.ignored},
+            counts={"known_ignored": known.ignored, "gpu_decoder_losses": pool.gpu_losses},
         )
         ledger.set_meta("facts", facts.to_json())
         ledger.commit()

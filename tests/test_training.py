@@ -170,19 +170,17 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
 def test_only_training_patients_are_trained_on(
     films: LabelledFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[NDArray[np.uint8]] = []
+    seen: list[torch.Tensor] = []
     reequalise = finetuning.reequalise
 
-    def spy(
-        squares: NDArray[np.uint8], probability: float, generator: np.random.Generator
-    ) -> NDArray[np.uint8]:
+    def spy(squares: torch.Tensor, probability: float, generator: np.random.Generator) -> torch.Tensor:
         seen.append(squares)
         return reequalise(squares, probability, generator)
 
     monkeypatch.setattr(finetuning, "reequalise", spy)
     settings = FinetuneSettings(stages=((1, 32, 1),), samples=256, batch_size=32)
     finetune(films, settings, None, tmp_path / "split", {}, lambda line: None)
-    drawn = {square.tobytes() for batch in seen for square in batch}
+    drawn = {square.tobytes() for batch in seen for square in batch.numpy()}
     sides = {
         split for square, split in zip(films.values, films.splits, strict=True) if square.tobytes() in drawn
     }

@@ -65,6 +65,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Processes that decode.",
 )
+@click.option(
+    "--gpu-decoders",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Further processes that decode, with a GPU for lossless films where it proves faster.",
+)
 @click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
 @click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
 @click.option("--decision", type=_FILE, metavar="FILE", help="A site's own calibration and thresholds.")
