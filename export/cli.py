@@ -2,6 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -144,8 +145,6 @@ def _fp16(
 
 
 def _int8(source: Path | None, folder: Path, out: Path) -> None:
-    from tempfile import TemporaryDirectory
-
     from export import quantize
     from export.modelwriter import write_model
     from screen.discover import discover
@@ -261,6 +260,37 @@ def certify(
     console.print(verdict_view(verdicts))
     if all(verdict.complaints for verdict in verdicts):
         click.get_current_context().exit(1)
+
+
+@cli.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--films",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of films that may be passed on, or a file that lists them, one path a line.",
+)
+@_OUT
+def parity_set(model: Path | None, films: Path, out: Path) -> None:
+    """Choose the squares on which engines of MODEL are certified where they run.
+
+    MODEL is the shipped one if it is not named. Most of the squares are those of films next to its operating
+    points.
+    """
+    from export.parity_set import write_parity_set
+    from screen.discover import discover
+    from screen.modelfile import load_model
+    from train.progress import progress_bar
+    from train.squares import cached_squares
+
+    loaded = load_model(model)
+    listed = [films] if films.is_dir() else [Path(line) for line in films.read_text("utf-8").splitlines()]
+    with TemporaryDirectory() as cache:
+        squares = cached_squares(
+            discover(listed, None), loaded.card.preprocess, Path(cache), progress_bar("reading films")
+        )
+        names = [Path(key).name for key in squares.keys]
+        write_parity_set(loaded, squares.values, names, out)
 
 
 def _targets(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
