@@ -43,7 +43,7 @@ def show(file: Path | None) -> None:
     help="For an engine: of who signed it; without it, it must be built by you on this machine.",
 )
 def verify(file: Path | None, engine_key: Path | None) -> None:
-    """Check FILE: a model's structure, digests and probes on this CPU; an engine's seal and bytes."""
+    """Check FILE: a model's structure, digests and probes (on the CPU); an engine's seal and bytes."""
     from screen.engines import manifest_path
 
     if file is not None and manifest_path(file).is_file():
