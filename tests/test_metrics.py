@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.calibrate import platt, thresholds
+from train.calibration import platt
 from train.finetune import sampling_weights
 from train.metrics import auc, patient_bootstrap, wilson, within_source_auc
+from train.operating_points import thresholds
 
 
 def slow_pairs(scores: list[int], labels: list[int]) -> list[float]:
