@@ -207,16 +207,19 @@ def test_the_whole_chain_on_the_command_line(
     run("finetune", table, "--weights", "simclr", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())
-    assert before["findings"][0]["operating_points"][0]["measured_on"] == "not measured"
+    assert before["findings"][0]["operating_points"][0]["measured_on"].startswith("validation split")
     printed = run("evaluate", "model", table, "--out", "evaluation")
     assert "auc_within_source" in printed
     after = json.loads(Path("model.json").read_text())
     assert after["findings"][0]["operating_points"][0]["measured_on"].startswith("test split")
     assert after["training"]["pretraining"]["kind"] == "simclr"
     pictures = {path.name for path in Path("evaluation").iterdir()}
-    assert pictures == {"metrics.csv", "results.png", "roc.png", "precision-recall.png"}
+    assert pictures == {
+        "metrics.csv", "metrics.json", "model-card.md", "results.png", "roc.png", "precision-recall.png",
+        "reliability.png",
+    }  # fmt: skip
     with Path("evaluation/metrics.csv").open() as stream:
-        figures = {row["figure"]: row for row in csv.DictReader(stream)}
+        figures = {row["figure"]: row for row in csv.DictReader(stream) if not row["group"]}
     on_test = [split_of(f"P{n // 2}", 0) == Split.TEST for n in range(120)]
     assert int(figures["auc_within_source"]["films"]) == sum(on_test)
 

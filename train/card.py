@@ -129,7 +129,8 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
     calibration = evaluation.calibration
     yield (
         f"probability = sigmoid({calibration.slope:.4f} · logit {calibration.intercept:+.4f}), at a "
-        f"prevalence of {calibration.prevalence:.1%}. Its quality is measured on each fold by the line of the others."
+        f"prevalence of {calibration.prevalence:.1%}. Its quality is measured on each fold by the line of "
+        "the others. The error cannot be negative and is larger in drawn samples, so its interval lies high."
     )
     names = {
         "calibration_error": "expected calibration error (10 bins of equal mass)",
@@ -221,9 +222,9 @@ def _efficiency(evaluation: Evaluation) -> Iterator[str]:
     yield "The headline after fine-tuning with the labels of a share of the patients."
     yield _table(
         ("start", "patients with labels", "AUC within source", "films", f"with {evaluation.finding}"),
-        [(point.start, f"{point.share:.0%}", *_cells(point.figure)) for point in points],
+        [(point.start, f"{100 * point.share:g} %", *_cells(point.figure)) for point in points],
     )
-    names = {f"{point.start} {point.share:.0%}" for point in points}
+    names = {point.name for point in points}
     yield _differences([c for c in evaluation.comparisons if {c.recipe, c.other} <= names])
 
 

@@ -295,6 +295,7 @@ def evaluate(
     from screen.errors import UsageError
     from screen.modelfile import load_model
     from train.evaluate import headlines, pictures_from_files, write_evaluation
+    from train.evaluation import efficiency_name
     from train.evaluation import evaluate as measure
     from train.predictions import read_cohort, read_recipe
 
@@ -305,7 +306,7 @@ def evaluate(
         for given in efficiency:
             name, file = _named(given)
             start, share = _start(name)
-            starts[start, share] = read_recipe(f"{start} {share:.0%}", file, cohort)
+            starts[start, share] = read_recipe(efficiency_name(start, share), file, cohort)
         evaluation = measure(cohort, recipes, starts, finding)
         pictures = pictures_from_files(cohort.paths)
     elif len(inputs) == 2 and not efficiency:

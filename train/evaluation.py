@@ -75,6 +75,11 @@ class EfficiencyPoint:
     share: float
     figure: Figure
 
+    @property
+    def name(self) -> str:
+        """Of its recipe."""
+        return efficiency_name(self.start, self.share)
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -123,6 +128,11 @@ class Evaluation:
         }
 
 
+def efficiency_name(start: str, share: float) -> str:
+    """What a recipe of a label-efficiency curve is called."""
+    return f"{start} {100 * share:g} %"
+
+
 def evaluate(
     cohort: Cohort,
     recipes: Sequence[Recipe],
@@ -133,15 +143,17 @@ def evaluate(
     """Measure recipes. efficiency: by start and share of labelled patients, first start against the others.
 
     calibration: what the model has already, if these films did not make it; else it is fitted to them, and
-    measured on each fold by the others'. Raises UsageError where a recipe has too few films or folds.
+    measured on each fold by the others'. Raises UsageError where the first recipe has too few films or folds.
     """
     measure = _Measure(cohort)
     shipped = recipes[0]
     films = np.flatnonzero(shipped.covered)
+    starts = list(dict.fromkeys(start for start, _ in efficiency))
+    efficiency = dict(sorted(efficiency.items(), key=lambda item: (starts.index(item[0][0]), item[0][1])))
     labels, patients = cohort.labels[films], cohort.patients[films]
     for kind, of_kind in (("with", labels == 1), ("without", labels == 0)):
-        if of_kind.sum() < FEW:
-            raise UsageError(f"{shipped.name}: fewer than {FEW} films {kind} {finding} have a prediction")
+        if not of_kind.any():
+            raise UsageError(f"{shipped.name}: no film {kind} {finding} has a prediction")
     logits, folds = shipped.logits[:, films], shipped.folds[:, films]
     if calibration is None:
         seeds = f", {len(shipped.seeds)} seeds" if len(shipped.seeds) > 1 else ""
@@ -181,7 +193,7 @@ def evaluate(
         fixed_point=fixed_point,
         efficiency=[
             EfficiencyPoint(start, share, measure.aucs(recipe)[0])
-            for (start, share), recipe in sorted(efficiency.items())
+            for (start, share), recipe in efficiency.items()
         ],
     )
 

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from train.evaluation import HEADLINE, Evaluation
+from train.metrics import Figure
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -100,9 +101,12 @@ def precision_recall(path: Path, evaluation: Evaluation) -> None:
     labels = evaluation.cohort.labels[evaluation.films]
     prevalence = float(labels.mean())
     axis.axhline(prevalence, color=_FAINT, linewidth=1, linestyle=":")
-    for scores in evaluation.shipped.logits[:, evaluation.films]:
+    axis.set_prop_cycle(color=_LINES)
+    logits = evaluation.shipped.logits[:, evaluation.films]
+    for seed, scores in zip(evaluation.shipped.seeds, logits, strict=True):
         hits = np.cumsum(labels[np.argsort(-scores, kind="stable")] == 1)
-        axis.plot(hits / hits[-1], hits / np.arange(1, len(hits) + 1), color=_INK, linewidth=1.3)
+        axis.plot(hits / hits[-1], hits / np.arange(1, len(hits) + 1), linewidth=1.2, label=f"seed {seed}")
+    axis.legend(loc="upper right", fontsize=8, frameon=False)
     axis.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
     _title(axis, f"{evaluation.finding}, all films pooled; prevalence {prevalence:.2f} (dotted)")
     _save(figure, path)
@@ -181,7 +185,9 @@ def _within_source_curve(evaluation: Evaluation) -> NDArray[np.float64]:
     return curve / max(1, total)
 
 
-def _with_interval(figure: Any, digits: int = 2) -> str:
+def _with_interval(figure: Figure, digits: int = 2) -> str:
+    if figure.note:
+        return f"– ({figure.note})"
     return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 

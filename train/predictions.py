@@ -22,7 +22,7 @@ from train.metrics import scorable
 from train.table import Columns, read_table
 
 PREDICTION_COLUMNS = ("file", "patient_id", "fold", "seed", "logit", "peak_x", "peak_y")
-_AGES = ((0, 40, "under 40"), (40, 60, "40 to 59"), (60, 75, "60 to 74"), (75, 120, "75 and over"))
+_AGES = ((0, 40, "0 to 39"), (40, 60, "40 to 59"), (60, 75, "60 to 74"), (75, 120, "75 and over"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Cohort:
 
     files: as in their table; paths: where they lie. labels: float32 [N], 0 or 1. patients, sources,
     licences: str [N]. headline: mask [N] of the films that the headline counts: NIH's where the table says
-    which those are, for another hospital's collection is a figure of its own; else all. slices: what else is
+    which those are, for another hospital's collection is a figure of its own, else all; without sources that
+    have no film without the finding. slices: what else is
     known, str [N] by name (`view`, `sex`, `age`, `label basis`), empty where it is not. boxes: the lesions
     of each film.
     """
@@ -83,13 +84,15 @@ def read_cohort(tables: Sequence[Path], columns: Columns) -> Cohort:
     kept = np.flatnonzero(scorable(labels, sources))
     if not len(kept):
         raise UsageError(f"{tables[0]}: no film with the finding in it to measure on")
-    of_cohort = [list(rows.items())[index] for index in kept]
+    listed = list(rows.items())
+    of_cohort = [listed[index] for index in kept]
     facts = [row for _, (row, _, _) in of_cohort]
 
     def texts(column: str) -> NDArray[np.str_]:
         return np.array([row.get(column) or "" for row in facts])
 
     nih = texts("nih_image_index") != ""
+    in_pairs = np.isin(sources[kept], np.unique(sources[kept][labels[kept] == 0]))
     return Cohort(
         files=tuple(file for file, _ in of_cohort),
         paths=tuple(path for _, (_, path, _) in of_cohort),
@@ -97,7 +100,7 @@ def read_cohort(tables: Sequence[Path], columns: Columns) -> Cohort:
         patients=texts(columns.patient),
         sources=sources[kept],
         licences=texts("license"),
-        headline=nih if nih.any() else np.ones(len(kept), np.bool_),
+        headline=nih & in_pairs if nih.any() else in_pairs,
         slices={
             "view": texts("view"),
             "sex": texts("sex"),

@@ -79,15 +79,15 @@ def _measured(finding: dict[str, object], recipe: Recipe, cohort: Cohort) -> Cal
 
 def _cohort(films: LabelledFilms, chosen: np.ndarray) -> Cohort:
     """The chosen films; of views, ages, boxes nothing is known here."""
-    count = len(chosen)
+    count, sources = len(chosen), films.sources[chosen]
     return Cohort(
         files=tuple(films.keys[chosen]),
         paths=(),
         labels=films.labels[chosen],
         patients=films.patients[chosen],
-        sources=films.sources[chosen],
+        sources=sources,
         licences=np.full(count, ""),
-        headline=np.ones(count, np.bool_),
+        headline=np.isin(sources, np.unique(sources[films.labels[chosen] == 0])),
         slices={},
         boxes=((),) * count,
     )
