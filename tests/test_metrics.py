@@ -12,6 +12,7 @@ from train.metrics import (
     brier,
     brier_skill,
     calibration_error,
+    centred_interval,
     patient_bootstrap,
     patient_draws,
     rate_by_patient,
@@ -165,6 +166,14 @@ def test_calibration_figures_in_closed_form() -> None:
     truth = (generator.random(40_000) < sigmoid(x)).astype(np.float32)
     slope, intercept = calibration_line(sigmoid(2 * x + 1), truth, np.ones((1, 40_000)))
     assert (slope[0], intercept[0]) == (pytest.approx(0.5, abs=0.03), pytest.approx(-0.5, abs=0.03))
+
+
+def test_an_error_that_drawing_enlarges_keeps_its_place() -> None:
+    drawn = np.random.default_rng(7).normal(0.02, 0.003, 1000)
+    low, high = centred_interval(0.012, drawn)
+    assert low < 0.012 < high
+    assert high - low == pytest.approx(4 * 0.003, rel=0.1)
+    assert centred_interval(0.001, drawn)[0] == 0
 
 
 def test_a_fold_is_calibrated_by_the_others_alone() -> None:

@@ -25,6 +25,7 @@ from train.cli import cli
 from train.films import LabelledFilms, labelled_films, unlabelled_films
 from train.finetune import FinetuneSettings, finetune
 from train.folds import Split, split_of
+from train.predictions import PREDICTION_COLUMNS
 from train.pretrain import PretrainSettings, pretrain
 from train.table import Columns
 
@@ -185,6 +186,19 @@ def test_only_training_patients_are_trained_on(
     assert sides == {Split.TRAIN.value}
 
 
+def out_of_fold(table: Path) -> Path:
+    """Made predictions of a table's films: higher with the finding, two folds by patient."""
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with Path("predictions.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(PREDICTION_COLUMNS)
+        for at, row in enumerate(rows):
+            logit = at % 7 + 2 * int(row["tumor"])
+            writer.writerow([row["file"], row["patient_id"], len(row["patient_id"]) % 2, 0, logit, "", ""])
+    return Path("predictions.csv")
+
+
 def test_the_whole_chain_on_the_command_line(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +234,20 @@ def test_the_whole_chain_on_the_command_line(
     }  # fmt: skip
     with Path("evaluation/metrics.csv").open() as stream:
         figures = {row["figure"]: row for row in csv.DictReader(stream) if not row["group"]}
+    run(
+        "calibrate",
+        "classifier",
+        table,
+        "--others",
+        others,
+        "--out",
+        "crossed",
+        "--predictions",
+        out_of_fold(table),
+    )
+    crossed = json.loads(Path("crossed.json").read_text())
+    assert "out of fold" in crossed["findings"][0]["operating_points"][0]["measured_on"]
+    assert crossed["metrics"]["auc_within_source"]["films"] == 121
     on_test = [split_of(f"P{n // 2}", 0) == Split.TEST for n in range(120)]
     assert int(figures["auc_within_source"]["films"]) == sum(on_test)
 

@@ -130,7 +130,7 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
     yield (
         f"probability = sigmoid({calibration.slope:.4f} · logit {calibration.intercept:+.4f}), at a "
         f"prevalence of {calibration.prevalence:.1%}. Its quality is measured on each fold by the line of "
-        "the others. The error cannot be negative and is larger in drawn samples, so its interval lies high."
+        "the others. Drawing patients makes the calibration error larger; its interval is centred again."
     )
     names = {
         "calibration_error": "expected calibration error (10 bins of equal mass)",

@@ -197,7 +197,9 @@ def finetune(
 @click.option(
     "--prevalence", type=float, metavar="P", help="Share of films with the finding where the decision is for."
 )
-@click.option("--model", type=_FILE, help="Model file that made the scores. [default: see train/README.md]")
+@click.option(
+    "--model", type=_FILE, help="Model file that made the scores. [default: the run's, or the shipped one]"
+)
 @data_options
 @table_options
 def calibrate(

@@ -6,7 +6,7 @@ mean score); intervals draw patients, the same ones for all seeds and recipes, s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from train.metrics import (
     brier,
     brier_skill,
     calibration_error,
+    centred_interval,
     interval,
     mean_over,
     patient_draws,
@@ -247,9 +248,13 @@ class _Measure:
         ]
 
     def _other_hospitals(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films]]:
+        """Collections outside the headline that have films without the finding too."""
+        sources, labels = self._cohort.sources, self._cohort.labels
         elsewhere = covered & ~self._cohort.headline
-        sources = self._cohort.sources
-        return [(str(s), np.flatnonzero(elsewhere & (sources == s))) for s in np.unique(sources[elsewhere])]
+        return [
+            (str(source), np.flatnonzero(elsewhere & (sources == source)))
+            for source in np.unique(sources[elsewhere & (labels == 0)])
+        ]
 
     def seeds(self, recipe: Recipe) -> list[Figure]:
         """The headline of each seed by itself."""
@@ -293,7 +298,13 @@ class _Measure:
             "calibration_slope": [partial(slope, p) for p in probabilities],
             "calibration_intercept": [partial(intercept, p) for p in probabilities],
         }
-        return [self.figure(name, films, mean_over(of_seeds)) for name, of_seeds in statistics.items()]
+        figures = [self.figure(name, films, mean_over(of_seeds)) for name, of_seeds in statistics.items()]
+        error = figures[0]
+        if not error.note:
+            drawn = mean_over(statistics[error.name])(self._draws[:, films])
+            low, high = centred_interval(error.value, drawn)
+            figures[0] = replace(error, low=low, high=high)
+        return figures
 
     def slices(self, recipe: Recipe) -> list[Figure]:
         """The AUC within source in every source and slice.

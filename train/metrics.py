@@ -100,7 +100,8 @@ def calibration_error(
 ) -> NDArray[np.float64]:
     """Expected calibration error [D] over bins of equal mass (Naeini et al., AAAI 2015).
 
-    It cannot be negative, so chance alone makes it positive, and more so in drawn samples.
+    It cannot be negative, so chance alone makes it positive, and more so in drawn samples: take
+    `centred_interval`.
     """
     order = np.argsort(probabilities, kind="stable")
     drawn = weights[:, order]
@@ -153,6 +154,15 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def centred_interval(value: float, values: NDArray[np.float64]) -> tuple[float, float]:
+    """`interval` moved so that the draws' median lies on the value; from 0.
+
+    For a statistic that drawing makes larger by itself: its percentiles may all lie above what was measured.
+    """
+    low, high = interval(values - np.nanmedian(values) + value)
+    return max(0.0, low), max(0.0, high)
 
 
 def patient_bootstrap(

@@ -73,6 +73,8 @@ def read_cohort(tables: Sequence[Path], columns: Columns) -> Cohort:
     """The films of tables of labels. Raises UsageError if one is broken or a film is listed twice."""
     rows: dict[str, tuple[Mapping[str, str], Path, float]] = {}
     for table in tables:
+        if table.is_dir():
+            raise UsageError(f"{table}: predictions name the films of a table of labels; give that CSV")
         labelled = read_table(table, columns)
         with table.open(newline="", encoding="utf-8") as stream:
             for row, known in zip(csv.DictReader(stream), labelled, strict=True):
