@@ -184,7 +184,7 @@ def finetune(
     )
     if everything:
         films = films.divided(lambda _: Split.TRAIN)
-    encoder, provenance = _start(films, films.of(Split.TRAIN), weights, options)
+    encoder, provenance = _encoder_of(films, films.of(Split.TRAIN), weights, options)
     _report("{films} films of {patients} patients, {positives} positive".format(**provenance))
     settings = engine.FinetuneSettings(seed=seed)
     engine.finetune(films, settings, encoder, out, {"provenance": provenance}, _report)
@@ -229,7 +229,7 @@ def crossvalidate(
     films = labelled_films(
         table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
     )
-    encoder, provenance = _start(films, films.scorable(), weights, options)
+    encoder, provenance = _encoder_of(films, films.scorable(), weights, options)
     cross = CrossSettings(
         split_seed=seed,
         seeds=tuple(range(seed, seed + seeds)),

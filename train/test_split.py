@@ -81,7 +81,7 @@ def _cohort(films: LabelledFilms, chosen: np.ndarray) -> Cohort:
     """The chosen films; of views, ages, boxes nothing is known here."""
     count, sources = len(chosen), films.sources[chosen]
     return Cohort(
-        files=tuple(films.keys[chosen]),
+        files=tuple(films.files[chosen]),
         paths=(),
         labels=films.labels[chosen],
         patients=films.patients[chosen],
