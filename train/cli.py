@@ -62,7 +62,7 @@ def _columns(options: dict[str, str]) -> Any:
     return Columns(**{name: options[f"{name}_column"] for name in names})
 
 
-def _start(
+def _encoder_of(
     films: Any, used: Any, weights: Path | None, options: dict[str, str]
 ) -> tuple[Any, dict[str, Any]]:
     """The encoder to begin with (None: random weights), and what to write down about labels and start.
