@@ -1,4 +1,4 @@
-"""`export trt` for real: engines of TensorRT-RTX, built from the shipped model without a GPU, and looked into."""
+"""`export trt` for real: TensorRT-RTX builds the shipped model without a GPU; the engine is looked into."""
 
 import json
 import os
@@ -86,11 +86,10 @@ def test_the_built_engine_is_half_for_these_gpus_and_batches(shipped: VerifiedEn
     assert (manifest.precision, manifest.profile, manifest.targets) == ("fp16", (1, 8, 32), TARGETS)
     assert (manifest.library, manifest.layers) == ("tensorrt_rtx", {"float": 1, "half": 20})
     assert manifest.certificate is None
-    assert len(shipped.data) < 0.7 * len(model.data)
 
 
 def test_an_engine_that_is_not_half_is_refused(rtx: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What old code did: float32, silently. Seen in the network, and, were that not looked at, in the engine."""
+    """What old code did: float32, silently. Seen in the network; were that not looked at, in the engine."""
     monkeypatch.setattr(builder, "half_model", lambda graph: graph)
     with pytest.raises(EngineError, match=r"in another precision: .*stem\.conv"):
         built(tiny(), rtx, ("sm89",))
@@ -99,20 +98,18 @@ def test_an_engine_that_is_not_half_is_refused(rtx: ModuleType, monkeypatch: pyt
         built(tiny(), rtx, ("sm89",))
 
 
-def test_an_engine_for_others_is_refused(rtx: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    for target, wrong in (("targets", "sm86"), ("profile", (1, 2, 3))):
-        inspected = builder._inspected
+@pytest.mark.parametrize("asked", [{"targets": ("sm86",)}, {"profile": (1, 2, 3)}])
+def test_an_engine_for_others_is_refused(
+    rtx: ModuleType, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    inspected = builder._inspected
 
-        def other(
-            data: bytes, request: EngineRequest, *rest: Any, name: str = target, to: Any = wrong
-        ) -> Any:
-            value = (to,) if name == "targets" else to
-            return inspected(data, replace(request, **{name: value}), *rest)
+    def other(data: bytes, request: EngineRequest, *rest: Any) -> Any:
+        return inspected(data, replace(request, **asked), *rest)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(builder, "_inspected", other)
-            with pytest.raises(EngineError, match="asked for"):
-                built(tiny(), rtx, ("sm89",))
+    monkeypatch.setattr(builder, "_inspected", other)
+    with pytest.raises(EngineError, match="asked for"):
+        built(tiny(), rtx, ("sm89",))
 
 
 def test_what_cannot_be_read_is_no_plan() -> None:
@@ -225,14 +222,13 @@ def test_the_command_line(rtx: ModuleType, tmp_path: Path) -> None:
         assert not out.exists()
 
 
-@pytest.mark.parametrize("entry", [["-m", "export"], ["-m", "screen", "export"]])
-def test_every_name_of_the_command(rtx: ModuleType, tmp_path: Path, entry: list[str]) -> None:
-    """In a process of its own, where nothing is imported yet."""
+def test_the_command_in_a_process_of_its_own(rtx: ModuleType, tmp_path: Path) -> None:
+    """As `screen run` starts it; the console script `export` is the same function."""
     out = tmp_path / "e.engine"
     model = tiny_model_file(tmp_path / "m.onnx")
-    command = [sys.executable, *entry, "trt", str(model), "--for", "sm89", "--out", str(out)]
+    command = [sys.executable, "-P", "-m", "export", "trt", str(model), "--for", "sm89", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert verified_engine(out, None).manifest.targets == ("sm89",)
 
