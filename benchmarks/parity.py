@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.engines import open_for_device
 from benchmarks.inputs import films, sources_in
 from benchmarks.machine import machine
-from export.agreement import Labels, Scores, agreement
-from screen.backends import open_backend
+from screen.agreement import Scores, agreement
 from screen.certificates import Agreement
-from screen.cpus import usable_cpus
 from screen.modelfile import load_model
 from screen.preprocess import square_from_pixels
 
@@ -40,11 +39,10 @@ def measure(
             for film in films(sources_in(folders), sample)
         ]
     )
-    nothing = Labels(np.full(len(squares), np.nan, np.float32), np.full(len(squares), ""))
 
     def scores(where: str, batch_size: int) -> Scores:
         logits, gates = [], []
-        with open_backend(model, where, batch_size, usable_cpus()) as backend:
+        with open_for_device(model, where, batch_size) as backend:
             figures.device = asdict(backend.device)
             for first in range(0, len(squares), batch_size):
                 rows = np.arange(first, first + batch_size) % len(squares)
@@ -60,7 +58,7 @@ def measure(
     figures = Figures({}, model.card.weights_digest, {}, [], machine())
     reference = scores("cpu", 1)
     for batch_size in batch_sizes:
-        figures.agreement[batch_size] = agreement(model.card, reference, scores(device, batch_size), nothing)
+        figures.agreement[batch_size] = agreement(model.card, reference, scores(device, batch_size))
     return figures
 
 

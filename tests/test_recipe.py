@@ -1,0 +1,40 @@
+"""The recipe is the commands that a user could type, and each finds what an earlier one made."""
+
+from pathlib import Path
+
+import click
+
+from train.cli import cli
+from train.recipe import Recipe
+
+
+def test_every_command_is_one_and_finds_what_came_before(tmp_path: Path) -> None:
+    table, extra, others = tmp_path / "labels.csv", tmp_path / "extra.csv", tmp_path / "others"
+    for path in (table, extra):
+        path.write_text("file,patient_id,tumor\n")
+    others.mkdir()
+    recipe = Recipe(table, (extra,), (others,), tmp_path / "out", 3, 2, ("--seed", "7"))
+    made: set[Path] = {table, extra, others}
+    for name, *words in recipe.commands():
+        for path in (Path(word.rpartition("=")[2]) for word in words if str(tmp_path) in word):
+            if path.name == "predictions.csv":
+                assert path.parent in made
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()  # which is what makes the next context
+        context = cli.commands[name].make_context(name, list(words))
+        assert context.params.get("seed") in (7, 0)
+        inputs = [context.params.get(given) for given in ("weights", "checkpoint")]
+        assert {path for path in inputs if isinstance(path, Path)} <= made
+        made.add(context.params["out"])
+    assert isinstance(cli.commands["recipe"], click.Command)
+    assert tmp_path / "out" / "model" in made
+    assert tmp_path / "out" / "evaluation" in made
+
+
+def test_the_comparison_differs_in_the_start_alone(tmp_path: Path) -> None:
+    commands = Recipe(tmp_path, (), (), tmp_path / "o", 1, 1).commands()
+    arms = {words[words.index("--out") + 1]: words for words in commands if words[0] == "crossvalidate"}
+    ours, random = arms[str(tmp_path / "o" / "recipe")], arms[str(tmp_path / "o" / "random")]
+    start = ours.index("--weights")
+    without = ours[:start] + ours[start + 2 :]
+    assert [w for w in without if w != ours[-1]] == [w for w in random if w != random[-1]]

@@ -1,0 +1,74 @@
+"""The shipped model from a table of labels: the commands of `screen train`, one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Command = list[str]
+
+FEW = 10
+"""Per cent of the patients with labels: the point of the label-efficiency curve that is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """table: of labels, whose films are judged. training_tables: more, to train on alone. others: pictures
+    that are no chest film. out: folder for all that is made. common: options of every command.
+    """
+
+    table: Path
+    training_tables: tuple[Path, ...]
+    others: tuple[Path, ...]
+    out: Path
+    epochs: int
+    seeds: int
+    common: tuple[str, ...] = ()
+
+    def commands(self) -> list[Command]:
+        """In order; each goes on where it was stopped, so the whole does.
+
+        Pre-training sees all films, those of folds that are held out too, but no label. Fine-tuning from
+        random weights, and with few labels, is what the recipe is compared with.
+        """
+        table, out = str(self.table), self.out
+        extra = _repeated("--training-table", self.training_tables)
+        start = ["--weights", str(out / "pretrained")]
+        few = ["--label-share", str(FEW / 100)]
+
+        def arm(name: str, *options: str) -> Command:
+            seeds = ["--seeds", str(self.seeds)]
+            return ["crossvalidate", table, *extra, *seeds, *options, "--out", str(out / name)]
+
+        def predictions(name: str) -> str:
+            return str(out / name / "predictions.csv")
+
+        everything = ["finetune", table, *extra, *start, "--everything", "--out", str(out / "tumor")]
+        calibrate = [
+            *("calibrate", str(out / "tumor"), table),
+            *_repeated("--others", self.others),
+            *("--predictions", predictions("recipe"), "--out", str(out / "model")),
+        ]
+        evaluate = [
+            *("evaluate", table, "--out", str(out / "evaluation")),
+            *("--predictions", f"recipe={predictions('recipe')}"),
+            *("--predictions", f"random start={predictions('random')}"),
+            *("--efficiency", f"recipe@{FEW}={predictions('recipe-few')}"),
+            *("--efficiency", f"random start@{FEW}={predictions('random-few')}"),
+        ]
+        tables = [table, *map(str, self.training_tables)]
+        pretrain = ["pretrain", *tables, "--epochs", str(self.epochs), "--out", str(out / "pretrained")]
+        common = list(self.common)
+        return [
+            pretrain + common,
+            arm("recipe", *start) + common,
+            everything + common,
+            calibrate + common,
+            arm("random") + common,
+            arm("recipe-few", *start, *few) + common,
+            arm("random-few", *few) + common,
+            evaluate,
+        ]
+
+
+def _repeated(option: str, values: Sequence[Path]) -> list[str]:
+    return [word for value in values for word in (option, str(value))]
