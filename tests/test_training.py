@@ -97,6 +97,26 @@ def test_squares_are_made_once(table: Path, tmp_path: Path) -> None:
     assert np.array_equal(again.values, first.values)
 
 
+def test_a_squeezed_film_gets_its_aspect_back(tmp_path: Path) -> None:
+    film = cv2.resize(picture(5, tumor=True), (100, 75), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / "film.png"), film)
+    cv2.imwrite(str(tmp_path / "squeezed.png"), cv2.resize(film, (100, 100), interpolation=cv2.INTER_CUBIC))
+    (tmp_path / "labels.csv").write_text("file,patient_id,tumor\nfilm.png,P1,1\nsqueezed.png,P1,1\n")
+    (tmp_path / "sizes.csv").write_text(
+        "Image Index,OriginalImage[Width,Height]\nfilm.png,2500,2000\nsqueezed.png,2000,1500\n"
+    )
+
+    def squares(true_sizes: Path | None) -> LabelledFilms:
+        columns = Columns(true_sizes=true_sizes)
+        return labelled_films(tmp_path / "labels.csv", columns, SPEC, tmp_path / "cache", 0, quiet)
+
+    film_square, squeezed = squares(None).values.astype(int)
+    own, restored = (found := squares(tmp_path / "sizes.csv")).values.astype(int)
+    assert np.array_equal(own, film_square)  # no square picture
+    assert np.abs(restored - film_square).mean() < np.abs(squeezed - film_square).mean() / 5
+    assert (found.geometry[1].content_height, found.geometry[1].content_width) == (24, 32)
+
+
 def test_tables_for_training_only_bring_training_patients_only(table: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra.csv"
     patients = [f"Q{n}" for n in range(40)]

@@ -35,6 +35,11 @@ def table_options(command: FC) -> FC:
             show_default=True,
             help="0 is a normal film; may be missing.",
         ),
+        click.option(
+            "--true-size-table",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="NIH's Data_Entry_2017*.csv[.gz]: squeezed pictures get their film's aspect back.",
+        ),
     ):
         command = option(command)
     return command
@@ -53,11 +58,13 @@ def data_options(command: FC) -> FC:
     return command
 
 
-def _columns(options: dict[str, str]) -> Any:
+def _columns(options: dict[str, Any]) -> Any:
     from train.table import Columns
 
     names = ("file", "patient", "label", "source", "abnormal", "findings")
-    return Columns(**{name: options[f"{name}_column"] for name in names})
+    return Columns(
+        **{name: options[f"{name}_column"] for name in names}, true_sizes=options["true_size_table"]
+    )
 
 
 def _start(
@@ -114,7 +121,7 @@ def _report(line: str) -> None:
 @table_options
 def pretrain(
     inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, leave_out_test: bool,
-    cache: Path, seed: int, **options: str,
+    cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """SimCLR on films without labels: folders and files as `screen run` takes them, or tables of labels."""
     import numpy as np
@@ -169,7 +176,7 @@ def pretrain(
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    cache: Path, seed: int, **options: str,
+    cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
@@ -213,7 +220,7 @@ def finetune(
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, cache: Path, seed: int, **options: str,
+    folds: tuple[int, ...], label_share: float, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
@@ -253,7 +260,7 @@ def crossvalidate(
 @table_options
 def calibrate(
     checkpoint: Path, table: Path, others: tuple[Path, ...], out: Path, finding: str, name: str,
-    model_version: str, cache: Path, seed: int, **options: str,
+    model_version: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Probabilities, operating points, normal distance and gate for a classifier."""
     from screen.preprocess import PreprocessSpec
@@ -274,7 +281,7 @@ def calibrate(
 )
 @data_options
 @table_options
-def evaluate(checkpoint: Path, table: Path, out: Path, cache: Path, seed: int, **options: str) -> None:
+def evaluate(checkpoint: Path, table: Path, out: Path, cache: Path, seed: int, **options: Any) -> None:
     """Measure a calibrated model on the test split's patients."""
     from screen.preprocess import PreprocessSpec
     from train import evaluate as engine

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,9 @@ def labelled_films(
     rows = {_key(row.path): row for extra in training_only for row in read_table(extra, columns)}
     judged = {_key(row.path): row for row in read_table(table, columns)}
     rows |= judged
-    squares = cached_squares(discover([row.path for row in rows.values()], None), spec, cache, progress)
+    squares = cached_squares(
+        discover([row.path for row in rows.values()], None), spec, cache, progress, _true_shapes(rows)
+    )
     kept = [rows[key] for key in squares.keys]
     extra = np.array([key not in judged for key in squares.keys], np.bool_)
     splits = _sides([row.patient_id for row in kept], extra, lambda patient: split_of(patient, seed))
@@ -105,17 +107,18 @@ def unlabelled_films(
     Patients come from PatientID, or from the table; empty where neither knows.
     """
     paths: list[Path] = []
-    patients: dict[str, str] = {}
+    rows: dict[str, Labelled] = {}
     for given in inputs:
         if given.suffix == ".csv":
-            rows = read_table(given, columns)
-            paths += [row.path for row in rows]
-            patients |= {_key(row.path): row.patient_id for row in rows}
+            listed = read_table(given, columns)
+            paths += [row.path for row in listed]
+            rows |= {_key(row.path): row for row in listed}
         else:
             paths.append(given)
-    squares = cached_squares(discover(paths, None), spec, cache, progress)
+    squares = cached_squares(discover(paths, None), spec, cache, progress, _true_shapes(rows))
     known = tuple(
-        patients.get(key, patient) for key, patient in zip(squares.keys, squares.patients, strict=True)
+        rows[key].patient_id if key in rows else patient
+        for key, patient in zip(squares.keys, squares.patients, strict=True)
     )
     return replace(squares, patients=known)
 
@@ -150,6 +153,10 @@ def _side_labels(rows: Sequence[Labelled], names: tuple[str, ...]) -> NDArray[np
         ],
         np.float32,
     ).reshape(len(rows), len(names))
+
+
+def _true_shapes(rows: Mapping[str, Labelled]) -> dict[str, tuple[int, int]]:
+    return {key: row.true_shape for key, row in rows.items() if row.true_shape}
 
 
 def _key(path: Path) -> str:
