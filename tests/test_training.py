@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from screen.cli import cli as screen_cli
 from screen.decode import Decoded, decode
 from screen.discover import discover
-from screen.errors import UsageError
 from screen.policy import FULL
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
@@ -27,7 +25,6 @@ from train.crossfit import CrossSettings, cross_validate, peak
 from train.films import LabelledFilms, labelled_films, unlabelled_films
 from train.finetune import FinetuneSettings, finetune
 from train.folds import Split, cross_fold_of, label_rank, split_of
-from train.pretrain import PretrainSettings, pretrain
 from train.table import Columns
 
 SPEC = PreprocessSpec(size=32)
@@ -134,29 +131,6 @@ def test_tables_for_training_only_bring_training_patients_only(table: Path, tmp_
     assert not (films.of(Split.VALIDATION) | films.of(Split.TEST))[films.training_only].any()
 
 
-def test_a_resumed_pretraining_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
-    settings = PretrainSettings(epochs=2, batch_size=16, size=32, projection=16)
-    squares = films.values[:40]
-    lines: list[str] = []
-    pretrain(squares, settings, tmp_path / "whole", {}, lines.append)
-    assert len((tmp_path / "whole.csv").read_text().splitlines()) == 3
-
-    def stop(line: str) -> None:
-        if line.startswith("epoch 1/"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(squares, settings, tmp_path / "halves", {}, stop)
-    pretrain(squares, settings, tmp_path / "halves", {}, lines.append)
-    assert "resumed after epoch 1" in lines
-    whole, _ = load_checkpoint(tmp_path / "whole")
-    halves, _ = load_checkpoint(tmp_path / "halves")
-    assert whole.keys() == halves.keys()
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
-    with pytest.raises(UsageError, match="other settings"):
-        pretrain(squares, replace(settings, seed=1), tmp_path / "whole", {}, lines.append)
-
-
 def test_a_resumed_fine_tuning_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
     settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
     lines: list[str] = []
@@ -227,7 +201,9 @@ def test_the_whole_chain_on_the_command_line(
         assert result.exit_code == 0, result.output
         return result.output
 
-    run("pretrain", table.parent, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
+    run("pretrain", table, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
+    with Path("simclr.csv").open() as stream:
+        assert 0 <= float(next(csv.DictReader(stream))["knn_auc"]) <= 1
     run("finetune", table, "--weights", "simclr", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())

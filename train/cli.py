@@ -112,18 +112,37 @@ def _report(line: str) -> None:
     "--out", required=True, type=click.Path(path_type=Path), help="Checkpoint; resumed if it is there."
 )
 @click.option("--epochs", default=20, show_default=True)
-@click.option("--batch-size", default=128, show_default=True)
+@click.option("--batch-size", default=128, show_default=True, help="Films, of all processes together.")
 @click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
+@click.option("--method", default="simclr", show_default=True, help="simclr, barlow-twins or vicreg.")
+@click.option(
+    "--source-power", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="A source of n films has a share ~ n ** POWER of an epoch; 1 takes films as they come.",
+)  # fmt: skip
+@click.option(
+    "--same-patient", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="How often the second view is of another film of the patient.",
+)  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+    help="auto: bf16 on CUDA.",
+)  # fmt: skip
+@click.option("--compile/--no-compile", "compiled", default=None, help="Default: on CUDA, with one process.")
 @click.option(
     "--leave-out-test", is_flag=True, help="Keep the films of the test split's patients out (needs patients)."
 )
 @data_options
 @table_options
 def pretrain(
-    inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, leave_out_test: bool,
-    cache: Path, seed: int, **options: Any,
+    inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, method: str,
+    source_power: float, same_patient: float, device: str, precision: str, compiled: bool | None,
+    leave_out_test: bool, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """SimCLR on films without labels: folders and files as `screen run` takes them, or tables of labels."""
+    """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
+
+    Several processes: `torchrun --nproc-per-node N -m train pretrain …`.
+    """
     import numpy as np
 
     from screen.errors import UsageError
@@ -131,29 +150,38 @@ def pretrain(
     from train import pretrain as engine
     from train.films import unlabelled_films
     from train.folds import Split, split_of
+    from train.parallel import first_goes_first, team
     from train.provenance import code_version
 
-    squares = unlabelled_films(
-        inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
-    )
-    values = squares.values
-    if leave_out_test:
-        if not all(squares.patients):
-            raise UsageError(
-                "--leave-out-test needs a patient for every film: PatientID, or a table of labels"
+    settings = engine.PretrainSettings(
+        epochs=epochs, batch_size=batch_size, size=size, method=method, source_power=source_power,
+        same_patient=same_patient, seed=seed,
+    )  # fmt: skip
+    with team() as part:
+        compute = engine.Compute.choose(device, precision, compiled, part.world)
+        report = _report if part.rank == 0 else lambda line: None
+        with first_goes_first(part):
+            films = unlabelled_films(
+                inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
             )
-        kept = [split_of(patient, seed) != Split.TEST for patient in squares.patients]
-        values = values[np.flatnonzero(kept)]
-    provenance = {
-        "films": len(values),
-        "data_digest": squares.digest,
-        "test_patients_left_out": leave_out_test,
-        "dropped": squares.dropped,
-        **code_version(),
-    }
-    _report(f"{len(values)} films, {sum(squares.dropped.values())} dropped {squares.dropped or ''}")
-    settings = engine.PretrainSettings(epochs=epochs, batch_size=batch_size, size=size, seed=seed)
-    engine.pretrain(values, settings, out, provenance, _report)
+        if leave_out_test:
+            if not films.patients.all():
+                raise UsageError(
+                    "--leave-out-test needs a patient for every film: PatientID, or a table of labels"
+                )
+            films = films.only(
+                np.array([split_of(patient, seed) != Split.TEST for patient in films.patients], np.bool_)
+            )
+        provenance = {
+            "films": len(films.values),
+            "data_digest": films.digest,
+            "test_patients_left_out": leave_out_test,
+            "dropped": films.dropped,
+            **compute.described(part.world),
+            **code_version(),
+        }
+        report(f"{len(films.values)} films, {sum(films.dropped.values())} dropped {films.dropped or ''}")
+        engine.pretrain(films, settings, out, provenance, report, compute, part)
 
 
 @cli.command()

@@ -13,7 +13,7 @@ from screen.discover import discover, key_from_path
 from screen.preprocess import Geometry, PreprocessSpec
 from train.folds import Split, split_of
 from train.metrics import scorable
-from train.squares import Squares, cached_squares
+from train.squares import cached_squares
 from train.table import Columns, Labelled, read_table
 
 Progress = Callable[[int, int], None]
@@ -56,6 +56,32 @@ class LabelledFilms:
     def scorable(self) -> NDArray[np.bool_]:
         """Mask [N] of the films to measure on, see `train.metrics.scorable`."""
         return scorable(self.labels, self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """N films of which little need be known.
+
+    values: uint8 [N, S, S]. patients, sources: str [N], "" where nobody says. labels: float32 [N], NaN where
+    unknown. digest: of the pixels. dropped: counts by reason.
+    """
+
+    values: NDArray[np.uint8]
+    patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    labels: NDArray[np.float32]
+    digest: str
+    dropped: dict[str, int]
+
+    def only(self, kept: NDArray[np.bool_]) -> "Films":
+        """Those of a mask [N]."""
+        return replace(
+            self,
+            values=self.values[kept],
+            patients=self.patients[kept],
+            sources=self.sources[kept],
+            labels=self.labels[kept],
+        )
 
 
 def labelled_films(
@@ -101,10 +127,10 @@ def labelled_films(
 
 def unlabelled_films(
     inputs: Sequence[Path], columns: Columns, spec: PreprocessSpec, cache: Path, progress: Progress
-) -> Squares:
-    """Whatever `screen run` takes, and tables of labels (for their files and patients; labels are not used).
+) -> Films:
+    """Whatever `screen run` takes, and tables of labels (nothing is learned from the labels).
 
-    Patients come from PatientID, or from the table; empty where neither knows.
+    Patients come from PatientID, or from the table.
     """
     paths: list[Path] = []
     rows: dict[str, Labelled] = {}
@@ -116,11 +142,17 @@ def unlabelled_films(
         else:
             paths.append(given)
     squares = cached_squares(discover(paths, None), spec, cache, progress, _true_shapes(rows))
-    known = tuple(
-        rows[key].patient_id if key in rows else patient
-        for key, patient in zip(squares.keys, squares.patients, strict=True)
+    said = [rows.get(key) for key in squares.keys]
+    return Films(
+        values=squares.values,
+        patients=np.array(
+            [row.patient_id if row else tag for row, tag in zip(said, squares.patients, strict=True)], np.str_
+        ),
+        sources=np.array([row.source if row else "" for row in said], np.str_),
+        labels=np.array([row.label if row else np.nan for row in said], np.float32),
+        digest=squares.digest,
+        dropped=squares.dropped,
     )
-    return replace(squares, patients=known)
 
 
 def _sides(
