@@ -57,6 +57,18 @@ batch_sizes_option = click.option(
 )
 
 
+device_option = click.option("--device", default="cpu", show_default=True, help="As of screen run.")
+device_batch_sizes_option = click.option(
+    "--batch-size",
+    "batch_sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1, 8, 32, 128, 256),
+    show_default=True,
+)
+alone_option = click.option("--alone", is_flag=True, help="Without ONNX Runtime and torch beside it.")
+
+
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     """Write the figures if a file was asked for."""
     if path is not None:
@@ -184,23 +196,138 @@ def model(
 
 @cli.command()
 @model_option
-@click.option("--device", default="cpu", show_default=True, help="As of screen run.")
-@batch_sizes_option
-@seconds_option(10, "Of each batch size.")
+@device_option
+@device_batch_sizes_option
+@seconds_option(10, "Of each engine at each batch size.")
+@alone_option
 @json_option
+@plot_option
 def latency(
     model_file: Path | None,
     device: str,
     batch_sizes: tuple[int, ...],
     seconds: float,
+    alone: bool,
     json_file: Path | None,
+    plot_file: Path | None,
 ) -> None:
-    """A batch's time in the network: p50, p95 and p99 by batch size. Needs the extras cpu and train."""
+    """A batch's time in the network: p50, p95 and p99 by batch size, beside ONNX Runtime and torch.
+
+    Needs the extras cpu or gpu, and train.
+    """
     from benchmarks import latency as measurement
 
-    figures = measurement.measure(model_file, device, batch_sizes, seconds)
+    figures = measurement.measure(model_file, device, batch_sizes, seconds, alone=alone)
     measurement.report(*figures, Console())
     write_json(json_file, measurement.as_json(*figures))
+    if plot_file is not None:
+        from benchmarks.plots import plot_latency
+
+        plot_latency(figures[0], plot_file)
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@model_option
+@device_option
+@device_batch_sizes_option
+@repeats_option(3, "Turns of all parts.")
+@seconds_option(5, "Of each engine at each batch size, and of each way to squares.")
+@alone_option
+@json_option
+@plot_option
+def throughput(
+    inputs: tuple[Path, ...],
+    model_file: Path | None,
+    device: str,
+    batch_sizes: tuple[int, ...],
+    repeats: int,
+    seconds: float,
+    alone: bool,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Images a second on a device: engine only, pixels in memory to scores, and INPUTS to report.
+
+    Beside ONNX Runtime and torch, and what the GPU's data allow. Needs the extras cpu or gpu, and train.
+    """
+    from benchmarks import throughput as measurement
+
+    figures = measurement.measure(model_file, device, batch_sizes, inputs, repeats, seconds, alone=alone)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+    if plot_file is not None:
+        from benchmarks.plots import plot_throughput
+
+        plot_throughput(figures, plot_file)
+
+
+@cli.command()
+@folders_argument
+@model_option
+@device_option
+@device_batch_sizes_option
+@sample_option(256, "Films.")
+@json_option
+def parity(
+    folders: tuple[Path, ...],
+    model_file: Path | None,
+    device: str,
+    batch_sizes: tuple[int, ...],
+    sample: int,
+    json_file: Path | None,
+) -> None:
+    """Scores of the device against the CPU's over the films of FOLDERS, at every batch size.
+
+    Needs the extras cpu or gpu, and export.
+    """
+    from benchmarks import parity as measurement
+
+    figures = measurement.measure(folders, model_file, device, batch_sizes, sample)
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+
+
+@cli.command("gpu-frames")
+@folders_argument
+@sample_option(24, "Films of each folder.")
+@repeats_option(3, "Times that each film is read.")
+@json_option
+def gpu_frames(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
+    """Lossless frames by nvImageCodec and by the CPU's decoders: equal, ms. Needs gpu-decode and a GPU."""
+    from benchmarks import gpu_frames as measurement
+
+    try:
+        figures = measurement.measure(folders, sample, repeats)
+    except (ImportError, RuntimeError) as error:
+        raise click.ClickException(f"nvImageCodec does not open: {error}") from error
+    measurement.report(*figures, Console())
+    write_json(json_file, measurement.as_json(*figures))
+
+
+@cli.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@model_option
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=("cuda",),
+    show_default=True,
+    help="As of screen run; repeatable.",
+)
+@click.option("--minutes", type=click.FloatRange(0.1), default=9.5, show_default=True, help="For everything.")
+@click.option("--quick", is_flag=True, help="Little of everything, to try it.")
+def gpu(out: Path, model_file: Path | None, devices: tuple[str, ...], minutes: float, quick: bool) -> None:
+    """Measure all of it on a GPU machine that is lent, and leave logs, JSON and plots in OUT.
+
+    Exit code 1 if a step failed. Needs the extras export, gpu and gpu-decode; CuPy if it is installed.
+    """
+    from benchmarks import gpu_session as measurement
+
+    done = measurement.session(out, devices, model_file, minutes, quick=quick)
+    measurement.report(done, Console())
+    click.get_current_context().exit(any(step.exit_code not in {0, 3} for step in done))
 
 
 @cli.command()

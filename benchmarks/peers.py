@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.plain_loop import PlainLoop, Read, is_dicom, read_plainly, square_from_grey
+from screen.backends.cuda_driver import gpus
 from screen.discover import Source
 from screen.modelfile import Model
 from screen.preprocess import PreprocessSpec
@@ -52,6 +53,32 @@ class PlainLoopPeer:
         started = time.perf_counter()
         scored = sum(self._loop.score(source) is not None for source in sources)
         return scored / (time.perf_counter() - started), scored
+
+
+class PluginLoopPeer:
+    """The plain loop with NVIDIA's plugin for pydicom, which decodes on the GPU.
+
+    Raises ImportError without it, RuntimeError without a GPU: pydicom would go on with another decoder.
+    """
+
+    name = "plain loop, pydicom with nvImageCodec"
+    workers = 1
+
+    def __init__(self, spec: PreprocessSpec) -> None:
+        from nvidia.nvimgcodec.tools.dicom import pydicom_plugin
+
+        if not gpus():
+            raise RuntimeError("no GPU answers")
+        self._plugin = pydicom_plugin
+        self._loop = PlainLoopPeer(spec)
+
+    def rate(self, sources: Sequence[Source]) -> tuple[float, int]:
+        """Behind one film that warms up."""
+        self._plugin.register()
+        try:
+            return self._loop.rate(sources)
+        finally:
+            self._plugin.unregister()
 
 
 class DataLoaderPeer:

@@ -1,6 +1,6 @@
 """The pictures of what was measured: PNG, nothing on them but data and its names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmarks import compare, scale
+from benchmarks import compare, latency, scale, throughput
 
 _INK, _FAINT = "#222222", "#8a8a8a"
 _PEERS = ("#c9c9c9", "#aab4bd", "#8fa0ad", "#748998")
@@ -82,6 +82,60 @@ def plot_scale(figures: scale.Figures, path: Path) -> None:
         memory.spines[["top", "left"]].set_visible(False)
 
     _save(draw, (6.0, 3.4), path)
+
+
+def plot_latency(rows: Sequence[latency.Row], path: Path) -> None:
+    """Milliseconds by batch size: a line for each engine's median, an area up to its 99th percentile."""
+    names = list(dict.fromkeys(row.engine for row in rows))
+
+    def draw(axes: Axes) -> None:
+        for name, colour in zip(names, _engine_colours(len(names)), strict=True):
+            mine = [row for row in rows if row.engine == name]
+            sizes = [row.batch_size for row in mine]
+            label = f"{name}, {mine[0].precision}"
+            axes.plot(sizes, [row.ms[0] for row in mine], "o-", color=colour, markersize=3, label=label)
+            low, high = [row.ms[0] for row in mine], [row.ms[-1] for row in mine]
+            axes.fill_between(sizes, low, high, color=colour, alpha=0.2, linewidth=0)
+        sizes = sorted({row.batch_size for row in rows})
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("images in a batch")
+        axes.set_ylabel("ms in the network: p50, up to p99")
+        axes.legend(frameon=False)
+
+    _save(draw, (6.0, 3.6), path)
+
+
+def plot_throughput(figures: throughput.Figures, path: Path) -> None:
+    """Images a second: a dot for each row, a line where the card's data set a limit."""
+    rows = list(figures.rows.values())
+    kinds = list(dict.fromkeys(row.figure for row in rows))
+
+    def draw(axes: Axes) -> None:
+        for y, row in enumerate(rows):
+            axes.plot(row.rate.median, y, "o", color=_WAYS[kinds.index(row.figure)])
+            limits = [limit for limit in row.limits.values() if limit]
+            if limits:
+                axes.plot([min(limits)] * 2, [y - _BAR / 2, y + _BAR / 2], color=_INK, linewidth=1.5)
+            axes.annotate(
+                f"{row.rate.median:,.0f}",
+                (row.rate.median, y), (6, 0), textcoords="offset points", va="center", fontsize=8, color=_INK,
+            )  # fmt: skip
+        labels = [f"{row.figure}: {row.way}, batch {row.batch_size}" for row in rows]
+        axes.set_yticks(range(len(rows)), labels, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.margins(x=0.2)
+        axes.set_xlabel("images a second (line: the lower of what products and bus allow)")
+
+    _save(draw, (8.0, 1.0 + 0.26 * len(rows)), path)
+
+
+def _engine_colours(count: int) -> list[str]:
+    """The first stands out."""
+    return [_WAYS[0], *(_PEERS[1:] + _WAYS[1:])][:count]
 
 
 def _save(draw: Callable[[Axes], None], size: tuple[float, float], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Certificates: what shortcuts, int8 and other runtimes do to scores, measured and kept in the model file."""
+"""Certificates: what shortcuts, fp16, int8 and other runtimes do to scores, kept in the model file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,16 +8,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from export.agreement import Labels, Scores, agreement, scores_from_squares
+from export.agreement import Labels, agreement, scores_from_squares
+from export.derived import DERIVED_FROM
 from export.modelwriter import with_card, write_model
 from export.realistic import LONGER_SIDE
 from export.shortcuts import Variant, decodings, variants_of
 from screen import __version__
-from screen.certificates import Agreement, Bounds, Kind
+from screen.agreement import Scores
+from screen.backends import open_backend
+from screen.batch_sweep import BATCH_SIZES, batch_sweep
+from screen.certificates import FP16_BOUNDS, Agreement, Bounds, Kind
 from screen.cpus import usable_cpus
 from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
@@ -30,19 +35,29 @@ DECODE_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.03, farthest_f
 """Of decode shortcuts. Another exposure's noise on the same film moves probabilities by .0009 on average."""
 PARITY_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.005, farthest_flip=0.005, auc_change=0.003)
 """Of int8 and of runtimes, where the same square goes in."""
-_LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs", "onnxruntime")
+PRECISION_BOUNDS = {
+    "fp16": FP16_BOUNDS,
+    "int8": PARITY_BOUNDS,
+}
+"""Of a file with the fp32 one that it was made from."""
+_LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs")
+_WHEELS = {"openvino": "openvino", "cuda": "onnxruntime-gpu"}
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be certified: any of decode shortcuts, devices, and agreement with an fp32 model file."""
+    """What is to be certified: any of decode shortcuts, devices, and agreement with an fp32 model file.
+
+    precision_bounds: those of `PRECISION_BOUNDS` if None.
+    """
 
     shortcuts: tuple[Shortcut, ...] = ()
     devices: tuple[str, ...] = ()
     against: Path | None = None
     decode_bounds: Bounds = DECODE_BOUNDS
+    precision_bounds: Bounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ def certify(
     path: Path | None,
     request: Request,
     folder: Path,
-    table: Path,
+    table: Path | None,
     out: Path,
     progress: Progress,
     longer_side: int = LONGER_SIDE,
@@ -76,6 +91,7 @@ def certify(
     """Measure what is asked for and write the model with what is within the bounds to `out`.
 
     The weights digest stays; earlier entries for the same things go. path: None is the shipped model.
+    table: without it no AUC is compared.
     progress: films done, films in all. longer_side: of the films that shortcuts are tried on, pixels.
     `out` is written in any case: what is not certified is not in it.
     Raises ScreenError.
@@ -88,24 +104,48 @@ def certify(
         films = read_films(model, folder, table, Path(cache))
         run = _Certification(model, films, progress)
         if reference is not None:
-            run.precision(reference)
+            run.precision(reference, request.precision_bounds)
         for device in request.devices:
             run.runtime(device)
         if request.shortcuts:
             run.shortcuts(request.shortcuts, request.decode_bounds, longer_side)
-    certified = model_from_bytes(with_card(model.data, run.card), out)
-    if certified.card.weights_digest != model.card.weights_digest:
-        raise ModelError("not written: the weights digest changed")
-    write_model(out, certified.data)
+    write_model(out, run.certified(out).data)
     return run.verdicts
 
 
-def read_films(model: Model, folder: Path, table: Path, cache: Path) -> Films:
-    """The folder's films, in its order. Raises UsageError if the labels cannot tell an AUC."""
+def certified_precision(
+    model: Model,
+    reference: Model,
+    folder: Path,
+    table: Path | None,
+    bounds: Bounds | None,
+    progress: Progress,
+) -> tuple[Model, Verdict]:
+    """A derived model with the certificate of its agreement with the file that it was made from.
+
+    Raises ModelError, naming what is beyond the bounds, if it has none.
+    """
+    _check_reference(model, reference)
+    with TemporaryDirectory() as cache:
+        run = _Certification(model, read_films(model, folder, table, Path(cache)), progress)
+        run.precision(reference, bounds)
+    (verdict,) = run.verdicts
+    if verdict.complaints:
+        raise ModelError(f"not written: {verdict.name}: {'; '.join(verdict.complaints)}")
+    return run.certified(model.path), verdict
+
+
+def read_films(model: Model, folder: Path, table: Path | None, cache: Path) -> Films:
+    """The folder's films, in its order. Raises UsageError without any, or if labels cannot tell an AUC."""
     sources = list(discover([folder], None))
     squares = cached_squares(sources, model.card.preprocess, cache, lambda done, total: None)
     by_key = {source.key: source for source in sources}
     kept = [by_key[key] for key in squares.keys]
+    if not kept:
+        raise UsageError(f"{folder}: no film in there that can be read: 'screen inspect FILE' says why")
+    if table is None:
+        unknown = Labels(np.full(len(kept), np.nan, np.float32), np.full(len(kept), "", np.str_))
+        return Films(kept, squares.values, unknown, squares.digest)
     rows = {row.path.resolve(): row for row in read_table(table, Columns(label=model.card.primary))}
     found = [rows.get(source.path.resolve()) for source in kept]
     labels = Labels(
@@ -121,11 +161,11 @@ def read_films(model: Model, folder: Path, table: Path, cache: Path) -> Films:
 
 
 def _check_reference(model: Model, reference: Model) -> None:
-    """Only the very file that the int8 one was made from. Raises UsageError."""
-    source = model.card.training.get("quantised_from")
+    """Only the very fp32 file that the other one was made from. Raises UsageError."""
+    source = model.card.training.get(DERIVED_FROM)
     made_from = source.get("weights_digest") if isinstance(source, dict) else None
     if made_from != reference.card.weights_digest:
-        raise UsageError(f"--against {reference.path}: {model.path} was not quantised from it")
+        raise UsageError(f"--against {reference.path}: {model.path} was not made from it")
 
 
 class _Certification:
@@ -139,16 +179,41 @@ class _Certification:
         self._progress = progress
         self._own: Scores | None = None
 
-    def precision(self, reference: Model) -> None:
+    def certified(self, path: Path) -> Model:
+        """The model with the certificates that it has by now. path: for messages."""
+        model = model_from_bytes(with_card(self._model.data, self.card), path)
+        if model.card.weights_digest != self._model.card.weights_digest:
+            raise ModelError("not written: the weights digest changed")
+        return model
+
+    def precision(self, reference: Model, bounds: Bounds | None) -> None:
         """The file against the fp32 one that it was made from."""
-        found = self._agreement(scores_from_squares(reference, "cpu", self._films.squares), self._scores())
-        entry = {"kind": Kind.PRECISION.value, "reference_weights_digest": reference.card.weights_digest}
-        self._judge(f"{self.card.precision} against {reference.card.precision}", found, PARITY_BOUNDS, entry)
+        expected = scores_from_squares(reference, "cpu", self._films.squares)
+        found = self._agreement(expected, self._scores())
+        largest, complaints = batch_sweep(
+            self.card,
+            lambda size: open_backend(self._model, "cpu", size, usable_cpus()),
+            self._films.squares,
+            expected.logits,
+            BATCH_SIZES,
+        )
+        # Films at other batch sizes are films: the same bound holds for them.
+        found = replace(
+            found, max_probability_difference=max(found.max_probability_difference, float(f"{largest:.3g}"))
+        )
+        entry = {
+            "kind": Kind.PRECISION.value,
+            "reference_weights_digest": reference.card.weights_digest,
+            "batch_sizes": list(BATCH_SIZES),
+        }
+        name = f"{self.card.precision} against {reference.card.precision}"
+        self._judge(name, found, bounds or PRECISION_BOUNDS[self.card.precision], entry, complaints)
 
     def runtime(self, device: str) -> None:
         """`device` against ONNX Runtime on the CPU."""
         other = scores_from_squares(self._model, device, self._films.squares)
-        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{device} {version(device)}"}
+        wheel = _WHEELS[device]
+        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{wheel} {version(wheel)}"}
         self._judge(f"--device {device}", self._agreement(self._scores(), other), PARITY_BOUNDS, entry)
 
     def shortcuts(self, shortcuts: Sequence[Shortcut], bounds: Bounds, longer_side: int) -> None:
@@ -224,8 +289,15 @@ class _Certification:
     def _agreement(self, first: Scores, second: Scores) -> Agreement:
         return agreement(self.card, first, second, self._films.labels)
 
-    def _judge(self, name: str, found: Agreement, bounds: Bounds, entry: dict[str, Any]) -> None:
-        complaints = bounds.complaints(found)
+    def _judge(
+        self,
+        name: str,
+        found: Agreement,
+        bounds: Bounds,
+        entry: dict[str, Any],
+        also: Sequence[str] = (),
+    ) -> None:
+        complaints = [*bounds.complaints(found), *also]
         self.verdicts.append(Verdict(name, found, complaints))
         same = {key: entry[key] for key in ("kind", "device") if key in entry}
         self._forget(lambda old: all(old.get(key) == value for key, value in same.items()))
@@ -239,7 +311,11 @@ class _Certification:
             "agreement": found.to_plain(),
             "bounds": bounds.to_plain(),
             "films_digest": self._films.digest,
-            "versions": {"cxr-screen": __version__, **{name: version(name) for name in _LIBRARIES}},
+            "versions": {
+                "cxr-screen": __version__,
+                "onnxruntime": ort.__version__,  # of whichever wheel is installed
+                **{name: version(name) for name in _LIBRARIES},
+            },
         }
 
     def _forget(self, is_old: Callable[[dict[str, Any]], bool]) -> None:

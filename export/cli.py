@@ -2,9 +2,11 @@
 
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+from screen.engines import PROFILE
 from screen.errors import UsageError
 from screen.policy import Shortcut
 
@@ -17,6 +19,16 @@ _OUT = click.option(
     help="The model file to write.",
 )
 
+_BOUNDS = click.option(
+    "--bounds",
+    nargs=5,
+    type=click.FloatRange(0, 1),
+    metavar="MEAN FLIPS FARTHEST AUC MAX",
+    help="Agreement with fp32: mean |Δp|, share of verdicts that flip at an operating point, farthest "
+    "of them from its threshold, |ΔAUC|, largest |Δp|. [default: fp16 1 1 .002 1 .005, int8 .003 .005 "
+    ".005 .003 1]",
+)
+
 
 @click.group()
 def cli() -> None:
@@ -26,7 +38,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @_OUT
-@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
 @click.option(
     "--probes",
     multiple=True,
@@ -37,28 +49,48 @@ def cli() -> None:
 @click.option(
     "--films",
     type=click.Path(exists=True, path_type=Path),
-    help="For int8: folder with films like those to be screened; 512 of them set the ranges.",
+    help="Folder with films like those to be screened. For fp16: to compare with fp32; for int8: 512 of them "
+    "set the ranges.",
 )
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, path_type=Path),
+    help="For fp16: table that says which of them have the finding; then AUCs are compared too.",
+)
+@_BOUNDS
 def onnx(
-    source: Path | None, out: Path, precision: str, probes: tuple[Path, ...], films: Path | None
+    source: Path | None,
+    out: Path,
+    precision: str,
+    probes: tuple[Path, ...],
+    films: Path | None,
+    labels: Path | None,
+    bounds: tuple[float, float, float, float, float] | None,
 ) -> None:
     """Write a one-file model.
 
     In fp32 of the checkpoint SOURCE, which 'screen train calibrate' made: the file is compared with the
-    trained network on the films of --probes, and not written if it differs. In int8 of the fp32 model file
-    SOURCE (without it: the model that the package ships); 'screen run' takes it once 'screen export certify
-    --against' has measured how it agrees with SOURCE.
+    trained network on the films of --probes, and not written if it differs. In fp16 or int8 of the fp32 model
+    file SOURCE (without it: the model that the package ships): fp16 is compared with SOURCE on --films and
+    not written beyond --bounds; 'screen run' takes int8 once 'screen export certify --against' has measured
+    how it agrees with SOURCE, on other films than those.
     """
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: the folder {out.parent} is not there")
-    if precision == "int8":
-        if films is None or probes:
-            raise UsageError("--precision int8 needs --films FOLDER; the probes are those of the fp32 file")
-        _int8(source, films, out)
-    else:
+    if precision != "fp16" and (labels is not None or bounds is not None):
+        raise UsageError("--labels and --bounds are for --precision fp16; int8 has 'screen export certify'")
+    if precision == "fp32":
         if source is None or not probes or films is not None:
-            raise UsageError("--precision fp32 needs a checkpoint and --probes FOLDER; --films is for int8")
+            raise UsageError("--precision fp32 needs a checkpoint and --probes FOLDER, and no --films")
         _fp32(source, probes, out)
+    elif films is None or probes:
+        raise UsageError(
+            f"--precision {precision} needs --films FOLDER; the probes are those of the fp32 file"
+        )
+    elif precision == "fp16":
+        _fp16(source, films, labels, bounds, out)
+    else:
+        _int8(source, films, out)
 
 
 def _fp32(checkpoint: Path, probes: tuple[Path, ...], out: Path) -> None:
@@ -80,9 +112,39 @@ def _fp32(checkpoint: Path, probes: tuple[Path, ...], out: Path) -> None:
     )
 
 
-def _int8(source: Path | None, folder: Path, out: Path) -> None:
-    from tempfile import TemporaryDirectory
+def _fp16(
+    source: Path | None,
+    films: Path,
+    labels: Path | None,
+    bounds: tuple[float, float, float, float, float] | None,
+    out: Path,
+) -> None:
+    from export.certify import certified_precision
+    from export.half import half_from_model
+    from export.modelwriter import write_model
+    from screen.certificates import Bounds
+    from screen.modelfile import load_model
+    from train.progress import progress_bar
 
+    model = load_model(source)
+    made, verdict = certified_precision(
+        half_from_model(model, out),
+        model,
+        films,
+        labels,
+        Bounds(*bounds) if bounds else None,
+        progress_bar("films read"),
+    )
+    write_model(out, made.data)
+    found = verdict.found
+    click.echo(
+        f"{out}: {len(made.data) / 1e6:.1f} MB, fp16, compared on {found.films} films: largest |Δp| "
+        f"{found.max_probability_difference:.5f}, flips {', '.join(map(str, found.flips.values()))}",
+        err=True,
+    )
+
+
+def _int8(source: Path | None, folder: Path, out: Path) -> None:
     from export import quantize
     from export.modelwriter import write_model
     from screen.discover import discover
@@ -119,9 +181,9 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
 )
 @click.option(
     "--labels",
-    required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Table that says which of them have the finding, as for 'screen train evaluate'.",
+    help="Table that says which of them have the finding, as for 'screen train evaluate': then AUCs are "
+    "compared too.",
 )
 @_OUT
 @click.option(
@@ -133,14 +195,15 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
 @click.option(
     "--devices",
     multiple=True,
-    type=click.Choice(["openvino"]),
-    help="Runtimes to certify beside ONNX Runtime (repeatable).",
+    type=click.Choice(["openvino", "cuda"]),
+    help="Ways to certify beside ONNX Runtime on the CPU (repeatable).",
 )
 @click.option(
     "--against",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The fp32 model file that the int8 MODEL was made from.",
+    help="The fp32 model file that the fp16 or int8 MODEL was made from.",
 )
+@_BOUNDS
 @click.option(
     "--decode-bounds",
     nargs=4,
@@ -154,11 +217,12 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
 def certify(
     model: Path | None,
     films: Path,
-    labels: Path,
+    labels: Path | None,
     out: Path,
     policies: tuple[str, ...],
     devices: tuple[str, ...],
     against: Path | None,
+    bounds: tuple[float, float, float, float, float] | None,
     decode_bounds: tuple[float, float, float, float],
 ) -> None:
     """Measure how other ways to MODEL's scores agree, and write MODEL with the certificates to --out.
@@ -180,7 +244,15 @@ def certify(
         raise UsageError("say what to certify: --policies, --devices or --against")
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: the folder {out.parent} is not there")
-    request = Request(shortcuts, tuple(dict.fromkeys(devices)), against, Bounds(*decode_bounds))
+    if bounds is not None and against is None:
+        raise UsageError("--bounds are those of --against; decode shortcuts have --decode-bounds")
+    request = Request(
+        shortcuts,
+        tuple(dict.fromkeys(devices)),
+        against,
+        Bounds(*decode_bounds),
+        Bounds(*bounds) if bounds else None,
+    )
     verdicts = certify(model, request, films, labels, out, progress_bar("films decoded", every=100))
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -190,11 +262,122 @@ def certify(
         click.get_current_context().exit(1)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@cli.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-def trt(model: Path | None) -> None:
-    """Build a TensorRT engine of MODEL (not in this version)."""
-    raise UsageError(
-        "TensorRT engines are not in this version, with or without the extra 'trt': use the ONNX file as it "
-        "is, with screen run --device cpu or --device cuda"
+@click.option(
+    "--films",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of films that may be passed on, or a file that lists them, one path a line.",
+)
+@_OUT
+def parity_set(model: Path | None, films: Path, out: Path) -> None:
+    """Choose the squares on which engines of MODEL are certified where they run.
+
+    MODEL is the shipped one if it is not named. Most of the squares are those of films next to its operating
+    points.
+    """
+    from export.parity_set import write_parity_set
+    from screen.discover import discover
+    from screen.modelfile import load_model
+    from train.progress import progress_bar
+    from train.squares import cached_squares
+
+    loaded = load_model(model)
+    listed = [films] if films.is_dir() else [Path(line) for line in films.read_text("utf-8").splitlines()]
+    with TemporaryDirectory() as cache:
+        squares = cached_squares(
+            discover(listed, None), loaded.card.preprocess, Path(cache), progress_bar("reading films")
+        )
+        names = [Path(key).name for key in squares.keys]
+        write_parity_set(loaded, squares.values, names, out)
+
+
+def _targets(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
+    """`sm86,sm89`; each once."""
+    return tuple(dict.fromkeys(filter(None, text.lower().replace(" ", "").split(","))))
+
+
+def _profile(context: click.Context, option: click.Parameter, text: str) -> tuple[int, int, int]:
+    """Three numbers."""
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(n.isascii() and n.isdigit() and len(n) < 5 for n in numbers):
+        raise click.BadParameter(f"'{text}' is not three numbers, as 1,64,256")
+    smallest, best, largest = map(int, numbers)
+    return smallest, best, largest
+
+
+@cli.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--for",
+    "targets",
+    callback=_targets,
+    default="",
+    metavar="SM,…",
+    help="GPUs to build ahead of time for, by compute capability, as sm75,sm86,sm89,sm120 (TensorRT-RTX; no "
+    "GPU needed). [default: the GPU that is here]",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="The engine to write; its manifest goes beside it, with .json behind the name.",
+)
+@click.option(
+    "--batch",
+    "profile",
+    callback=_profile,
+    default=",".join(map(str, PROFILE)),
+    show_default=True,
+    metavar="MIN,OPT,MAX",
+    help="Films per forward pass: at least, what it is made best for, at most.",
+)
+@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Memory between layers, at most.")
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where TensorRT keeps its measurements; a file of your own. Not for TensorRT-RTX.",
+)
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="KEY",
+    help="Ed25519 key to sign with, for other machines. Without it the engine is for you on this machine.",
+)
+def trt(
+    model: Path | None,
+    targets: tuple[str, ...],
+    out: Path,
+    profile: tuple[int, int, int],
+    workspace: int | None,
+    timing_cache: Path | None,
+    sign_key: Path | None,
+) -> None:
+    """Build a TensorRT engine in fp16 of the model file MODEL (without it: the model that the package ships).
+
+    Where it can run, its scores are compared with MODEL's first, and nothing is written if they differ.
+    """
+    from export.engine import EngineRequest
+    from export.trt import build_engine
+    from screen.engines import write_engine
+    from screen.modelfile import load_model
+    from screen.seals import PrivateKey, ThisMachine
+    from train.progress import progress_bar
+
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: the folder {out.parent} is not there")
+    sealer = ThisMachine() if sign_key is None else PrivateKey(sign_key)
+    request = EngineRequest(targets, profile, workspace, timing_cache)
+    engine = build_engine(load_model(model), request, progress_bar("building"))
+    write_engine(out, engine, sealer)
+    manifest = engine.manifest
+    about = ", ".join(manifest.targets) or manifest.gpu
+    layers = ", ".join(f"{count} {name}" for name, count in (manifest.layers or {}).items()) or "not shown"
+    proof = "certified here" if manifest.certificate else "not run here: the first run with it certifies it"
+    click.echo(
+        f"{out}: {len(engine.data) / 1e6:.1f} MB, {manifest.library} {manifest.version} for {about}, "
+        f"{manifest.precision} (convolutions: {layers}), batches {', '.join(map(str, profile))}; {proof}",
+        err=True,
     )

@@ -1,6 +1,5 @@
 """Model files are written whole or not at all, and a card changes without a byte of the graph changing."""
 
-import os
 from pathlib import Path
 
 from onnx import StringStringEntryProto
@@ -9,6 +8,7 @@ from screen.errors import ModelError
 from screen.model_card import METADATA_KEY, ModelCard
 from screen.onnx_structure import fields_but_entry
 from screen.protobuf_wire import WireError
+from screen.whole_files import write_whole
 
 _METADATA_TAG = b"\x72"
 """Field 14 of ModelProto, length-delimited."""
@@ -30,15 +30,9 @@ def with_card(data: bytes, card: ModelCard) -> bytes:
 
 def write_model(path: Path, data: bytes) -> None:
     """Whole or not at all. Raises ModelError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -6,31 +6,25 @@ gate then turns nearly every film away). With 7 bits the sums are exact, on all 
 """
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from export.graph import IR_VERSION, OPSET
-from export.modelwriter import with_card
-from export.onnx import answered_probes, serialised
-from screen.backends import open_backend
+from export.derived import batches, derived_model, run_graph
+from export.folding import folded, plain
+from export.onnx import serialised
 from screen.certificates import REFERENCE_PRECISION
-from screen.cpus import usable_cpus
 from screen.errors import ModelError
-from screen.modelfile import Model, model_from_bytes, weights_digest
-from screen.probe import check_probes
+from screen.modelfile import Model
 
+PRECISION = "int8"
 MIN_FILMS = 256
 """Fewer do not show the range of every layer."""
-_BATCH = 16
 _FLOAT_PARTS = ("image", "embedding", "logits", "heatmap", "distance", "gate")
 """First words of the names of the nodes that are never quantised."""
 _FLOAT_NODES = ("stem.", "layer1.")
@@ -48,58 +42,22 @@ def int8_from_model(model: Model, squares: NDArray[np.uint8], films_digest: str,
     """
     if model.card.precision != REFERENCE_PRECISION:
         raise ModelError(f"{model.path}: computes in {model.card.precision}: int8 is made from fp32")
-    folded = _folded(model)
-    lacking = _NEEDED - {tensor.name for tensor in folded.graph.initializer}
-    if lacking or not any(_GATE_FEATURES in node.output for node in folded.graph.node):
+    graph = folded(onnx.ModelProto.FromString(model.data))
+    lacking = _NEEDED - {tensor.name for tensor in graph.graph.initializer}
+    if lacking or not any(_GATE_FEATURES in node.output for node in graph.graph.node):
         raise ModelError(f"{model.path}: not a graph that this version of 'screen export onnx' writes")
-    quantised = _quantised(folded, squares)
-    _undo_mean_shift(folded, quantised, squares)
-    data = serialised(_plain(quantised))
-
-    def logits(values: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _run(data, ["logits"], values)[0]
-
-    card = model.card
-    probes, bound = answered_probes(card.probes, card.preprocess, logits)
-    quantisation = {
-        "weights_digest": card.weights_digest,
-        "films": len(squares),
-        "films_digest": films_digest,
-        "tool": f"onnxruntime {ort.__version__}",
-    }
-    card = replace(
-        card,
-        precision="int8",
-        probes=tuple(probes),
-        probe_logit_bound=bound,
-        weights_digest=weights_digest(data, card.preprocess_digest),
-        decode_policies=(),
-        certificates=(),
-        training={**card.training, "quantised_from": quantisation},
-    )
-    made = model_from_bytes(with_card(data, card), path)
-    with open_backend(made, "cpu", len(probes), usable_cpus()) as backend:
-        if check_probes(made, backend):
-            raise ModelError("not written: its own probes drift on this machine")
-    return made
+    quantised = _quantised(graph, squares)
+    _undo_mean_shift(graph, quantised, squares)
+    how = {"films": len(squares), "films_digest": films_digest}
+    return derived_model(model, serialised(plain(quantised)), PRECISION, how, path)
 
 
-def _folded(model: Model) -> onnx.ModelProto:
-    """The graph with constants folded and BatchNorm within the convolutions, in ONNX's own operators."""
-    options = _options()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory() as folder:
-        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
-        ort.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])
-        return _plain(onnx.load(options.optimized_model_filepath))
-
-
-def _quantised(folded: onnx.ModelProto, squares: NDArray[np.uint8]) -> onnx.ModelProto:
+def _quantised(graph: onnx.ModelProto, squares: NDArray[np.uint8]) -> onnx.ModelProto:
     prepared = onnx.ModelProto()
-    prepared.CopyFrom(folded)
+    prepared.CopyFrom(graph)
     # Or it warns that the graph was not prepared.
     helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
-    names = [node.name for node in folded.graph.node]
+    names = [node.name for node in graph.graph.node]
     kept = [n for n in names if n.split(".")[0] in _FLOAT_PARTS or n.startswith(_FLOAT_NODES)]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
@@ -121,22 +79,22 @@ class _Squares(CalibrationDataReader):  # type: ignore[misc]
     """Batches of squares, one after the other."""
 
     def __init__(self, squares: NDArray[np.uint8]) -> None:
-        self._batches = _batches(squares)
+        self._batches = batches(squares)
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self._batches, None)
         return None if batch is None else {"image": batch}
 
 
-def _undo_mean_shift(folded: onnx.ModelProto, quantised: onnx.ModelProto, squares: NDArray[np.uint8]) -> None:
+def _undo_mean_shift(graph: onnx.ModelProto, quantised: onnx.ModelProto, squares: NDArray[np.uint8]) -> None:
     """Take the mean error of the features out of what is computed from them (Nagel et al., ICCV 2019).
 
     Rounding shifts every channel a little, always the same way; head, distance and gate are in float32 and
     can take the shift back, each in the one tensor that the features are added to.
     """
     wanted = ["embedding", _GATE_FEATURES, "logits"]
-    before = _run(serialised(_with_output(folded, _GATE_FEATURES)), wanted, squares)
-    after = _run(serialised(_with_output(quantised, _GATE_FEATURES)), wanted, squares)
+    before = run_graph(serialised(_with_output(graph, _GATE_FEATURES)), wanted, squares)
+    after = run_graph(serialised(_with_output(quantised, _GATE_FEATURES)), wanted, squares)
     shifts = [(a.astype(np.float64) - b).mean(0) for a, b in zip(after, before, strict=True)]
     embedding, gate_features, logits = shifts
     # The logits are linear in the embedding: their mean error is the embedding's.
@@ -151,34 +109,3 @@ def _with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     extended.CopyFrom(model)
     extended.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return extended
-
-
-def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what the runtime put beside the graph: foreign operator sets, its name, shapes within."""
-    graph = onnx.GraphProto()
-    graph.CopyFrom(model.graph)
-    del graph.value_info[:]
-    return helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="cxr-screen",
-    )
-
-
-def _run(data: bytes, outputs: list[str], squares: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    session = ort.InferenceSession(data, _options(), providers=["CPUExecutionProvider"])
-    parts = [session.run(outputs, {"image": batch}) for batch in _batches(squares)]
-    return [np.concatenate(values) for values in zip(*parts, strict=True)]
-
-
-def _batches(squares: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for first in range(0, len(squares), _BATCH):
-        yield np.ascontiguousarray(squares[first : first + _BATCH, None])
-
-
-def _options() -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = usable_cpus()
-    return options

@@ -1,4 +1,4 @@
-"""What a model file proves about other ways to the same scores: int8, another runtime, decode shortcuts.
+"""What a model file proves about other ways to the same scores: fp16, int8, other runtimes, shortcuts.
 
 `screen export certify` measures on films and writes the entries; a run takes such a way only if its entry is
 there. Every entry speaks of one network, by its weights digest: copied into another file it is refused.
@@ -18,9 +18,11 @@ class Kind(StrEnum):
     EXPORT = "export_parity"
     """The exported file with the trained network."""
     PRECISION = "precision_parity"
-    """This file with the fp32 file that it was quantised from."""
+    """This file with the fp32 file that it was made from."""
     RUNTIME = "runtime_parity"
     """This file on another runtime with ONNX Runtime on the CPU."""
+    ENGINE = "engine_parity"
+    """A TensorRT engine with the model file that it was built from, on one GPU; kept beside the engine."""
     DECODING = "decode_parity"
     """Squares by shortcuts with squares by decoding in full."""
 
@@ -38,7 +40,7 @@ class Agreement:
     `finding.operating point`; farthest_flip: the largest distance of such a film's probability (the first
     way's) from the threshold, 0 without flips. gate_changes: films that one way takes for chest films and the
     other does not. auc_*: of the second way minus the first's, for the primary finding, pairs within one
-    source and pooled, over the `labelled` films from sources that have the finding.
+    source and pooled, over the `labelled` films from sources that have the finding; 0 without such films.
     """
 
     films: int
@@ -63,12 +65,14 @@ class Bounds:
     """How far two ways may be apart.
 
     flips: share of the films, at each operating point. farthest_flip: from the threshold, of any of them.
+    auc_change: where films are labelled.
     """
 
     mean_probability_difference: float
     flips: float
     farthest_flip: float
     auc_change: float
+    max_probability_difference: float = 1.0
 
     def to_plain(self) -> dict[str, Any]:
         """As stored in a certificate."""
@@ -77,10 +81,10 @@ class Bounds:
     def complaints(self, found: Agreement) -> list[str]:
         """What is beyond the bounds, for people; empty if all is within. NaN is beyond."""
         said = []
-        if not found.mean_probability_difference <= self.mean_probability_difference:
-            said.append(
-                f"mean |Δp| {found.mean_probability_difference:.4f} > {self.mean_probability_difference:g}"
-            )
+        for name in ("mean_probability_difference", "max_probability_difference"):
+            difference, bound = getattr(found, name), getattr(self, name)
+            if not difference <= bound:
+                said.append(f"{name.partition('_')[0]} |Δp| {difference:.4f} > {bound:g}")
         for point, count in found.flips.items():
             if not count <= self.flips * found.films:
                 said.append(f"{count} of {found.films} verdicts flip at {point} (> {self.flips:.2%})")
@@ -93,10 +97,20 @@ class Bounds:
         return said
 
 
+FP16_BOUNDS = Bounds(
+    mean_probability_difference=1.0,
+    flips=1.0,
+    farthest_flip=0.002,
+    auc_change=1.0,
+    max_probability_difference=0.005,
+)
+"""Of an fp16 file or engine with its fp32 file: only films at the threshold itself may flip."""
+
+
 def check_certified(
     precision: str, device: str, certificates: Sequence[Mapping[str, Any]], model: str
 ) -> None:
-    """Refuse an int8 file or a runtime whose agreement nobody has measured.
+    """Refuse an fp16 or int8 file or a runtime whose agreement nobody has measured.
 
     precision, certificates: the card's. device: `DeviceInfo.device`. model: the file, for the message.
     Raises UsageError that names the command.
@@ -105,10 +119,10 @@ def check_certified(
     if precision != REFERENCE_PRECISION and (Kind.PRECISION, "") not in held:
         raise UsageError(
             f"{model} computes in {precision} and has no certificate of its agreement with fp32: "
-            f"screen export certify {model} --against FP32_MODEL --films FOLDER --labels FILE --out FILE"
+            f"screen export certify {model} --against FP32_MODEL --films FOLDER --out FILE"
         )
     if device in CERTIFIED_DEVICES and (Kind.RUNTIME, device) not in held:
         raise UsageError(
             f"--device {device}: {model} has no certificate for it: "
-            f"screen export certify {model} --devices {device} --films FOLDER --labels FILE --out FILE"
+            f"screen export certify {model} --devices {device} --films FOLDER --out FILE"
         )

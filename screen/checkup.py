@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from screen.backends import onnx, open_backend, openvino
+from screen import tensorrt_library
+from screen.backends import no_gpu_advice, onnx, open_backend, openvino
 from screen.backends.cuda_driver import gpus
 from screen.cpus import usable_cpus
 from screen.decode import Decoded
@@ -177,22 +178,39 @@ def _runtime_and_model() -> Iterator[Check]:
             yield _device(model, "openvino", State.NOTE)
         else:
             yield Check("--device openvino", State.NOTE, "not installed: pip install 'cxr-screen[openvino]'")
-        for gpu in gpus():
+        found = gpus()
+        for gpu in found:
+            yield Check(f"GPU {gpu.index}", State.OK, f"{gpu.name}, {gpu.uuid}")
             yield _device(model, f"cuda:{gpu.index}", State.NOTE)
+        if found:
+            yield _tensorrt()
+        else:
+            for device in ("cuda", "tensorrt"):
+                yield Check(f"--device {device}", State.NOTE, no_gpu_advice(device))
 
 
 def _device(model: Model, device: str, if_not: State) -> Check:
-    """The model opened there, and its probes through it."""
+    """The model opened there, and its probes through it; of ONNX Runtime, its own profile of what ran."""
+    kind, _, index = device.partition(":")
     try:
         with open_backend(model, device, _BATCH, usable_cpus()) as backend:
             drift = check_probes(model, backend)
             info = backend.device
+        ran = f" ({onnx.what_runs(model, kind, int(index or 0))})" if kind in ("cpu", "cuda") else ""
     except ScreenError as error:
         return Check(f"--device {device}", if_not, str(error))
-    detail = f"{info.provider}, {info.precision}, {info.runtime}, probes " + (
+    detail = f"{info.provider}, {info.precision}{ran}, {info.runtime}, probes " + (
         "within the bound, not equal to the byte (preprocess_drift)" if drift else "equal"
     )
     return Check(f"--device {device}", State.NOTE if drift else State.OK, detail)
+
+
+def _tensorrt() -> Check:
+    """Beside a GPU: the libraries. What an engine computes is tried when it is loaded."""
+    name, here = "--device tensorrt", tensorrt_library.installed()
+    if not here:
+        return Check(name, State.NOTE, "no TensorRT is installed: pip install 'cxr-screen[trt]'")
+    return Check(name, State.OK, f"{' and '.join(here)}; it runs what 'screen export trt' builds")
 
 
 def _processors() -> Check:

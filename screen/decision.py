@@ -81,7 +81,7 @@ def decision_from(
 
     threshold: 0 < P < 1, on the calibrated probability of every finding. decision_file: see the module.
     Raises UsageError (options that exclude each other, an unknown operating point, a threshold out of
-    range, a file that cannot be read), ModelError (a decision file that is broken or another model's).
+    range, a file that cannot be read, another model's), ModelError (a decision file that is broken).
     """
     if threshold is not None and operating_point is not None:
         raise UsageError("--operating-point and --threshold exclude each other: give one of them")
@@ -130,7 +130,7 @@ def _card_with(card: ModelCard, path: Path) -> ModelCard:
     if not isinstance(given, dict) or given.get("cxr_screen_decision") != DECISION_VERSION:
         raise ModelError(f'{path} is no decision file of version {DECISION_VERSION} ("cxr_screen_decision")')
     if given.get("weights_digest") != card.weights_digest:
-        raise ModelError(
+        raise UsageError(
             f"{path} was made for another model: make one for weights {card.weights_digest[:12]} "
             "('screen model show' tells a model's), or run with the model that it belongs to"
         )

@@ -5,6 +5,8 @@
     ├── ModelError      the model file is not one that this code may run     exit 1
     ├── BackendError    the runtime or the device does not do its work       exit 1
     │   └── MemoryRefusedError   a batch does not fit: smaller ones may
+    ├── EngineError     the engine file is not one that may run here         exit 1
+    ├── SealError       a document was changed, or somebody else sealed it   exit 1
     ├── LedgerError     the run's folder or its memory cannot be used        exit 1
     └── InputError      what was to be screened is missing or vanished       exit 1
 
@@ -35,6 +37,14 @@ class BackendError(ScreenError):
 
 class MemoryRefusedError(BackendError):
     """The device has no memory for a batch of this size."""
+
+
+class EngineError(ScreenError):
+    """The engine file is foreign, changed, or made for something else."""
+
+
+class SealError(ScreenError):
+    """A document was changed, or sealed by somebody else."""
 
 
 class LedgerError(ScreenError):

@@ -10,16 +10,13 @@ import hashlib
 import hmac
 import io
 import os
-import secrets
-import stat
 from dataclasses import replace
 from pathlib import Path
-
-import click
 
 from screen.errors import ScreenError, UsageError
 from screen.film import Identity
 from screen.report.tables import safe_path, safe_text
+from screen.secret_files import configuration_folder, secret_from_file
 
 KEY_VARIABLE = "CXR_SCREEN_KEY"
 _SHORTEST_KEY = 16
@@ -32,7 +29,7 @@ _COLUMNS = (
 
 def key_file() -> Path:
     """Where the site's key lies if the environment has none."""
-    return Path(click.get_app_dir("cxr-screen")) / "key"
+    return configuration_folder() / "key"
 
 
 def site_key() -> bytes:
@@ -44,36 +41,11 @@ def site_key() -> bytes:
         return _checked(given, KEY_VARIABLE)
     path = key_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _create_key(path)
-        with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-                raise UsageError(f"{path}: must be yours and only yours to read (chmod 600)")
-            return _checked(file.read().strip(), str(path))
+        return _checked(secret_from_file(path), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ScreenError(
             f"{path}: the key for pseudonyms cannot be kept there; set {KEY_VARIABLE}"
         ) from error
-
-
-def _create_key(path: Path) -> None:
-    """A new random key, whole or not at all, unless there is one."""
-    if path.exists():
-        return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link, not rename: of two runs that start together the first one's key stays.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 def _checked(key: str, where: str) -> bytes:

@@ -1,7 +1,8 @@
-"""A model card for people, as `screen model show` prints it."""
+"""A model card or an engine's manifest for people, as `screen model show` prints them."""
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from screen.certificates import REFERENCE_PRECISION, Kind
+from screen.engines import Manifest
 from screen.model_card import Finding, ModelCard
 from screen.modelfile import Model
 
@@ -27,6 +29,17 @@ def card_view(model: Model) -> RenderableType:
         *_section("Training", card.training),
         *_ways(card),
         *(p for item in card.certificates if not _way(card, item) for p in _section("Certificate", item)),
+    )
+
+
+def engine_view(path: Path, manifest: Manifest, seal: str) -> RenderableType:
+    """What a manifest says of an engine. seal: its method; nobody has looked at whether it holds."""
+    said = {name: value for name, value in manifest.to_plain().items() if value and name != "certificate"}
+    plain = {"file": str(path), **dict(_flat(said)), "seal": f"{seal}, not checked: screen model verify does"}
+    return Group(
+        Text(f"TensorRT engine in {manifest.precision}", style="bold"),
+        _facts(plain),
+        *_section("Certificate", manifest.certificate or {}),
     )
 
 
@@ -97,7 +110,7 @@ def _ways(card: ModelCard) -> Iterator[RenderableType]:
             f"{found['max_probability_difference']:.4f}",
             Text(flips),
             f"{found['farthest_flip']:.4f}",
-            f"{found['auc_within_source_change']:+.4f}",
+            f"{found['auc_within_source_change']:+.4f}" if found["labelled"] else "–",
         )
     yield Padding(table, (0, 0, 0, 2), expand=False)
     yield Text("  farthest: from its threshold, of a film whose verdict flips")

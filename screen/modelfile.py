@@ -1,7 +1,6 @@
 """A model is one file: read once, checked whole, before any runtime sees its bytes."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from screen.errors import ModelError
 from screen.model_card import METADATA_KEY, ModelCard
 from screen.onnx_structure import Structure, TensorInfo, fields_but_metadata, structure_from_bytes
 from screen.protobuf_wire import WireError
+from screen.whole_files import read_bounded
 
 MAX_MODEL_BYTES = 512 << 20
 IR_VERSIONS = range(7, 12)
@@ -39,13 +39,10 @@ def load_model(path: Path | None) -> Model:
     try:
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
-        with path.open("rb") as stream:
-            # Nothing is read of what is too large by its length; the bound is for a file that grows.
-            is_too_large = os.fstat(stream.fileno()).st_size > MAX_MODEL_BYTES
-            data = b"" if is_too_large else stream.read(MAX_MODEL_BYTES + 1)
+        data = read_bounded(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    if is_too_large or len(data) > MAX_MODEL_BYTES:
+    if data is None:
         raise ModelError(f"{path}: more than {MAX_MODEL_BYTES >> 20} MiB: no model is so large")
     return model_from_bytes(data, path)
 

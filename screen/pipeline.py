@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from screen.backends import open_backend
+from screen.backends import Device, gpus_of, open_backend, resolved_device
 from screen.backends.base import Backend
+from screen.backends.batch_size import SIZES, fastest_batch_size
 from screen.batching import Batcher
 from screen.certificates import check_certified
 from screen.cpus import network_streams, usable_cpus
 from screen.decide import Decision, decision_from
+from screen.engine_cache import engine_for_run
 from screen.errors import InputError, UsageError
+from screen.gpu_decode import gpus_for_decoding
 from screen.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.inputs import Inputs
 from screen.known import Known
@@ -51,8 +55,11 @@ class RunSettings:
     listed: Iterable[Path] | None = None
     model: Path | None = None
     device: str = "auto"
+    engine: Path | None = None
+    engine_key: Path | None = None
     batch_size: int | None = None
     workers: int | None = None
+    gpu_decoders: int = 0
     operating_point: str | None = None
     threshold: float | None = None
     decision: Path | None = None
@@ -70,16 +77,17 @@ class RunSettings:
 def run(
     settings: RunSettings,
     progress: Progress,
-    open_backend: Callable[[Model, str, int, int], Backend] = open_backend,
+    open_backend: Callable[..., Backend] = open_backend,
 ) -> int:
     """Screen everything and write the reports. Returns the exit code; raises ScreenError.
 
-    open_backend: as in `screen.backends`.
+    open_backend: as in `screen.backends`; `engine` is named for TensorRT alone.
     """
     started = datetime.now().astimezone()
     clock = time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
         raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
+    device = _device(settings)
     identifiers = identifiers_for(settings.identifiers)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
@@ -95,13 +103,26 @@ def run(
         ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
         cpus = usable_cpus()
         memory = usable_memory()
-        fitting = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
-        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", fitting))
         workers = settings.workers or workers_for(memory, cpus)
         policy = policy_from_entries(model.card.decode_policies)
         # First of all: while the network is loaded they load their libraries.
-        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy))
-        backend = stack.enter_context(open_backend(model, settings.device, batch_size, cpus))
+        gpus = gpus_for_decoding(settings.gpu_decoders)
+        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy, gpus))
+        # Resolved once: a resumed run goes on with what the ledger says.
+        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", 0))
+        largest = SIZES[-1]
+        if device.kind == "tensorrt":
+            named = None if settings.engine is None else (settings.engine, settings.engine_key)
+            engine = engine_for_run(model, gpus_of(device), batch_size, named, progress.event)
+            largest = engine.manifest.profile[2]
+            open_backend = partial(open_backend, engine=engine)
+        if not batch_size and device.indices:
+            one = str(Device(device.kind, device.indices[:1]))
+            progress.event("batch_size", device=one)
+            batch_size = fastest_batch_size(lambda size: open_backend(model, one, size, cpus), largest)
+        elif not batch_size:
+            batch_size = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
+        backend = stack.enter_context(open_backend(model, str(device), batch_size, cpus))
         check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
         drift = check_probes(model, backend)
         _bind(ledger, _binding(model, backend, policy, identifiers), folder)
@@ -169,7 +190,7 @@ def run(
             heatmaps=settings.heatmaps,
             preprocess_drift=drift,
             decode_policy=str(policy),
-            counts={"known_ignored": known.ignored},
+            counts={"known_ignored": known.ignored, "gpu_decoder_losses": pool.gpu_losses},
         )
         ledger.set_meta("facts", facts.to_json())
         ledger.commit()
@@ -179,6 +200,18 @@ def run(
             return stop.exit_code
         progress.event("finished", exit_code=code, **asdict(screening.counts), out=str(folder))
         return code
+
+
+def _device(settings: RunSettings) -> Device:
+    """What runs the network; a named engine says it too. Raises UsageError if it is not here."""
+    if settings.engine is None:
+        if settings.engine_key is not None:
+            raise UsageError("--engine-key is for --engine FILE: give both")
+        return resolved_device(settings.device)
+    device = resolved_device("tensorrt" if settings.device == "auto" else settings.device)
+    if device.kind != "tensorrt":
+        raise UsageError(f"--engine is for --device tensorrt, not for {device}")
+    return device
 
 
 def _report(
@@ -211,7 +244,9 @@ def _binding(
     model: Model, backend: Backend, policy: DecodePolicy, identifiers: Identifiers
 ) -> dict[str, str]:
     """What all rows of a folder have in common."""
+    engine = {"engine": backend.device.engine} if backend.device.engine else {}
     return {
+        **engine,
         "weights_digest": model.card.weights_digest,
         "preprocess_digest": model.card.preprocess_digest,
         "decode_policy": str(policy),

@@ -22,6 +22,9 @@ from screen.policy import MARGIN
 MIN_SIDE = 32
 """Pixels; films with a shorter side are `too_small`."""
 
+FLAT = 257
+"""One step of 8 bits, in 16: percentiles no farther apart have noise around one grey between them."""
+
 _IMPLEMENTATION = 1
 """Part of the digest: raise it when the code below gives other squares for the same spec."""
 
@@ -163,14 +166,18 @@ def _halved_grey(px: Pixels, count: int) -> NDArray[np.uint16]:
     return np.asarray(cv2.LUT(values, px.lookup) if lookup_last else values, np.uint16)
 
 
+def stretch_ranks(count: int, spec: PreprocessSpec) -> tuple[int, int]:
+    """Where the two percentiles stand among `count` values in order, from 0."""
+    last = count - 1
+    return int(last * spec.low_percentile / 100), last - int(last * (100 - spec.high_percentile) / 100)
+
+
 def _stretch_lookup(small: NDArray[np.uint16], spec: PreprocessSpec) -> NDArray[np.uint8] | None:
     """uint8 [65536] that maps the two percentiles (nearest rank) to 0 and 255; None if they coincide."""
-    last = small.size - 1
-    ranks = (int(last * spec.low_percentile / 100), last - int(last * (100 - spec.high_percentile) / 100))
+    ranks = stretch_ranks(small.size, spec)
     ordered = np.partition(small, ranks, axis=None)
     low, high = int(ordered[ranks[0]]), int(ordered[ranks[1]])
-    # One 8-bit step between them is noise around one grey.
-    if high - low <= 257:
+    if high - low <= FLAT:
         return None
     span = high - low
     offset = np.clip(np.arange(65536, dtype=np.int64) - low, 0, span)

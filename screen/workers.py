@@ -35,8 +35,15 @@ from screen.reasons import Reason
 
 DECODE = "screen.decode:decode"
 """What workers call, `module:function`."""
+GPU_DECODE = "screen.gpu_decode:decode"
+"""What workers with a GPU call."""
 
 _START_TIMEOUT = 120.0
+_GPU_FILE_TIMEOUT = 30.0
+"""Seconds; the first file waits for CUDA, and a file that hangs there has a second chance elsewhere."""
+_GPU_LOSSES = 3
+_GPU_MEMORY = 8 << 30
+"""Bytes of heap that CUDA may map beside the film's."""
 _QUEUE = 3
 """Files per worker, the one at work included: it need not wait for us to hand it the next."""
 _LIFETIME = 10_000
@@ -57,8 +64,11 @@ _COMMAND = (
 
 @dataclass(slots=True)
 class _Task:
+    """crashed: a worker died over it. off_gpu: a worker with a GPU was lost over it."""
+
     source: Source
     crashed: bool = False
+    off_gpu: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +78,8 @@ class _Worker:
     squares: NDArray[np.uint8]
     """[_QUEUE, S, S]: the worker's n-th square lies in slot n modulo _QUEUE."""
     deadline: float
+    gpu: str
+    """Its UUID; empty for a worker without."""
     ready: bool = False
     done: int = 0
     tasks: deque[_Task] = field(default_factory=deque)
@@ -90,16 +102,22 @@ class DecodePool:
         spec: PreprocessSpec,
         limits: Limits,
         policy: DecodePolicy = FULL,
+        gpus: tuple[str, ...] = (),
     ) -> None:
+        """gpus: UUIDs, one for each worker with a GPU."""
         self._limit = workers
         self._greeting = (DECODE, spec, limits, policy)
+        on_gpu = replace(limits, memory=limits.memory + _GPU_MEMORY)
+        self._gpu_greeting = (GPU_DECODE, spec, on_gpu, policy)
         self._size = spec.size
         self._file_timeout = limits.seconds
         self._workers: list[_Worker] = []
         self._waiting: deque[_Task] = deque()
         self._failed_starts = 0
-        for _ in range(workers):
-            self._start()
+        self.gpu_losses = 0
+        """Workers with a GPU that died, hung or did not start; at the third GPUs are left alone."""
+        for gpu in (*[""] * workers, *gpus):
+            self._start(gpu)
 
     @property
     def in_flight(self) -> int:
@@ -109,7 +127,7 @@ class DecodePool:
     @property
     def has_room(self) -> bool:
         """Whether another source would be on its way at once."""
-        return self.in_flight < self._limit * _QUEUE
+        return self.in_flight < max(self._limit, len(self._workers)) * _QUEUE
 
     def submit(self, source: Source) -> None:
         """Hand a source to the least busy worker."""
@@ -128,7 +146,10 @@ class DecodePool:
         nearest = min(worker.deadline for worker in busy.values()) - time.monotonic()
         results: list[tuple[Source, Outcome]] = []
         for connection in wait(list(busy), max(0.0, min(timeout, nearest))):
-            results += self._receive(busy[connection])  # type: ignore[index]
+            worker = busy[connection]  # type: ignore[index]
+            # The loss of another one may have ended it.
+            if worker in self._workers:
+                results += self._receive(worker)
         now = time.monotonic()
         for worker in [worker for worker in self._workers if worker.tasks and worker.deadline <= now]:
             # A result may have come in at the last moment.
@@ -139,34 +160,42 @@ class DecodePool:
 
     def _dispatch(self) -> None:
         while self._waiting:
-            worker = self._fresh_worker() if self._waiting[0].crashed else self._least_busy_worker()
+            first = self._waiting[0]
+            worker = self._fresh_worker() if first.crashed else self._least_busy_worker(first)
             if worker is None:
                 return
             task = self._waiting.popleft()
             if not worker.tasks and worker.ready:
-                worker.deadline = time.monotonic() + self._file_timeout
+                worker.deadline = time.monotonic() + self._timeout(worker)
             worker.tasks.append(task)
             # If it is dead, `collect` finds the closed socket and sees to its tasks.
             with contextlib.suppress(OSError):
                 worker.connection.send(task.source)
 
-    def _least_busy_worker(self) -> _Worker | None:
-        """One that can take a file now."""
-        if len(self._workers) < self._limit:
+    def _timeout(self, worker: _Worker) -> float:
+        return min(_GPU_FILE_TIMEOUT, self._file_timeout) if worker.gpu else self._file_timeout
+
+    def _without_gpu(self) -> list[_Worker]:
+        return [worker for worker in self._workers if not worker.gpu]
+
+    def _least_busy_worker(self, task: _Task) -> _Worker | None:
+        """One that can take the file now."""
+        if len(self._without_gpu()) < self._limit:
             self._start()
-        able = (worker for worker in self._workers if worker.takes_files)
+        able = (w for w in self._workers if w.takes_files and not (w.gpu and task.off_gpu))
         return min(able, key=lambda worker: len(worker.tasks), default=None)
 
     def _fresh_worker(self) -> _Worker | None:
         """One that has read nothing yet, in place of an idle one if need be; None while all are at work."""
-        if len(self._workers) >= self._limit:
-            idle = next((worker for worker in self._workers if not worker.tasks), None)
+        others = self._without_gpu()
+        if len(others) >= self._limit:
+            idle = next((worker for worker in others if not worker.tasks), None)
             if idle is None:
                 return None
             self._discard(idle)
         return self._start()
 
-    def _start(self) -> _Worker:
+    def _start(self, gpu: str = "") -> _Worker:
         ours, theirs = socket.socketpair()
         memory = os.memfd_create("squares", os.MFD_CLOEXEC)
         with theirs, os.fdopen(memory, "rb+") as shared:
@@ -180,13 +209,13 @@ class DecodePool:
                 stderr=subprocess.DEVNULL,  # native decoders talk, pydicom's warnings may quote tags
                 pass_fds=[theirs.fileno(), memory],
                 start_new_session=True,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **_ENVIRONMENT, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})},
             )
         deadline = time.monotonic() + _START_TIMEOUT
-        worker = _Worker(process, Connection(ours.detach()), squares, deadline)
+        worker = _Worker(process, Connection(ours.detach()), squares, deadline, gpu)
         self._workers.append(worker)
         with contextlib.suppress(OSError):
-            worker.connection.send(self._greeting)
+            worker.connection.send(self._gpu_greeting if gpu else self._greeting)
         return worker
 
     def _receive(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
@@ -200,11 +229,13 @@ class DecodePool:
                     self._failed_starts = 0
                 else:
                     results.append(self._result(worker, outcome_from_bytes(message)))
-                worker.deadline = time.monotonic() + self._file_timeout
+                worker.deadline = time.monotonic() + self._timeout(worker)
         except (EOFError, OSError, ValueError):
             results += self._crashed(worker)
         if worker.done >= _LIFETIME and not worker.tasks and worker in self._workers:
             self._discard(worker)
+            if worker.gpu:
+                self._start(worker.gpu)
         return results
 
     def _result(self, worker: _Worker, outcome: Outcome) -> tuple[Source, Outcome]:
@@ -218,6 +249,8 @@ class DecodePool:
 
     def _crashed(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
         self._discard(worker)
+        if worker.gpu:
+            return self._lost(worker)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > 2:
@@ -232,8 +265,24 @@ class DecodePool:
         self._waiting.appendleft(task)
         return []
 
+    def _lost(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
+        """A worker with a GPU is gone; the file that it was at goes to one without."""
+        if worker.tasks:
+            worker.tasks[0].off_gpu = True
+        self._waiting.extendleft(reversed(worker.tasks))
+        self.gpu_losses += 1
+        if self.gpu_losses < _GPU_LOSSES:
+            self._start(worker.gpu)
+        else:
+            for other in [other for other in self._workers if other.gpu]:
+                self._waiting.extendleft(reversed(other.tasks))
+                self._discard(other)
+        return []
+
     def _overdue(self, worker: _Worker) -> list[tuple[Source, Outcome]]:
         self._discard(worker)
+        if worker.gpu:
+            return self._lost(worker)
         if not worker.ready:
             raise ScreenError("the processes that decode do not start: is this machine overloaded?")
         task = worker.tasks.popleft()

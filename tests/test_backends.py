@@ -7,12 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from micro_model import SIZE, micro_bytes, micro_model
 from numpy.typing import NDArray
 from tiny_model import tiny_model_bytes
 
-from screen.backends import Device, cuda_driver, device_from_text, onnx, open_backend
+from screen import backends
+from screen.backends import Device, cuda_driver, device_from_text, onnx, open_backend, resolved_device
 from screen.backends.null import NullBackend
+from screen.cli import cli
 from screen.errors import BackendError, MemoryRefusedError, MissingExtraError, ModelError, UsageError
 from screen.modelfile import Model, model_from_bytes
 from screen.probe import check_probes, packed, unpacked
@@ -136,6 +139,51 @@ def test_what_the_runtime_says_of_memory(
     assert type(raised.value) is kind
 
 
+class BoundToTheCpu(onnx.CudaBackend):
+    """A GPU's way through fixed places, on the device that is here. limit: rows that it takes."""
+
+    def __init__(self, model: Model, batch_size: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        session, bound = onnx._session, onnx.BoundSession
+
+        def on_the_cpu(model: Model, kind: str, options: Any, session_options: Any) -> Any:
+            return session(model, "cpu", {}, onnx._session_options("cpu", 1))
+
+        def places(session: Any, rows: int, device: str, index: int) -> onnx.BoundSession:
+            if rows > limit:
+                raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+            return bound(session, rows, "cpu", 0)
+
+        monkeypatch.setattr(onnx, "_session", on_the_cpu)
+        monkeypatch.setattr(onnx, "BoundSession", places)
+        super().__init__(model, batch_size, ONE_GPU[0])
+
+
+def test_fixed_places_give_the_same_and_padding_leaves_nothing_behind(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [images(6, 64, seed) for seed in range(2)]
+    with open_backend(tiny, "cpu", 6, 1) as reference:
+        expected = [reference.infer(batch) for batch in batches]
+    for limit in (6, 5, 2):
+        with BoundToTheCpu(tiny, 6, limit, monkeypatch) as backend:
+            found = [backend.infer(batch) for batch in batches]
+            assert backend.device.batch_halved_to == {6: 0, 5: 3, 2: 1}[limit]
+        for one, other in zip(found, expected, strict=True):
+            for name in OUTPUTS:
+                np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-4)
+
+
+def test_nowhere_to_place_a_single_film_is_no_memory(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MemoryRefusedError, match="out of memory"):
+        BoundToTheCpu(tiny, 4, 0, monkeypatch)
+
+
+def test_a_profile_says_what_ran(tiny: Model) -> None:
+    said = onnx.what_runs(tiny, "cpu")
+    assert said.endswith("nodes on CPUExecutionProvider, convolutions in float"), said
+    assert int(said.split()[0]) > 20
+
+
 def test_openvino_computes_the_same(tiny: Model) -> None:
     pytest.importorskip("openvino")
     batch = images(8, 64)
@@ -198,12 +246,15 @@ def test_a_graph_that_does_not_run_is_a_backend_error() -> None:
     [
         ("auto", Device("auto")),
         ("cpu", Device("cpu")),
-        ("cuda", Device("cuda", 0)),
-        ("cuda:3", Device("cuda", 3)),
+        ("cuda", Device("cuda", (0,))),
+        ("cuda:3", Device("cuda", (3,))),
+        ("cuda:1,0", Device("cuda", (1, 0))),
+        ("tensorrt", Device("tensorrt", (0,))),
     ],
 )
 def test_devices(text: str, device: Device) -> None:
     assert device_from_text(text) == device
+    assert device_from_text(str(device)) == device
 
 
 @pytest.mark.parametrize(
@@ -216,9 +267,9 @@ def test_devices(text: str, device: Device) -> None:
         ("cuda:", "number is missing"),
         ("cuda:x", "number is missing"),
         ("cuda:-1", "number is missing"),
-        ("cuda:0,1", "one GPU"),
+        ("cuda:0,", "number is missing"),
+        ("cuda:0,0", "twice"),
         ("openvino:1", "only GPUs"),
-        ("tensorrt:0", "not in this version"),
     ],
 )
 def test_devices_that_do_not_exist(text: str, said: str) -> None:
@@ -236,35 +287,51 @@ def test_auto_is_the_cpu_where_no_gpu_answers(monkeypatch: pytest.MonkeyPatch) -
         assert backend.device.device == "cpu"
 
 
-def test_cuda_without_a_gpu_is_refused_and_never_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cuda", "cuda:0,1", "tensorrt", "tensorrt:2"])
+def test_without_a_gpu_it_is_refused_and_never_the_cpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     without_gpus(monkeypatch)
-    with pytest.raises(BackendError, match=r"no driver answers.*--device cpu"):
-        open_backend(micro_model(), "cuda", 1, 1)
+    with pytest.raises(UsageError, match=r"no driver answers.*--device cpu"):
+        open_backend(micro_model(), device, 1, 1)
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_run_without_its_gpu_ends_before_it_begins(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_gpus(monkeypatch)
+    (tmp_path / "film.png").write_bytes(b"never looked at")
+    out = tmp_path / "out"
+    done = CliRunner().invoke(cli, ["run", str(tmp_path), "--device", device, "--out", str(out)])
+    assert (done.exit_code, "nvidia-smi" in done.stderr, "--device cpu" in done.stderr) == (2, True, True)
+    assert not out.exists()
 
 
 ONE_GPU = [cuda_driver.Gpu(0, "A GPU", "GPU-1")]
 
 
-def test_cuda_with_the_cpu_wheel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def with_one_gpu(monkeypatch: pytest.MonkeyPatch, *providers: str) -> Any:
     ort = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(onnx, "gpus", lambda: ONE_GPU)
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BackendError, match=r"cxr-screen\[gpu\]"):
+    monkeypatch.setattr(backends, "gpus", lambda: ONE_GPU)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [*providers, "CPUExecutionProvider"])
+    return ort
+
+
+def test_cuda_with_the_cpu_wheel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_one_gpu(monkeypatch)
+    with pytest.raises(UsageError, match=r"cxr-screen\[gpu\]"):
         open_backend(micro_model(), "cuda", 1, 1)
-    with pytest.raises(BackendError, match="there are 1 GPUs"):
-        open_backend(micro_model(), "cuda:1", 1, 1)
+    with pytest.raises(UsageError, match="there is no GPU 1; here are 1"):
+        open_backend(micro_model(), "cuda:0,1", 1, 1)
 
 
 def test_a_session_that_fell_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What onnxruntime-gpu does without CUDA's libraries: it says so in a log and runs on the CPU."""
-    ort = pytest.importorskip("onnxruntime")
+    ort = with_one_gpu(monkeypatch, "CUDAExecutionProvider")
     session = ort.InferenceSession
 
     def on_the_cpu(data: bytes, options: Any, **asked: Any) -> Any:
         return session(data, ort.SessionOptions(), providers=["CPUExecutionProvider"])
 
-    monkeypatch.setattr(onnx, "gpus", lambda: ONE_GPU)
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", on_the_cpu)
     with pytest.raises(BackendError, match="fell back to CPUExecutionProvider"):
         open_backend(micro_model(), "cuda", 1, 1)
@@ -289,12 +356,10 @@ def test_a_runtime_that_fails_on_the_way_does_not_go_on_elsewhere(monkeypatch: p
 
 
 def test_auto_takes_a_gpu_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    ort = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(onnx, "gpus", lambda: ONE_GPU)
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    assert onnx.cuda_usable()
-    monkeypatch.setattr(onnx, "gpus", list)
-    assert not onnx.cuda_usable()
+    with_one_gpu(monkeypatch, "CUDAExecutionProvider")
+    assert resolved_device("auto") == Device("cuda", (0,))
+    monkeypatch.setattr(backends, "gpus", list)
+    assert resolved_device("auto") == Device("cpu")
 
 
 def test_both_wheels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

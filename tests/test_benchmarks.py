@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -11,8 +12,12 @@ from benchmarks.cli import cli
 from benchmarks.fit import Box, Shape, keeps_centre, kept_area, loss, measure, wilson
 from benchmarks.memory import PeakMemory
 from benchmarks.plain_loop import PlainLoop
+from benchmarks.torch_backend import TorchBackend
+from screen.backends import open_backend
 from screen.discover import discover
+from screen.modelfile import model_from_bytes
 from screen.preprocess import PreprocessSpec
+from tests.tiny_model import tiny_model_bytes
 
 FILMS = Path(__file__).resolve().parent.parent / "examples" / "films"
 
@@ -87,3 +92,18 @@ def test_help_needs_no_torch() -> None:
     assert "pipeline" in result.output
     code = "import sys, benchmarks.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=FILMS.parent.parent).returncode == 0
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-4), (True, 1e-2)])
+def test_torch_computes_what_the_model_file_says(half: bool, tolerance: float) -> None:
+    model = model_from_bytes(tiny_model_bytes(), Path("tiny.onnx"))
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 64, 64), np.uint8)
+    with open_backend(model, "cpu", 3, 1) as reference, TorchBackend(model, 3, "cpu", half=half) as backend:
+        expected, found = reference.infer(images), backend.infer(images)
+        assert (backend.device.provider, backend.device.precision) == (
+            "torch, eager",
+            "fp16" if half else "fp32",
+        )
+    for name in ("logits", "heatmap", "embedding", "distance", "gate"):
+        apart = np.abs(getattr(found, name) - getattr(expected, name)).max()
+        assert apart <= tolerance * max(1, np.abs(getattr(expected, name)).max()), name

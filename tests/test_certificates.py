@@ -72,7 +72,7 @@ def test_int8_keeps_decisions_and_is_an_int8_file() -> None:
     assert made.card.precision == "int8"
     assert made.card.decision_digest() == fp32.card.decision_digest()
     assert made.card.weights_digest != fp32.card.weights_digest
-    assert made.card.training["quantised_from"]["weights_digest"] == fp32.card.weights_digest
+    assert made.card.training["derived_from"]["weights_digest"] == fp32.card.weights_digest
     types = {t.name: t.data_type for t in onnx.ModelProto.FromString(made.data).graph.initializer}
     assert TensorProto.INT8 in {kind for name, kind in types.items() if "layer4" in name}
     assert all(types[name] == TensorProto.FLOAT for name in ("distance.mean", "gate.mean", "head.bias"))
@@ -94,7 +94,7 @@ def test_int8_is_refused_until_it_is_certified(films: Path, tmp_path: Path) -> N
     certified = not verdicts[0].complaints
     assert [c["kind"] for c in card.certificates] == (["precision_parity"] if certified else [])
     tiny_model_file(reference, seed=1)
-    with pytest.raises(UsageError, match="was not quantised from it"):
+    with pytest.raises(UsageError, match="was not made from it"):
         certify(path, Request(against=reference), films, films / "labels.csv", out, quiet)
 
 

@@ -337,8 +337,6 @@ def vars_of(value: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"weights_digest": "ef" * 32}, "another model"),
-        ({"weights_digest": None}, "another model"),
         ({"cxr_screen_decision": 2}, "version 1"),
         ({"gate": 1.0}, "does not know.*gate"),
         ({"findings": {"stone": {}}}, "does not know.*stone"),
@@ -356,6 +354,12 @@ def test_a_broken_or_foreign_decision_file_is_refused(
 ):
     with pytest.raises(ModelError, match=complaint):
         decision_from(CARD, None, None, write_decision(tmp_path, **fields))
+
+
+@pytest.mark.parametrize("digest", ["ef" * 32, None])
+def test_another_models_decision_file_is_wrong_usage(tmp_path: Path, digest: object):
+    with pytest.raises(UsageError, match="another model"):
+        decision_from(CARD, None, None, write_decision(tmp_path, weights_digest=digest))
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b" " * 1_000_001])

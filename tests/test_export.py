@@ -229,5 +229,3 @@ def test_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
     (films / "1.png").unlink()
     none = runner.invoke(cli, ["export", "onnx", str(checkpoint), "--out", str(out), "--probes", str(films)])
     assert (none.exit_code, "no film in there" in none.stderr) == (2, True)
-    engine = runner.invoke(cli, ["export", "trt", "--for", "sm89"])
-    assert (engine.exit_code, "not in this version" in engine.stderr) == (2, True)

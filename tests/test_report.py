@@ -9,7 +9,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +36,7 @@ from screen.report.markup import text
 from screen.report.pictures import OpenSquares
 from screen.report.tables import FLAGGED_COLUMNS, RESULTS_COLUMNS, results_line, safe_path, safe_text
 from screen.rows import Row
+from train.calibration import Calibration
 
 CARD = card()
 BALANCED = decision_from(CARD, None, None, None)
@@ -588,6 +589,31 @@ def test_report_decides_anew(finished: Path):
     assert (line["file"], line["operating_point"], line["threshold"]) == ("a/2.dcm", "threshold", "0.900000")
     CliRunner().invoke(cli, ["report", str(finished), "--operating-point", "sensitive"])
     assert lines_of(finished / "flagged.csv")[0]["operating_point"] == "sensitive"
+
+
+def test_report_for_another_prevalence_says_what_to_expect(finished: Path):
+    path = finished / "decision.json"
+    calibration = asdict(Calibration.of(CARD.findings[0]).at(0.01))
+    plain = {
+        "cxr_screen_decision": 1,
+        "weights_digest": CARD.weights_digest,
+        "findings": {"tumor": calibration},
+    }
+    path.write_text(json.dumps(plain))
+    before = lines_of(finished / "flagged.csv")
+    result = CliRunner().invoke(cli, ["report", str(finished), "--decision", str(path)])
+    assert result.exit_code == 3, result.output
+    after = lines_of(finished / "flagged.csv")
+    assert [line["file"] for line in after] == [line["file"] for line in before]
+    assert all(float(a["probability"]) < float(b["probability"]) for a, b in zip(after, before, strict=True))
+    # 71 % of 1 % are found, 32 % of the others are flagged.
+    found = json.loads((finished / "summary.json").read_text())["expected"]["tumor"]
+    assert found["prevalence"] == 0.01
+    assert found["flags"] == pytest.approx(1000 * (0.71 * 0.01 + 0.32 * 0.99))
+    assert found["ppv"] == pytest.approx(0.0071 / (0.0071 + 0.3168))
+    assert "324 (" in Page((finished / "report.html").read_text()).text
+    path.write_text(json.dumps(plain | {"weights_digest": "ef" * 32}))
+    assert CliRunner().invoke(cli, ["report", str(finished), "--decision", str(path)]).exit_code == 2
 
 
 def test_report_refuses_what_it_cannot_do(finished: Path, tmp_path_factory: pytest.TempPathFactory):

@@ -25,6 +25,7 @@ from train.crossfit import CrossSettings, cross_validate, peak
 from train.films import LabelledFilms, labelled_films, unlabelled_films
 from train.finetune import FinetuneSettings, finetune
 from train.folds import Split, cross_fold_of, label_rank, split_of
+from train.predictions import PREDICTION_COLUMNS
 from train.table import Columns
 
 SPEC = PreprocessSpec(size=32)
@@ -164,23 +165,34 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
 def test_only_training_patients_are_trained_on(
     films: LabelledFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[NDArray[np.uint8]] = []
+    seen: list[torch.Tensor] = []
     reequalise = finetuning.reequalise
 
-    def spy(
-        squares: NDArray[np.uint8], probability: float, generator: np.random.Generator
-    ) -> NDArray[np.uint8]:
+    def spy(squares: torch.Tensor, probability: float, generator: np.random.Generator) -> torch.Tensor:
         seen.append(squares)
         return reequalise(squares, probability, generator)
 
     monkeypatch.setattr(finetuning, "reequalise", spy)
     settings = FinetuneSettings(stages=((1, 32, 1),), samples=256, batch_size=32)
     finetune(films, settings, None, tmp_path / "split", {}, lambda line: None)
-    drawn = {square.tobytes() for batch in seen for square in batch}
+    drawn = {square.tobytes() for batch in seen for square in batch.numpy()}
     sides = {
         split for square, split in zip(films.values, films.splits, strict=True) if square.tobytes() in drawn
     }
     assert sides == {Split.TRAIN.value}
+
+
+def out_of_fold(table: Path) -> Path:
+    """Made predictions of a table's films: higher with the finding, two folds by patient."""
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with Path("predictions.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(PREDICTION_COLUMNS)
+        for at, row in enumerate(rows):
+            logit = at % 7 + 2 * int(row["tumor"])
+            writer.writerow([row["file"], row["patient_id"], len(row["patient_id"]) % 2, 0, logit, "", ""])
+    return Path("predictions.csv")
 
 
 def test_the_whole_chain_on_the_command_line(
@@ -207,16 +219,33 @@ def test_the_whole_chain_on_the_command_line(
     run("finetune", table, "--weights", "simclr", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())
-    assert before["findings"][0]["operating_points"][0]["measured_on"] == "not measured"
+    assert before["findings"][0]["operating_points"][0]["measured_on"].startswith("validation split")
     printed = run("evaluate", "model", table, "--out", "evaluation")
     assert "auc_within_source" in printed
     after = json.loads(Path("model.json").read_text())
     assert after["findings"][0]["operating_points"][0]["measured_on"].startswith("test split")
     assert after["training"]["pretraining"]["kind"] == "simclr"
     pictures = {path.name for path in Path("evaluation").iterdir()}
-    assert pictures == {"metrics.csv", "results.png", "roc.png", "precision-recall.png"}
+    assert pictures == {
+        "metrics.csv", "metrics.json", "model-card.md", "results.png", "roc.png", "precision-recall.png",
+        "reliability.png",
+    }  # fmt: skip
     with Path("evaluation/metrics.csv").open() as stream:
-        figures = {row["figure"]: row for row in csv.DictReader(stream)}
+        figures = {row["figure"]: row for row in csv.DictReader(stream) if not row["group"]}
+    run(
+        "calibrate",
+        "classifier",
+        table,
+        "--others",
+        others,
+        "--out",
+        "crossed",
+        "--predictions",
+        out_of_fold(table),
+    )
+    crossed = json.loads(Path("crossed.json").read_text())
+    assert "out of fold" in crossed["findings"][0]["operating_points"][0]["measured_on"]
+    assert crossed["metrics"]["auc_within_source"]["films"] == 121
     on_test = [split_of(f"P{n // 2}", 0) == Split.TEST for n in range(120)]
     assert int(figures["auc_within_source"]["films"]) == sum(on_test)
 

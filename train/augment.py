@@ -6,13 +6,12 @@ leaves the lesion out, no erasing: a nodule is a few pixels wide.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from train.clahe import equalised
 from train.parallel import WHOLE, Part
 
 
@@ -48,14 +47,12 @@ FINETUNE = Augmentation(
 )  # fmt: skip
 
 
-def reequalise(
-    squares: NDArray[np.uint8], probability: float, generator: np.random.Generator
-) -> NDArray[np.uint8]:
+def reequalise(squares: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
     """CLAHE once more with a random clip limit on some of uint8 [N, S, S]; the rest stay as they are."""
-    out = squares.copy()
-    for index in np.flatnonzero(generator.random(len(out)) < probability):
-        out[index] = cv2.createCLAHE(float(generator.uniform(1, 3)), (8, 8)).apply(out[index])
-    return out
+    chosen = np.flatnonzero(generator.random(len(squares)) < probability)
+    clip = generator.uniform(1, 3, len(chosen))
+    index = torch.from_numpy(chosen).to(squares.device)
+    return squares.index_copy(0, index, equalised(squares[index], clip))
 
 
 def augment(

@@ -1,7 +1,7 @@
 """From a classifier to a model: probabilities, operating points, distance from normal, gate.
 
-Everything is fitted on the training and validation splits. What an operating point is worth is measured on
-the test split, by `train.evaluate`.
+Everything is fitted on the training and validation splits; calibration and operating points on out-of-fold
+predictions instead, where there are any.
 """
 
 from dataclasses import asdict
@@ -14,63 +14,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from screen.errors import UsageError
-from screen.model_card import Finding, OperatingPoint
+from screen.model_card import Finding
 from screen.preprocess import PreprocessSpec
+from train.calibration import Calibration, calibrated
+from train.card import INTENDED_USE
 from train.checkpoint import load_checkpoint, save_checkpoint, under
 from train.features import Features, features_of, heatmaps
 from train.films import LabelledFilms
 from train.finetune import KIND as CLASSIFIER
-from train.folds import Split
+from train.folds import Split, fold_of
 from train.gaussian import Gaussian
 from train.model import ResNet18
 
 KIND = "model"
-INTENDED_USE = (
-    "Research use only, not for clinical use. Orders frontal chest radiographs of adults by how likely they "
-    "show a mass or nodule, for a reader who looks at all of them."
-)
 DISTANCE_SHRINKAGE = 0.05
 GATE_SHRINKAGE = 0.1
 GATE_KEEPS = 0.997
 """Share of held-out chest films that the gate's threshold keeps."""
-
-
-def platt(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> tuple[float, float]:
-    """Slope and intercept of the calibrated logit (Platt 1999, smoothed targets), by Newton's method."""
-    positives, negatives = float((labels == 1).sum()), float((labels == 0).sum())
-    if not positives or not negatives:
-        raise UsageError("calibration needs validation films with and without the finding")
-    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    x = np.stack([logits.astype(np.float64), np.ones(len(logits))], 1)
-    beta = np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-x @ beta))
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2), x.T @ (targets - p))
-        beta += step
-        if np.abs(step).max() < 1e-10:
-            break
-    if beta[0] <= 0:
-        raise UsageError(
-            "the network's score does not rise with the finding on the validation films: train on"
-        )
-    return float(beta[0]), float(beta[1])
-
-
-def thresholds(probabilities: NDArray[np.float64], labels: NDArray[np.float32]) -> dict[str, float]:
-    """Operating points by what they are for, chosen on validation films.
-
-    `sensitive` finds nine of ten, `balanced` has sensitivity equal to specificity, `specific` passes nine
-    of ten films without the finding.
-    """
-    positive, negative = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
-    candidates = np.unique(probabilities)
-    sensitivity = 1 - np.searchsorted(positive, candidates) / len(positive)
-    specificity = np.searchsorted(negative, candidates) / len(negative)
-    return {
-        "sensitive": float(candidates[np.flatnonzero(sensitivity >= 0.9)[-1]]),
-        "balanced": float(candidates[np.argmin(np.abs(sensitivity - specificity))]),
-        "specific": float(candidates[min(int(np.searchsorted(specificity, 0.9)), len(candidates) - 1)]),
-    }
 
 
 def calibrate(
@@ -82,8 +42,13 @@ def calibrate(
     name: str,
     version: str,
     out: Path,
+    out_of_fold: tuple[Calibration, dict[str, Any]] | None = None,
 ) -> None:
-    """Write the model's checkpoint. others: uint8 [M, S, S], squares of pictures that are no chest film."""
+    """Write the model's checkpoint. others: uint8 [M, S, S], squares of pictures that are no chest film.
+
+    out_of_fold: the calibration that its recipe's out-of-fold predictions gave, and what was measured on
+    them; without them the validation split calibrates, and `train evaluate` measures on the test split.
+    """
     tensors, about = load_checkpoint(classifier)
     if about["kind"] != CLASSIFIER:
         raise UsageError(f"{classifier} is a checkpoint of the kind '{about['kind']}', not a classifier")
@@ -95,9 +60,7 @@ def calibrate(
     training, validation = films.of(Split.TRAIN), films.of(Split.VALIDATION)
 
     judged = validation & films.scorable()
-    logits, labels = features.logits[judged, 0], films.labels[judged]
-    slope, intercept = platt(logits, labels)
-    chosen = thresholds(1 / (1 + np.exp(-(slope * logits.astype(np.float64) + intercept))), labels)
+    calibration, metrics = out_of_fold or (_from_validation(features, films, judged, settings["seed"]), {})
 
     normal = films.abnormal == 0
     distance = Gaussian.fit(features.embedding[training & normal], DISTANCE_SHRINKAGE)
@@ -118,11 +81,11 @@ def calibrate(
             asdict(
                 Finding(
                     name=finding,
-                    slope=slope,
-                    intercept=intercept,
-                    prevalence=float(labels.mean()),
-                    operating_points=tuple(_unmeasured(label, value) for label, value in chosen.items()),
-                    default_operating_point="balanced",
+                    slope=calibration.slope,
+                    intercept=calibration.intercept,
+                    prevalence=calibration.prevalence,
+                    operating_points=calibration.operating_points,
+                    default_operating_point=calibration.default_operating_point,
                     heatmap_scale=scale,
                 )
             )
@@ -137,7 +100,7 @@ def calibrate(
             "classifier_sha256": about["tensors_sha256"],
             "split_seed": settings["seed"],
         },
-        "metrics": {"gate": gate_numbers},
+        "metrics": {**metrics, "gate": gate_numbers},
     }
     extra = {
         "distance.mean": distance.mean,
@@ -177,9 +140,14 @@ def fit_gate(
     }
 
 
-def _unmeasured(name: str, threshold: float) -> OperatingPoint:
-    """An operating point that `train evaluate` has not measured yet: it may be worth anything."""
-    return OperatingPoint(name, threshold, 0.0, (0.0, 1.0), 0.0, (0.0, 1.0), "not measured")
+def _from_validation(
+    features: Features, films: LabelledFilms, judged: NDArray[np.bool_], seed: int
+) -> Calibration:
+    """From the validation split, whose two folds measure each other's thresholds."""
+    logits, patients = features.logits[judged, 0].astype(np.float64), films.patients[judged]
+    folds = np.array([str(fold_of(patient, seed)) for patient in patients])
+    measured_on = f"validation split: {len(patients):,} films; thresholds chosen on the other half"
+    return calibrated(logits[None], films.labels[judged], folds[None], patients, measured_on)
 
 
 def _heatmap_scale(

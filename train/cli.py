@@ -8,6 +8,8 @@ from click.decorators import FC
 
 from train.progress import progress_bar
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
 
 @click.group()
 def cli() -> None:
@@ -67,8 +69,8 @@ def _columns(options: dict[str, Any]) -> Any:
     )
 
 
-def _start(
-    films: Any, used: Any, weights: Path | None, options: dict[str, str]
+def _encoder_of(
+    films: Any, used: Any, weights: Path | None, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """The encoder to begin with (None: random weights), and what to write down about labels and start.
 
@@ -217,7 +219,7 @@ def finetune(
     )
     if everything:
         films = films.divided(lambda _: Split.TRAIN)
-    encoder, provenance = _start(films, films.of(Split.TRAIN), weights, options)
+    encoder, provenance = _encoder_of(films, films.of(Split.TRAIN), weights, options)
     _report("{films} films of {patients} patients, {positives} positive".format(**provenance))
     settings = engine.FinetuneSettings(seed=seed)
     engine.finetune(films, settings, encoder, out, {"provenance": provenance}, _report)
@@ -262,7 +264,7 @@ def crossvalidate(
     films = labelled_films(
         table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
     )
-    encoder, provenance = _start(films, films.scorable(), weights, options)
+    encoder, provenance = _encoder_of(films, films.scorable(), weights, options)
     cross = CrossSettings(
         split_seed=seed,
         seeds=tuple(range(seed, seed + seeds)),
@@ -274,52 +276,179 @@ def crossvalidate(
 
 
 @cli.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.argument("table", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--others", required=True, multiple=True, type=click.Path(exists=True, path_type=Path),
+    "--others", multiple=True, type=click.Path(exists=True, path_type=Path),
     help="Pictures that are no chest film, for the gate.",
 )  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model's checkpoint.")
+@click.option(
+    "--predictions", type=_FILE,
+    help="Calibrate on out-of-fold predictions of the table's films, not on the validation split.",
+)  # fmt: skip
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The model's checkpoint or decision file."
+)
 @click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
 @click.option("--name", default="cxr-screen-resnet18", show_default=True)
 @click.option("--model-version", default="1", show_default=True)
-@data_options
-@table_options
-def calibrate(
-    checkpoint: Path, table: Path, others: tuple[Path, ...], out: Path, finding: str, name: str,
-    model_version: str, cache: Path, seed: int, **options: Any,
-) -> None:  # fmt: skip
-    """Probabilities, operating points, normal distance and gate for a classifier."""
-    from screen.preprocess import PreprocessSpec
-    from train import calibrate as engine
-    from train.films import labelled_films, unlabelled_films
-
-    columns, spec = _columns(options), PreprocessSpec()
-    films = labelled_films(table, columns, spec, cache, seed, progress_bar("reading films"))
-    pictures = unlabelled_films(others, columns, spec, cache, progress_bar("reading other pictures"))
-    engine.calibrate(checkpoint, films, pictures.values, spec, finding, name, model_version, out)
-
-
-@cli.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option("--scores", type=_FILE, help="results.csv of a finished run: calibrate it for your site.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for metrics.csv and plots."
+    "--labels", type=_FILE, help="Your labels: sop_instance_uid or file, and a column of 1, 0, empty."
+)
+@click.option(
+    "--prevalence", type=float, metavar="P", help="Share of films with the finding where the decision is for."
+)
+@click.option(
+    "--model", type=_FILE, help="Model file that made the scores. [default: the run's, or the shipped one]"
 )
 @data_options
 @table_options
-def evaluate(checkpoint: Path, table: Path, out: Path, cache: Path, seed: int, **options: Any) -> None:
-    """Measure a calibrated model on the test split's patients."""
-    from screen.preprocess import PreprocessSpec
-    from train import evaluate as engine
-    from train.films import labelled_films
+def calibrate(
+    checkpoint: Path | None, table: Path | None, others: tuple[Path, ...], predictions: Path | None,
+    out: Path, finding: str, name: str, model_version: str, scores: Path | None, labels: Path | None,
+    prevalence: float | None, model: Path | None, cache: Path, seed: int, **options: Any,
+) -> None:  # fmt: skip
+    """Probabilities and operating points: of a classifier, or of a model at your site.
 
-    films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films")
-    )
-    for figure in engine.evaluate(checkpoint, films, out):
-        click.echo(
-            f"{figure.name}: {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] "
-            f"({figure.films} films, {figure.positives} positive)"
+    CHECKPOINT TABLE --others DIR makes a model's checkpoint of a classifier: calibration, normal distance,
+    gate. --scores results.csv --labels L.csv [--prevalence P], or --prevalence P alone, writes a decision
+    file for `screen run|report --decision`; it needs no torch.
+    """
+    from screen.errors import UsageError
+
+    if scores or labels or prevalence is not None:
+        if checkpoint or others or predictions:
+            raise UsageError("CHECKPOINT TABLE and --scores, --labels, --prevalence exclude each other")
+        _calibrate_site(scores, labels, options["label_column"], prevalence, model, out)
+        return
+    if checkpoint is None or table is None or not others:
+        raise UsageError(
+            "give CHECKPOINT TABLE --others DIR to make a model, or --scores results.csv --labels L.csv to "
+            "calibrate one for your site"
         )
+    from screen.preprocess import PreprocessSpec
+    from train import calibrate as engine
+    from train.evaluation import evaluate as measure
+    from train.films import labelled_films, unlabelled_films
+    from train.predictions import read_cohort, read_recipe
+
+    columns, spec = _columns(options), PreprocessSpec()
+    out_of_fold = None
+    if predictions:
+        cohort = read_cohort([table], columns)
+        evaluation = measure(cohort, [read_recipe(name, predictions, cohort)], {}, finding)
+        out_of_fold = evaluation.calibration, evaluation.for_model()
+    films = labelled_films(table, columns, spec, cache, seed, progress_bar("reading films"))
+    pictures = unlabelled_films(others, columns, spec, cache, progress_bar("reading other pictures"))
+    engine.calibrate(checkpoint, films, pictures.values, spec, finding, name, model_version, out, out_of_fold)
+
+
+def _calibrate_site(
+    scores: Path | None, labels: Path | None, label_column: str, prevalence: float | None, model: Path | None,
+    out: Path,
+) -> None:  # fmt: skip
+    from screen.errors import UsageError
+    from train.site import decision_from_labels, decision_from_model
+
+    if scores and labels:
+        decision = decision_from_labels(scores, labels, label_column, model, prevalence)
+    elif scores or labels or prevalence is None:
+        raise UsageError("--scores results.csv and --labels L.csv belong together: give both")
+    else:
+        decision = decision_from_model(model, prevalence)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(decision.to_json(), encoding="utf-8")
+    calibration = decision.calibration
+    click.echo(
+        f"{out}: {decision.finding}, "
+        + (f"{decision.films} labelled films" if decision.films else "the model's own calibration")
+        + (f" ({decision.unmatched} labels without a scored film)" if decision.unmatched else "")
+        + f", prevalence {calibration.prevalence:.4g}"
+    )
+
+
+@cli.command()
+@click.argument(
+    "inputs", metavar="[CHECKPOINT] TABLE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--predictions", multiple=True, metavar="NAME=FILE",
+    help="Out-of-fold predictions of a recipe; the first is shipped, the others are compared with it.",
+)  # fmt: skip
+@click.option(
+    "--efficiency", multiple=True, metavar="NAME@PERCENT=FILE",
+    help="Predictions after fine-tuning from the start NAME with the labels of so many patients.",
+)  # fmt: skip
+@click.option("--model", type=_FILE, help="Model file that the first recipe made, for the model card.")
+@click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for figures, plots and card."
+)
+@data_options
+@table_options
+def evaluate(
+    inputs: tuple[Path, ...], predictions: tuple[str, ...], efficiency: tuple[str, ...], model: Path | None,
+    finding: str, out: Path, cache: Path, seed: int, **options: Any,
+) -> None:  # fmt: skip
+    """Measure recipes by their out-of-fold predictions, or one model on the test split.
+
+    TABLE... --predictions NAME=FILE [--predictions …] [--efficiency …] compares recipes, cross-validated.
+    CHECKPOINT TABLE measures a calibrated checkpoint on the test split's patients.
+    """
+    from screen.errors import UsageError
+    from screen.modelfile import load_model
+    from train.evaluate import headlines, pictures_from_files, write_evaluation
+    from train.evaluation import efficiency_name
+    from train.evaluation import evaluate as measure
+    from train.predictions import read_cohort, read_recipe
+
+    if predictions:
+        cohort = read_cohort(inputs, _columns(options))
+        recipes = [read_recipe(name, file, cohort) for name, file in map(_named, predictions)]
+        starts = {}
+        for given in efficiency:
+            name, file = _named(given)
+            start, share = _start(name)
+            starts[start, share] = read_recipe(efficiency_name(start, share), file, cohort)
+        evaluation = measure(cohort, recipes, starts, finding)
+        pictures = pictures_from_files(cohort.paths)
+    elif len(inputs) == 2 and not efficiency:
+        from screen.preprocess import PreprocessSpec
+        from train.films import labelled_films
+        from train.test_split import evaluate_test_split
+
+        checkpoint, table = inputs
+        films = labelled_films(
+            table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films")
+        )
+        evaluation, pictures = evaluate_test_split(checkpoint, films)
+    else:
+        raise UsageError("give TABLE... --predictions NAME=FILE, or CHECKPOINT TABLE")
+    write_evaluation(evaluation, pictures, load_model(model).card if model else None, out)
+    for line in headlines(evaluation):
+        click.echo(line)
+
+
+def _named(given: str) -> tuple[str, Path]:
+    """NAME=FILE."""
+    from screen.errors import UsageError
+
+    name, _, file = given.partition("=")
+    if not name or not file:
+        raise UsageError(f"'{given}' is not NAME=FILE")
+    return name, Path(file)
+
+
+def _start(name: str) -> tuple[str, float]:
+    """NAME@PERCENT as name and share."""
+    from screen.errors import UsageError
+
+    start, _, percent = name.rpartition("@")
+    try:
+        share = float(percent) / 100
+    except ValueError:
+        share = 0.0
+    if not start or not 0 < share <= 1:
+        raise UsageError(f"'{name}' is not NAME@PERCENT, as in simclr@10")
+    return start, share

@@ -17,9 +17,9 @@ from train.films import LabelledFilms
 from train.finetune import FinetuneSettings, finetune
 from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
 from train.model import ResNet18
+from train.predictions import PREDICTION_COLUMNS
 
 PREDICTIONS = "predictions.csv"
-_COLUMNS = ("file", "patient_id", "fold", "seed", "logit", "peak_x", "peak_y")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def cross_validate(
     temporary = out.with_name(f".{PREDICTIONS}")
     with temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_COLUMNS)
+        writer.writerow(PREDICTION_COLUMNS)
         writer.writerows(rows)
     temporary.replace(out)
     return out

@@ -1,150 +1,155 @@
-"""What a model is worth on patients that it has never seen: figures with intervals, plots, pictures."""
+"""An evaluation as files: metrics, plots and the model card, all from one set of figures."""
 
 import csv
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.errors import UsageError
+from screen.discover import discover
+from screen.film import Film
+from screen.model_card import ModelCard
+from screen.readers import read
 from train import plots
-from train.calibrate import KIND
-from train.checkpoint import load_checkpoint, save_checkpoint
-from train.features import features_of, heatmaps
-from train.films import LabelledFilms
-from train.folds import Split
-from train.metrics import Figure, auc, patient_bootstrap, wilson, within_source_auc
-from train.model import ResNet18
+from train.card import model_card
+from train.evaluation import Comparison, Evaluation
+from train.metrics import Figure
+
+METRICS_VERSION = 1
+COLUMNS = ("recipe", "figure", "group", "value", "low", "high", "films", "positives", "note")
+
+Pictures = Callable[[int], NDArray[np.uint8]]
+"""A film of the cohort by its place: uint8 [H, W]."""
 
 
-def evaluate(checkpoint: Path, films: LabelledFilms, out: Path) -> list[Figure]:
-    """Measure a model on the test split; write `metrics.csv` and plots to `out`, figures to the checkpoint.
+def write_evaluation(evaluation: Evaluation, pictures: Pictures, model: ModelCard | None, out: Path) -> None:
+    """Write `metrics.csv`, `metrics.json`, the plots and `model-card.md` to a folder.
 
-    The headline counts positive–negative pairs within one source: the source alone predicts the label.
+    model: of the model file that was made by the first recipe, if it is there already.
     """
-    tensors, about = load_checkpoint(checkpoint)
-    if about["kind"] != KIND:
-        raise UsageError(f"{checkpoint} is not calibrated: run `screen train calibrate` first")
-    seed = about["training"]["split_seed"]
-    network = ResNet18()
-    own = network.state_dict()
-    network.load_state_dict({name: tensors[name] for name in own})
-    mean, std = about["input_mean"], about["input_std"]
-    test = np.flatnonzero(films.of(Split.TEST) & films.scorable())
-    if not len(test):
-        raise UsageError("the table holds no labelled film of the test split")
-    values, labels = films.values[test], films.labels[test]
-    sources, patients = films.sources[test], films.patients[test]
-    logits = features_of(network, values, mean, std).logits[:, 0]
-    finding = about["findings"][0]
-    probabilities = 1 / (1 + np.exp(-(finding["slope"] * logits.astype(np.float64) + finding["intercept"])))
-    figures = _aucs(logits, labels, sources, patients, seed)
-    measured = _operating_points(finding, probabilities, labels, f"test split: {len(test)} films")
-    figures += [figure for point in measured for figure in point]
-    figures.append(_calibration_error(probabilities, labels, patients, seed))
-    about["metrics"] |= {
-        figure.name: {"value": figure.value, "interval": [figure.low, figure.high],
-                      "films": figure.films, "positives": figure.positives}
-        for figure in figures
-    }  # fmt: skip
-    about["metrics"]["test_data_digest"] = films.digest
-    save_checkpoint(checkpoint, tensors, {k: v for k, v in about.items() if k != "tensors_sha256"})
     out.mkdir(parents=True, exist_ok=True)
-    _write_metrics(out / "metrics.csv", figures)
-    maps = heatmaps(network, values, mean, std)
-    plots.results(out / "results.png", values, probabilities, labels, maps, finding)
-    plots.curves(out, probabilities, labels, finding, figures[0])
-    return figures
+    _write_csv(out / "metrics.csv", evaluation)
+    metrics = json.dumps(as_json(evaluation, model), indent=1, ensure_ascii=False, allow_nan=False)
+    (out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+    (out / "model-card.md").write_text(model_card(evaluation, model), encoding="utf-8")
+    plots.results(out / "results.png", evaluation, pictures)
+    plots.roc(out / "roc.png", evaluation)
+    plots.precision_recall(out / "precision-recall.png", evaluation)
+    plots.reliability(out / "reliability.png", evaluation)
+    if evaluation.efficiency:
+        plots.label_efficiency(out / "label-efficiency.png", evaluation)
 
 
-def _aucs(
-    logits: NDArray[np.float32],
-    labels: NDArray[np.float32],
-    sources: NDArray[np.str_],
-    patients: NDArray[np.str_],
-    seed: int,
-) -> list[Figure]:
-    """Headline (without single collections that are a hospital of their own), each such hospital, pooled."""
+def pictures_from_files(paths: Sequence[Path]) -> Pictures:
+    """Films through the reader that screening uses; longer side at most 512 pixels."""
 
-    def figure(name: str, mask: NDArray[np.bool_], score: Callable[[NDArray[np.intp]], float]) -> Figure:
-        chosen = np.flatnonzero(mask)
+    def picture(index: int) -> NDArray[np.uint8]:
+        (source,) = discover([paths[index]], None)
+        film = read(source)
+        if not isinstance(film, Film):  # it was read for its prediction, so something changed since
+            return np.zeros((512, 512), np.uint8)
+        grey = (np.asarray(cv2.LUT(film.pixels.values, film.pixels.lookup), np.uint16) >> 8).astype(np.uint8)
+        scale = min(1.0, 512 / max(grey.shape))
+        return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
 
-        def statistic(index: NDArray[np.intp]) -> float:
-            return score(chosen[index])
-
-        low, high = patient_bootstrap(patients[chosen], statistic, seed=seed)
-        value = statistic(np.arange(len(chosen)))
-        return Figure(name, value, low, high, len(chosen), int(labels[chosen].sum()))
-
-    def within(index: NDArray[np.intp]) -> float:
-        return within_source_auc(logits[index], labels[index], sources[index])
-
-    def pooled(index: NDArray[np.intp]) -> float:
-        return auc(logits[index], labels[index])
-
-    everything = np.ones(len(labels), np.bool_)
-    figures = [figure("auc_within_source", everything, within)]
-    for source in np.unique(sources):
-        of_source = sources == source
-        if len(np.unique(labels[of_source])) == 2:
-            figures.append(figure(f"auc_{source}", of_source, pooled))
-    figures.append(figure("auc_pooled", everything, pooled))
-    return figures
+    return picture
 
 
-def _operating_points(
-    finding: dict[str, Any], probabilities: NDArray[np.float64], labels: NDArray[np.float32], measured_on: str
-) -> list[tuple[Figure, Figure]]:
-    """Sensitivity and specificity at each operating point, also entered into `finding`."""
-    figures = []
-    positive, negative = labels == 1, labels == 0
-    for point in finding["operating_points"]:
-        flagged = probabilities >= point["threshold"]
-        found, passed = int(flagged[positive].sum()), int((~flagged)[negative].sum())
-        n_positive, n_negative = int(positive.sum()), int(negative.sum())
-        sensitivity = Figure(
-            f"sensitivity_{point['name']}", found / max(1, n_positive), *wilson(found, n_positive),
-            n_positive, n_positive,
-        )  # fmt: skip
-        specificity = Figure(
-            f"specificity_{point['name']}", passed / max(1, n_negative), *wilson(passed, n_negative),
-            n_negative, 0,
-        )  # fmt: skip
-        point |= {
-            "sensitivity": sensitivity.value,
-            "sensitivity_interval": [sensitivity.low, sensitivity.high],
-            "specificity": specificity.value,
-            "specificity_interval": [specificity.low, specificity.high],
-            "measured_on": measured_on,
-        }
-        figures.append((sensitivity, specificity))
-    return figures
+def as_json(evaluation: Evaluation, model: ModelCard | None) -> dict[str, Any]:
+    """Everything that was measured, as `metrics.json` has it; NaN as null."""
+    cohort, calibration = evaluation.cohort, evaluation.calibration
+    everything = {
+        "cxr_screen_metrics": METRICS_VERSION,
+        "finding": evaluation.finding,
+        "model": {"name": model.name, "version": model.version, "weights": model.weights_digest}
+        if model
+        else None,
+        "recipe": evaluation.shipped.name,
+        "recipes": {
+            recipe.name: {
+                "predictions_sha256": recipe.digest,
+                "seeds": list(recipe.seeds),
+                "folds": len(np.unique(recipe.folds[:, recipe.covered])),
+                "films": int(recipe.covered.sum()),
+                "positives": int(cohort.labels[recipe.covered].sum()),
+                "patients": len(np.unique(cohort.patients[recipe.covered])),
+            }
+            for recipe in evaluation.recipes
+        },
+        "films_without_prediction": int((~evaluation.shipped.covered).sum()),
+        "figures": [
+            {"recipe": recipe, **asdict(figure)}
+            for recipe, figures in evaluation.figures.items()
+            for figure in figures
+        ],
+        "comparisons": [{**asdict(c), "excludes_zero": c.excludes_zero} for c in evaluation.comparisons],
+        "calibration": asdict(calibration),
+        "reliability": [asdict(part) for part in evaluation.reliability],
+        "pointing": {
+            "groups": [asdict(group) for group in evaluation.pointing],
+            "fixed_point": list(evaluation.fixed_point),
+        },
+        "label_efficiency": [
+            {"start": point.start, "share": point.share, **asdict(point.figure)}
+            for point in evaluation.efficiency
+        ],
+    }
+    plain: dict[str, Any] = _without_nan(everything)
+    return plain
 
 
-def _calibration_error(
-    probabilities: NDArray[np.float64], labels: NDArray[np.float32], patients: NDArray[np.str_], seed: int
-) -> Figure:
-    """Expected calibration error over ten bins of equally many films (Naeini et al., AAAI 2015)."""
-
-    def error(index: NDArray[np.intp]) -> float:
-        order = index[np.argsort(probabilities[index], kind="stable")]
-        bins = np.array_split(order, 10)
-        return sum(
-            len(part) / len(order) * abs(float(probabilities[part].mean()) - float(labels[part].mean()))
-            for part in bins
-        )
-
-    everything = np.arange(len(labels))
-    low, high = patient_bootstrap(patients, error, seed=seed)
-    return Figure("calibration_error", error(everything), low, high, len(labels), int(labels.sum()))
+def headlines(evaluation: Evaluation) -> list[str]:
+    """What the command says on standard output."""
+    lines = [
+        f"{recipe}: {line(figure)}"
+        for recipe, figures in evaluation.figures.items()
+        for figure in figures
+        if not figure.group
+    ]
+    return [*lines, *map(_difference, evaluation.comparisons)]
 
 
-def _write_metrics(path: Path, figures: list[Figure]) -> None:
+def line(figure: Figure) -> str:
+    """`auc_pooled: 0.612 [0.551, 0.673] (742 films, 98 positive)`."""
+    if figure.note:
+        return f"{figure.name}: {figure.note}"
+    return (
+        f"{figure.name}: {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] "
+        f"({figure.films} films, {figure.positives} positive)"
+    )
+
+
+def _difference(comparison: Comparison) -> str:
+    clear = "" if comparison.excludes_zero else ", may be chance"
+    return (
+        f"{comparison.recipe} − {comparison.other}, {comparison.figure}: {comparison.difference:+.3f} "
+        f"[{comparison.low:+.3f}, {comparison.high:+.3f}] ({comparison.films} films{clear})"
+    )
+
+
+def _write_csv(path: Path, evaluation: Evaluation) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["figure", "value", "low", "high", "films", "positives"])
-        for figure in figures:
-            numbers = (f"{number:.4f}" for number in (figure.value, figure.low, figure.high))
-            writer.writerow([figure.name, *numbers, figure.films, figure.positives])
+        writer.writerow(COLUMNS)
+        for recipe, figures in evaluation.figures.items():
+            for figure in figures:
+                numbers = (
+                    "" if math.isnan(n) else f"{n:.4f}" for n in (figure.value, figure.low, figure.high)
+                )
+                writer.writerow(
+                    [recipe, figure.name, figure.group, *numbers, figure.films, figure.positives, figure.note]
+                )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

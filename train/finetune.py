@@ -124,13 +124,13 @@ def finetune(
         loss_sum = 0.0
         for index in range(per_epoch):
             batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
-            squares = reequalise(films.values[batch], FINETUNE.clahe, draws)
+            squares = torch.from_numpy(films.values[batch]).to(device)
             targets = torch.from_numpy(films.labels[batch]).to(device).unsqueeze(1)
             side_targets = torch.from_numpy(films.side_labels[batch]).to(device)
             rate = learning_rate(steps_taken, len(plan) * per_epoch, per_epoch // 2, settings.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
-            x = augment(torch.from_numpy(squares).to(device), size, FINETUNE, generator)
+            x = augment(reequalise(squares, FINETUNE.clahe, draws), size, FINETUNE, generator)
             logits = network(standardise(x, settings.mean, settings.std))
             loss = losses.focal(logits[:, :1], targets, settings.gamma)
             loss = loss + settings.side * losses.focal(logits[:, 1:], side_targets, settings.gamma)

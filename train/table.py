@@ -75,8 +75,8 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                 path=path.parent / row[columns.file],
                 patient_id=row[columns.patient],
                 source=row.get(columns.source) or "",
-                label=_number(row[columns.label], path, reader.line_num),
-                abnormal=_number(row.get(columns.abnormal) or "", path, reader.line_num),
+                label=label_from_cell(row[columns.label], path, reader.line_num),
+                abnormal=label_from_cell(row.get(columns.abnormal) or "", path, reader.line_num),
                 findings=_names(row.get(columns.findings) or ""),
                 file=row[columns.file],
                 true_shape=true_shapes.get(row.get(_NIH_INDEX) or Path(row[columns.file]).name),
@@ -115,7 +115,8 @@ def _names(cell: str) -> frozenset[str] | None:
     return frozenset(cell.split("|")) - {NO_FINDING} if cell else None
 
 
-def _number(cell: str, path: Path, line: int) -> float:
+def label_from_cell(cell: str, path: Path, line: int) -> float:
+    """1 or 0, NaN for an empty cell. Raises UsageError, naming the line, for anything else."""
     if cell == "":
         return float("nan")
     if cell not in {"0", "1", "0.0", "1.0"}:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.errors import BackendError, MemoryRefusedError
+from screen.model_card import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,24 @@ class Outputs:
     gate: NDArray[np.float32]
 
 
+def output_shapes(card: ModelCard) -> dict[str, tuple[int, ...]]:
+    """Of `Outputs`, by name and in its order, without the batch axis."""
+    findings = len(card.findings)
+    return {
+        "logits": (findings,),
+        "heatmap": (findings, *card.heatmap_grid),
+        "embedding": (card.embedding_size,),
+        "distance": (),
+        "gate": (),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """What really runs: read back from the opened runtime, never from what was asked for.
 
-    batch_halved_to: rows that fit into the device's memory at once; 0 while the whole batch fits.
+    uuid: of the GPU, or of several, joined by commas. batch_halved_to: rows that fit into the device's memory
+    at once; 0 while the whole batch fits. engine: digest of the engine's bytes, for TensorRT.
     """
 
     device: str
@@ -43,6 +57,7 @@ class DeviceInfo:
     runtime: str
     uuid: str = ""
     batch_halved_to: int = 0
+    engine: str = ""
 
 
 class Backend(ABC):

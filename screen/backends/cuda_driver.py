@@ -4,7 +4,12 @@ import ctypes
 import uuid
 from dataclasses import dataclass
 
+from screen.errors import BackendError
+
 _LIBRARY = "libcuda.so.1"
+_MANAGEMENT = "libnvidia-ml.so.1"
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+"""Of CUdevice_attribute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +19,44 @@ class Gpu:
     index: int
     name: str
     uuid: str
+
+
+def capability(index: int) -> str:
+    """The compute capability of a GPU, `sm89`. Raises BackendError if the driver does not say."""
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    try:
+        cuda = ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        raise BackendError("no NVIDIA driver answers") from error
+    answers = (
+        cuda.cuInit(0),
+        cuda.cuDeviceGet(ctypes.byref(device), index),
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device),
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device),
+    )
+    if any(answers):
+        raise BackendError(f"the driver does not say what GPU {index} can do (CUDA errors {answers})")
+    return f"sm{major.value}{minor.value}"
+
+
+def driver_version() -> str:
+    """Of NVIDIA's driver, `580.65.06`; where its management library is not at hand, of CUDA in it."""
+    text, number = ctypes.create_string_buffer(96), ctypes.c_int()
+    try:
+        management = ctypes.CDLL(_MANAGEMENT)
+        if management.nvmlInit_v2() == 0:
+            answer = management.nvmlSystemGetDriverVersion(text, len(text))
+            management.nvmlShutdown()
+            if answer == 0:
+                return text.value.decode(errors="replace")
+    except (OSError, AttributeError):
+        pass
+    try:
+        if ctypes.CDLL(_LIBRARY).cuDriverGetVersion(ctypes.byref(number)) == 0:
+            return f"CUDA {number.value // 1000}.{number.value % 1000 // 10}"
+    except OSError:
+        pass
+    raise BackendError("no NVIDIA driver answers")
 
 
 def gpus() -> list[Gpu]:

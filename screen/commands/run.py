@@ -30,7 +30,25 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Folder for the reports. [default: INPUT-screened]",
 )
 @click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one that is shipped]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, openvino, cuda or cuda:N.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="auto, cpu, openvino, cuda[:N,…] or tensorrt[:N,…].",
+)
+@click.option(
+    "--engine",
+    type=_FILE,
+    metavar="FILE",
+    help="TensorRT engine of 'screen export trt', instead of one that is built here on first use.",
+)
+@click.option(
+    "--engine-key",
+    type=_FILE,
+    metavar="PUBLIC_KEY",
+    help="Of who signed FILE; without it FILE must be built by you on this machine.",
+)
 @click.option(
     "--batch-size",
     callback=number_or_auto,
@@ -46,6 +64,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default="auto",
     show_default=True,
     help="Processes that decode.",
+)
+@click.option(
+    "--gpu-decoders",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Further processes that decode, with a GPU for lossless films where it proves faster.",
 )
 @click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
 @click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")

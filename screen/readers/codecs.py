@@ -1,7 +1,10 @@
 """One frame's encoded bytes -> samples: imagecodecs first, pydicom's plugins behind it."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import imagecodecs
@@ -11,6 +14,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
+from screen.readers.accelerator import Accelerator
 from screen.readers.codestream import codestream_size, has_end
 from screen.readers.header import PixelHeader
 from screen.readers.jpeg import is_jpeg_complete, jpeg_frame
@@ -83,12 +87,31 @@ _DECODERS: dict[str, tuple[str, _Decode]] = {
 }
 
 
+_ACCELERATOR: ContextVar[Accelerator | None] = ContextVar("accelerator", default=None)
+
+
+@contextmanager
+def accelerated(accelerator: Accelerator) -> Iterator[None]:
+    """Within it, `decode_frame` offers frames to `accelerator` first."""
+    token = _ACCELERATOR.set(accelerator)
+    try:
+        yield
+    finally:
+        _ACCELERATOR.reset(token)
+
+
 def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], str]:
     """One encoded frame -> integers [H, W] or [H, W, 3] as the codec stores them, and the decoder's name.
 
     Raises Refusal: `unsupported_syntax`, or `corrupt_pixels` if no decoder gets through or the size is wrong.
     """
     check_frame(data, syntax, px)
+    by_cpu = partial(_decoded, data, syntax, px)
+    accelerator = _ACCELERATOR.get()
+    return accelerator.decode(data, syntax, px, by_cpu) if accelerator else by_cpu()
+
+
+def _decoded(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], str]:
     name, decode = _DECODERS[syntax]
     try:
         samples = np.asarray(decode(data, px))

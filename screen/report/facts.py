@@ -14,7 +14,7 @@ class RunFacts:
     images_inferred, images_reused: films through the network, and films whose result was there already.
     identifiers: `full`, `pseudonym` or `none`. heatmaps: how many flagged images get a PNG at most.
     preprocess_drift: the model's probes were not equal to the byte. counts: more figures for `summary.json`
-    (`known_ignored`, …).
+    (`known_ignored`, `gpu_decoder_losses`, …).
     """
 
     card_json: str

@@ -7,6 +7,8 @@ from importlib import resources
 from string import Template
 
 from screen import __version__
+from screen.expected import expected
+from screen.model_card import OperatingPoint
 from screen.reasons import Reason, Status, Warn
 from screen.report.attention import attention
 from screen.report.charts import histogram_chart, share_bar
@@ -146,12 +148,22 @@ def _points(report: Report) -> str:
                 text(report.decision.point_name(finding.name), 40),
                 threshold,
                 *figures,
-                f"{finding.prevalence:.1%}",
+                *_expected(point, finding.prevalence),
             )
         )
     columns = ("Finding", "Operating point", "Threshold", "Sensitivity (95 %)", "Specificity (95 %)",
-               "Measured on", "Prevalence of the calibration")  # fmt: skip
+               "Measured on", "Prevalence", "Flags in 1,000 films", "Right among them")  # fmt: skip
     return table(columns, lines, "Operating points in force")
+
+
+def _expected(point: OperatingPoint | None, prevalence: float) -> tuple[str, str, str]:
+    """The prevalence that probabilities are calibrated for, and what to expect of a night like that."""
+    share = f"{prevalence:.1%}" if prevalence >= 0.01 else f"{prevalence:.2%}"
+    found = expected(point, prevalence)
+    if found is None:
+        return share, "", ""
+    low, high = found.flags_range
+    return share, f"{found.flags:.0f} ({low:.0f} – {high:.0f})", _measured(found.ppv, found.ppv_range)
 
 
 def _measured(value: float, interval: tuple[float, float]) -> str:

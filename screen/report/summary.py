@@ -1,9 +1,11 @@
 """`summary.json`."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from screen import __version__
+from screen.expected import expected
 from screen.plain_text import escaped
 from screen.reasons import Reason, Status
 from screen.report.content import Report
@@ -39,6 +41,11 @@ def summary_json(report: Report) -> bytes:
         "model": {"name": card.name, "version": card.version, "file": escaped(facts.model_name)},
         "operating_point": decision.operating_point,
         "thresholds": decision.thresholds,
+        "expected": {
+            finding.name: asdict(found)
+            for finding in card.findings
+            if (found := expected(decision.point(finding.name), finding.prevalence))
+        },
         "gate_threshold": card.gate_threshold,
         "digests": {
             "weights": card.weights_digest,
