@@ -331,6 +331,43 @@ def gpu(out: Path, model_file: Path | None, devices: tuple[str, ...], minutes: f
 
 
 @cli.command()
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Side of a view.")
+@click.option("--cached-size", type=click.IntRange(32), help="Side of the cached squares. Default: --size.")
+@click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True, help="Films.")
+@click.option("--method", default="simclr", show_default=True, help="As of screen train pretrain.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
+@click.option("--compile/--no-compile", "compiled", default=None, help="Default: on CUDA.")
+@repeats_option(3, "Turns of all parts.")
+@seconds_option(5, "Of each part in each turn.")
+@json_option
+def train(
+    size: int,
+    cached_size: int | None,
+    batch_size: int,
+    method: str,
+    device: str,
+    precision: str,
+    compiled: bool | None,
+    repeats: int,
+    seconds: float,
+    json_file: Path | None,
+) -> None:
+    """Images a second of pre-training: loader, augmentation and network alone, and all together.
+
+    Needs the extra train.
+    """
+    from benchmarks import train as measurement
+    from train.pretrain import Compute, PretrainSettings
+
+    settings = PretrainSettings(batch_size=batch_size, size=size, method=method)
+    compute = Compute.choose(device, precision, compiled)
+    figures = measurement.measure(settings, compute, cached_size or size, repeats, seconds)
+    measurement.report(*figures, Console())
+    write_json(json_file, measurement.as_json(*figures))
+
+
+@cli.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @sample_option(200, "Files for the plain loop.")
 @repeats_option(3, "Turns of all parts.")

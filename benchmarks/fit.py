@@ -17,6 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from train.table import read_true_shapes
+
 RELEASED = 1024
 """Side of the squeezed picture that boxes are given on, pixels."""
 
@@ -109,8 +111,8 @@ def loss(films: str, lesions: Iterable[tuple[Box, Shape]]) -> Loss:
 
 def nih_shapes(data: Path) -> dict[str, Shape]:
     """NIH image index -> the film's true shape, for all of ChestX-ray14."""
-    with gzip.open(data / "nih-labels/NIH_Data_Entry_2017_v2020.csv.gz", "rt", newline="") as stream:
-        return {row[0]: Shape(int(row[7]), int(row[8])) for row in list(csv.reader(stream))[1:]}
+    shapes = read_true_shapes(data / "nih-labels/NIH_Data_Entry_2017_v2020.csv.gz")
+    return {index: Shape(width, height) for index, (height, width) in shapes.items()}
 
 
 def nih_boxes(data: Path) -> list[Box]:

@@ -152,6 +152,16 @@ def test_latency_covers_every_batch_size(tmp_path: Path) -> None:
     assert all(0 < row["ms"][0] <= row["ms"][1] <= row["ms"][2] for row in rows)
 
 
+def test_train_measures_parts_and_whole(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    tiny = ["--size", "32", "--batch-size", "4", "--seconds", "0.1", "--repeats", "2", "--device", "cpu"]
+    invoke("train", *tiny, "--method", "vicreg", "--json", figures)
+    rates = json.loads(figures.read_text())["images_per_second"]
+    assert list(rates) == ["loader", "augmentation", "network", "all"]
+    assert all(len(turns) == 2 and min(turns) > 0 for turns in rates.values())
+    assert max(rates["network"]) < min(rates["loader"])
+
+
 def test_the_stages_together_are_slower_than_either() -> None:
     assert rate_allowed(10, 40) == pytest.approx(8)
 

@@ -1,5 +1,6 @@
 """Tables of labels: any column names, and the NIH's own layout."""
 
+import gzip
 import math
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from screen.errors import UsageError
-from train.table import Columns, read_table
+from train.table import Columns, read_table, read_true_shapes
 
 
 def test_any_column_names(tmp_path: Path) -> None:
@@ -66,3 +67,46 @@ def test_other_findings_are_read_where_they_are_given(tmp_path: Path) -> None:
     )
     said = [row.findings for row in read_table(table, Columns())]
     assert said == [{"Effusion", "Mass"}, frozenset(), None]
+
+
+TRUE_SIZES = (
+    "Image Index,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
+    "00000001_000.png,PA,2500,2048,0.168,0.168\n"
+)
+
+
+@pytest.mark.parametrize("name", ["sizes.csv", "sizes.csv.gz"])
+def test_true_shapes_are_found_by_nih_index_or_file_name(tmp_path: Path, name: str) -> None:
+    sizes = tmp_path / name
+    sizes.write_bytes(gzip.compress(TRUE_SIZES.encode()) if name.endswith(".gz") else TRUE_SIZES.encode())
+    table = tmp_path / "mine.csv"
+    table.write_text(
+        "file,patient_id,tumor,nih_image_index\n"
+        "a.jpg,P1,1,00000001_000.png\nimages/00000001_000.png,P1,1,\nb.png,P2,0,\n"
+    )
+    shapes = [row.true_shape for row in read_table(table, Columns(true_sizes=sizes))]
+    assert shapes == [(2048, 2500), (2048, 2500), None]
+    assert {row.true_shape for row in read_table(table, Columns())} == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,patient_id\n", "Data_Entry_2017"),
+        (TRUE_SIZES.replace("2500", "wide"), "line 2"),
+        (TRUE_SIZES.replace("2048", "0"), "line 2"),
+        (TRUE_SIZES.replace(",2048,0.168,0.168", ""), "line 2"),
+    ],
+)
+def test_a_table_of_other_things_has_no_true_shapes(tmp_path: Path, text: str, said: str) -> None:
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_true_shapes(sizes)
+
+
+def test_a_broken_archive_has_no_true_shapes(tmp_path: Path) -> None:
+    sizes = tmp_path / "sizes.csv.gz"
+    sizes.write_bytes(gzip.compress(TRUE_SIZES.encode())[:-20])
+    with pytest.raises(UsageError, match="true sizes"):
+        read_true_shapes(sizes)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from screen.cli import cli as screen_cli
 from screen.decode import Decoded, decode
 from screen.discover import discover
-from screen.errors import UsageError
 from screen.policy import FULL
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
@@ -28,7 +26,6 @@ from train.films import LabelledFilms, labelled_films, unlabelled_films
 from train.finetune import FinetuneSettings, finetune
 from train.folds import Split, cross_fold_of, label_rank, split_of
 from train.predictions import PREDICTION_COLUMNS
-from train.pretrain import PretrainSettings, pretrain
 from train.table import Columns
 
 SPEC = PreprocessSpec(size=32)
@@ -98,6 +95,26 @@ def test_squares_are_made_once(table: Path, tmp_path: Path) -> None:
     assert np.array_equal(again.values, first.values)
 
 
+def test_a_squeezed_film_gets_its_aspect_back(tmp_path: Path) -> None:
+    film = cv2.resize(picture(5, tumor=True), (100, 75), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / "film.png"), film)
+    cv2.imwrite(str(tmp_path / "squeezed.png"), cv2.resize(film, (100, 100), interpolation=cv2.INTER_CUBIC))
+    (tmp_path / "labels.csv").write_text("file,patient_id,tumor\nfilm.png,P1,1\nsqueezed.png,P1,1\n")
+    (tmp_path / "sizes.csv").write_text(
+        "Image Index,OriginalImage[Width,Height]\nfilm.png,2500,2000\nsqueezed.png,2000,1500\n"
+    )
+
+    def squares(true_sizes: Path | None) -> LabelledFilms:
+        columns = Columns(true_sizes=true_sizes)
+        return labelled_films(tmp_path / "labels.csv", columns, SPEC, tmp_path / "cache", 0, quiet)
+
+    film_square, squeezed = squares(None).values.astype(int)
+    own, restored = (found := squares(tmp_path / "sizes.csv")).values.astype(int)
+    assert np.array_equal(own, film_square)  # no square picture
+    assert np.abs(restored - film_square).mean() < np.abs(squeezed - film_square).mean() / 5
+    assert (found.geometry[1].content_height, found.geometry[1].content_width) == (24, 32)
+
+
 def test_tables_for_training_only_bring_training_patients_only(table: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra.csv"
     patients = [f"Q{n}" for n in range(40)]
@@ -113,29 +130,6 @@ def test_tables_for_training_only_bring_training_patients_only(table: Path, tmp_
     assert set(films.patients[films.training_only]) == set(patients)
     assert set(films.patients[films.of(Split.TRAIN) & films.training_only]) == trained_on
     assert not (films.of(Split.VALIDATION) | films.of(Split.TEST))[films.training_only].any()
-
-
-def test_a_resumed_pretraining_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
-    settings = PretrainSettings(epochs=2, batch_size=16, size=32, projection=16)
-    squares = films.values[:40]
-    lines: list[str] = []
-    pretrain(squares, settings, tmp_path / "whole", {}, lines.append)
-    assert len((tmp_path / "whole.csv").read_text().splitlines()) == 3
-
-    def stop(line: str) -> None:
-        if line.startswith("epoch 1/"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(squares, settings, tmp_path / "halves", {}, stop)
-    pretrain(squares, settings, tmp_path / "halves", {}, lines.append)
-    assert "resumed after epoch 1" in lines
-    whole, _ = load_checkpoint(tmp_path / "whole")
-    halves, _ = load_checkpoint(tmp_path / "halves")
-    assert whole.keys() == halves.keys()
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
-    with pytest.raises(UsageError, match="other settings"):
-        pretrain(squares, replace(settings, seed=1), tmp_path / "whole", {}, lines.append)
 
 
 def test_a_resumed_fine_tuning_ends_with_the_same_weights(films: LabelledFilms, tmp_path: Path) -> None:
@@ -219,7 +213,9 @@ def test_the_whole_chain_on_the_command_line(
         assert result.exit_code == 0, result.output
         return result.output
 
-    run("pretrain", table.parent, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
+    run("pretrain", table, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
+    with Path("simclr.csv").open() as stream:
+        assert 0 <= float(next(csv.DictReader(stream))["knn_auc"]) <= 1
     run("finetune", table, "--weights", "simclr", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from train.clahe import equalised
+from train.parallel import WHOLE, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,22 @@ def reequalise(squares: Tensor, probability: float, generator: np.random.Generat
     return squares.index_copy(0, index, equalised(squares[index], clip))
 
 
-def augment(squares: Tensor, size: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
-    """uint8 [N, S, S] -> float32 [N, 1, size, size], 0 … 1, one random version of each film."""
+def augment(
+    squares: Tensor, size: int, recipe: Augmentation, generator: torch.Generator, part: Part = WHOLE
+) -> Tensor:
+    """uint8 [N, S, S] -> float32 [N, 1, size, size], 0 … 1, one random version of each film.
+
+    part: of the batch that the films are; they come out as they would in the whole one.
+    """
+    draws = _Draws(len(squares), generator, part)
     x = squares.unsqueeze(1).float().div_(255)
-    x = _warp(x, size, recipe, generator)
-    x = _tones(x, recipe, generator)
+    x = _warp(x, size, recipe, draws)
+    x = _tones(x, recipe, draws)
     if recipe.blur:
-        x = _blur(x, recipe.blur, generator)
+        x = _blur(x, recipe.blur, draws)
     if recipe.noise:
-        strength = _uniform(len(x), 0, recipe.noise, generator, x.device)
-        x = x + strength * torch.randn(x.shape, generator=generator, device=x.device)
+        strength = draws.uniform(0, recipe.noise)
+        x = x + strength * draws.normal(*x.shape[1:])
     return x.clamp_(0, 1)
 
 
@@ -73,20 +80,41 @@ def plain(squares: Tensor, size: int) -> Tensor:
     return x if x.shape[-1] == size else F.interpolate(x, size=(size, size), mode="area")
 
 
-def _uniform(n: int, low: float, high: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    """[n, 1, 1, 1], uniform in low … high."""
-    return torch.rand(n, 1, 1, 1, generator=generator, device=device) * (high - low) + low
+def standardise(x: Tensor, mean: float, std: float) -> Tensor:
+    """[N, 1, S, S], 0 … 1 -> what the network takes."""
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def _warp(x: Tensor, size: int, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """Random numbers for `n` films, on the generator's device: this part's of those for the whole batch."""
+
+    n: int
+    generator: torch.Generator
+    part: Part
+
+    def uniform(self, low: float, high: float, shape: tuple[int, ...] = (1, 1, 1)) -> Tensor:
+        """[n, *shape] in low … high."""
+        total = self.n * self.part.world
+        values = torch.rand(total, *shape, generator=self.generator, device=self.generator.device)
+        return values[self.part.rows(total)] * (high - low) + low
+
+    def normal(self, *shape: int) -> Tensor:
+        """[n, *shape], mean 0 and standard deviation 1."""
+        total = self.n * self.part.world
+        values = torch.randn(total, *shape, generator=self.generator, device=self.generator.device)
+        return values[self.part.rows(total)]
+
+
+def _warp(x: Tensor, size: int, recipe: Augmentation, draws: _Draws) -> Tensor:
     """Crop, scale, rotate, shift and bend in one resampling, so that the film is blurred once."""
-    n, device = len(x), x.device
-    scale = _uniform(n, *recipe.area, generator, device).sqrt()
+    n = len(x)
+    scale = draws.uniform(*recipe.area).sqrt()
     room = (1 - scale).clamp(min=0)
-    angle = torch.deg2rad(_uniform(n, -recipe.rotation, recipe.rotation, generator, device))
+    angle = torch.deg2rad(draws.uniform(-recipe.rotation, recipe.rotation))
     reach = room + 2 * recipe.shift
-    left = _uniform(n, -1, 1, generator, device) * reach
-    top = _uniform(n, -1, 1, generator, device) * reach
+    left = draws.uniform(-1, 1) * reach
+    top = draws.uniform(-1, 1) * reach
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
     rows = [torch.cat([cos, -sin, left], 3), torch.cat([sin, cos, top], 3)]
     theta = torch.cat(rows, 2).squeeze(1)
@@ -95,27 +123,26 @@ def _warp(x: Tensor, size: int, recipe: Augmentation, generator: torch.Generator
         x = F.avg_pool2d(x, x.shape[-1] // size)
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
     if recipe.elastic:
-        coarse = torch.rand(n, 2, 6, 6, generator=generator, device=device) * 2 - 1
+        coarse = draws.uniform(-1, 1, (2, 6, 6))
         bend = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
         grid = grid + bend.permute(0, 2, 3, 1) * (2 * recipe.elastic)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _tones(x: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+def _tones(x: Tensor, recipe: Augmentation, draws: _Draws) -> Tensor:
     """Gamma, contrast and brightness: what exposure, detector and window do to a film."""
-    n, device = len(x), x.device
     log_gamma = float(np.log(recipe.gamma))
-    gamma = _uniform(n, -log_gamma, log_gamma, generator, device).exp()
-    contrast = 1 + _uniform(n, -recipe.contrast, recipe.contrast, generator, device)
-    brightness = _uniform(n, -recipe.brightness, recipe.brightness, generator, device)
+    gamma = draws.uniform(-log_gamma, log_gamma).exp()
+    contrast = 1 + draws.uniform(-recipe.contrast, recipe.contrast)
+    brightness = draws.uniform(-recipe.brightness, recipe.brightness)
     return ((x.clamp(1e-4, 1) ** gamma - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
 
 
-def _blur(x: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+def _blur(x: Tensor, largest: float, draws: _Draws) -> Tensor:
     """Gaussian blur, each film its own sigma in 0.1 … largest, as one grouped convolution per axis."""
     radius = max(1, round(2 * largest))
     taps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    sigma = _uniform(len(x), 0.1, largest, generator, x.device)
+    sigma = draws.uniform(0.1, largest)
     kernel = torch.exp(-taps.square() / (2 * sigma.square()))
     kernel = kernel / kernel.sum(3, keepdim=True)
     films = x.transpose(0, 1)

@@ -37,6 +37,11 @@ def table_options(command: FC) -> FC:
             show_default=True,
             help="0 is a normal film; may be missing.",
         ),
+        click.option(
+            "--true-size-table",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="NIH's Data_Entry_2017*.csv[.gz]: squeezed pictures get their film's aspect back.",
+        ),
     ):
         command = option(command)
     return command
@@ -55,15 +60,17 @@ def data_options(command: FC) -> FC:
     return command
 
 
-def _columns(options: dict[str, str]) -> Any:
+def _columns(options: dict[str, Any]) -> Any:
     from train.table import Columns
 
     names = ("file", "patient", "label", "source", "abnormal", "findings")
-    return Columns(**{name: options[f"{name}_column"] for name in names})
+    return Columns(
+        **{name: options[f"{name}_column"] for name in names}, true_sizes=options["true_size_table"]
+    )
 
 
 def _encoder_of(
-    films: Any, used: Any, weights: Path | None, options: dict[str, str]
+    films: Any, used: Any, weights: Path | None, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """The encoder to begin with (None: random weights), and what to write down about labels and start.
 
@@ -107,18 +114,37 @@ def _report(line: str) -> None:
     "--out", required=True, type=click.Path(path_type=Path), help="Checkpoint; resumed if it is there."
 )
 @click.option("--epochs", default=20, show_default=True)
-@click.option("--batch-size", default=128, show_default=True)
+@click.option("--batch-size", default=128, show_default=True, help="Films, of all processes together.")
 @click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
+@click.option("--method", default="simclr", show_default=True, help="simclr, barlow-twins or vicreg.")
+@click.option(
+    "--source-power", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="A source of n films has a share ~ n ** POWER of an epoch; 1 takes films as they come.",
+)  # fmt: skip
+@click.option(
+    "--same-patient", default=0.5, show_default=True, type=click.FloatRange(0, 1),
+    help="How often the second view is of another film of the patient.",
+)  # fmt: skip
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+    help="auto: bf16 on CUDA.",
+)  # fmt: skip
+@click.option("--compile/--no-compile", "compiled", default=None, help="Default: on CUDA, with one process.")
 @click.option(
     "--leave-out-test", is_flag=True, help="Keep the films of the test split's patients out (needs patients)."
 )
 @data_options
 @table_options
 def pretrain(
-    inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, leave_out_test: bool,
-    cache: Path, seed: int, **options: str,
+    inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, method: str,
+    source_power: float, same_patient: float, device: str, precision: str, compiled: bool | None,
+    leave_out_test: bool, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """SimCLR on films without labels: folders and files as `screen run` takes them, or tables of labels."""
+    """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
+
+    Several processes: `torchrun --nproc-per-node N -m train pretrain …`.
+    """
     import numpy as np
 
     from screen.errors import UsageError
@@ -126,29 +152,38 @@ def pretrain(
     from train import pretrain as engine
     from train.films import unlabelled_films
     from train.folds import Split, split_of
+    from train.parallel import first_goes_first, team
     from train.provenance import code_version
 
-    squares = unlabelled_films(
-        inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
-    )
-    values = squares.values
-    if leave_out_test:
-        if not all(squares.patients):
-            raise UsageError(
-                "--leave-out-test needs a patient for every film: PatientID, or a table of labels"
+    settings = engine.PretrainSettings(
+        epochs=epochs, batch_size=batch_size, size=size, method=method, source_power=source_power,
+        same_patient=same_patient, seed=seed,
+    )  # fmt: skip
+    with team() as part:
+        compute = engine.Compute.choose(device, precision, compiled, part.world)
+        report = _report if part.rank == 0 else lambda line: None
+        with first_goes_first(part):
+            films = unlabelled_films(
+                inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
             )
-        kept = [split_of(patient, seed) != Split.TEST for patient in squares.patients]
-        values = values[np.flatnonzero(kept)]
-    provenance = {
-        "films": len(values),
-        "data_digest": squares.digest,
-        "test_patients_left_out": leave_out_test,
-        "dropped": squares.dropped,
-        **code_version(),
-    }
-    _report(f"{len(values)} films, {sum(squares.dropped.values())} dropped {squares.dropped or ''}")
-    settings = engine.PretrainSettings(epochs=epochs, batch_size=batch_size, size=size, seed=seed)
-    engine.pretrain(values, settings, out, provenance, _report)
+        if leave_out_test:
+            if not films.patients.all():
+                raise UsageError(
+                    "--leave-out-test needs a patient for every film: PatientID, or a table of labels"
+                )
+            films = films.only(
+                np.array([split_of(patient, seed) != Split.TEST for patient in films.patients], np.bool_)
+            )
+        provenance = {
+            "films": len(films.values),
+            "data_digest": films.digest,
+            "test_patients_left_out": leave_out_test,
+            "dropped": films.dropped,
+            **compute.described(part.world),
+            **code_version(),
+        }
+        report(f"{len(films.values)} films, {sum(films.dropped.values())} dropped {films.dropped or ''}")
+        engine.pretrain(films, settings, out, provenance, report, compute, part)
 
 
 @cli.command()
@@ -171,7 +206,7 @@ def pretrain(
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    cache: Path, seed: int, **options: str,
+    cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
@@ -215,7 +250,7 @@ def finetune(
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, cache: Path, seed: int, **options: str,
+    folds: tuple[int, ...], label_share: float, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
@@ -306,7 +341,7 @@ def recipe(
 def calibrate(
     checkpoint: Path | None, table: Path | None, others: tuple[Path, ...], predictions: Path | None,
     out: Path, finding: str, name: str, model_version: str, scores: Path | None, labels: Path | None,
-    prevalence: float | None, model: Path | None, cache: Path, seed: int, **options: str,
+    prevalence: float | None, model: Path | None, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Probabilities and operating points: of a classifier, or of a model at your site.
 
@@ -388,7 +423,7 @@ def _calibrate_site(
 @table_options
 def evaluate(
     inputs: tuple[Path, ...], predictions: tuple[str, ...], efficiency: tuple[str, ...], model: Path | None,
-    finding: str, out: Path, cache: Path, seed: int, **options: str,
+    finding: str, out: Path, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure recipes by their out-of-fold predictions, or one model on the test split.
 

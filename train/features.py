@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from train.augment import plain
-from train.finetune import standardise
+from train.augment import plain, standardise
 from train.model import WIDTHS, ResNet18
 
 GATE_GRID = 3

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from screen.discover import discover, key_from_path
 from screen.preprocess import Geometry, PreprocessSpec
 from train.folds import Split, split_of
 from train.metrics import scorable
-from train.squares import Squares, cached_squares
+from train.squares import cached_squares
 from train.table import Columns, Labelled, read_table
 
 Progress = Callable[[int, int], None]
@@ -58,6 +58,32 @@ class LabelledFilms:
         return scorable(self.labels, self.sources)
 
 
+@dataclass(frozen=True, slots=True)
+class Films:
+    """N films of which little need be known.
+
+    values: uint8 [N, S, S]. patients, sources: str [N], "" where nobody says. labels: float32 [N], NaN where
+    unknown. digest: of the pixels. dropped: counts by reason.
+    """
+
+    values: NDArray[np.uint8]
+    patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    labels: NDArray[np.float32]
+    digest: str
+    dropped: dict[str, int]
+
+    def only(self, kept: NDArray[np.bool_]) -> "Films":
+        """Those of a mask [N]."""
+        return replace(
+            self,
+            values=self.values[kept],
+            patients=self.patients[kept],
+            sources=self.sources[kept],
+            labels=self.labels[kept],
+        )
+
+
 def labelled_films(
     table: Path,
     columns: Columns,
@@ -75,7 +101,9 @@ def labelled_films(
     rows = {_key(row.path): row for extra in training_only for row in read_table(extra, columns)}
     judged = {_key(row.path): row for row in read_table(table, columns)}
     rows |= judged
-    squares = cached_squares(discover([row.path for row in rows.values()], None), spec, cache, progress)
+    squares = cached_squares(
+        discover([row.path for row in rows.values()], None), spec, cache, progress, _true_shapes(rows)
+    )
     kept = [rows[key] for key in squares.keys]
     extra = np.array([key not in judged for key in squares.keys], np.bool_)
     splits = _sides([row.patient_id for row in kept], extra, lambda patient: split_of(patient, seed))
@@ -99,25 +127,32 @@ def labelled_films(
 
 def unlabelled_films(
     inputs: Sequence[Path], columns: Columns, spec: PreprocessSpec, cache: Path, progress: Progress
-) -> Squares:
-    """Whatever `screen run` takes, and tables of labels (for their files and patients; labels are not used).
+) -> Films:
+    """Whatever `screen run` takes, and tables of labels (nothing is learned from the labels).
 
-    Patients come from PatientID, or from the table; empty where neither knows.
+    Patients come from PatientID, or from the table.
     """
     paths: list[Path] = []
-    patients: dict[str, str] = {}
+    rows: dict[str, Labelled] = {}
     for given in inputs:
         if given.suffix == ".csv":
-            rows = read_table(given, columns)
-            paths += [row.path for row in rows]
-            patients |= {_key(row.path): row.patient_id for row in rows}
+            listed = read_table(given, columns)
+            paths += [row.path for row in listed]
+            rows |= {_key(row.path): row for row in listed}
         else:
             paths.append(given)
-    squares = cached_squares(discover(paths, None), spec, cache, progress)
-    known = tuple(
-        patients.get(key, patient) for key, patient in zip(squares.keys, squares.patients, strict=True)
+    squares = cached_squares(discover(paths, None), spec, cache, progress, _true_shapes(rows))
+    said = [rows.get(key) for key in squares.keys]
+    return Films(
+        values=squares.values,
+        patients=np.array(
+            [row.patient_id if row else tag for row, tag in zip(said, squares.patients, strict=True)], np.str_
+        ),
+        sources=np.array([row.source if row else "" for row in said], np.str_),
+        labels=np.array([row.label if row else np.nan for row in said], np.float32),
+        digest=squares.digest,
+        dropped=squares.dropped,
     )
-    return replace(squares, patients=known)
 
 
 def _sides(
@@ -150,6 +185,10 @@ def _side_labels(rows: Sequence[Labelled], names: tuple[str, ...]) -> NDArray[np
         ],
         np.float32,
     ).reshape(len(rows), len(names))
+
+
+def _true_shapes(rows: Mapping[str, Labelled]) -> dict[str, tuple[int, int]]:
+    return {key: row.true_shape for key, row in rows.items() if row.true_shape}
 
 
 def _key(path: Path) -> str:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from screen.errors import UsageError
 from train import losses
-from train.augment import FINETUNE, augment, plain, reequalise
+from train.augment import FINETUNE, augment, plain, reequalise, standardise
 from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
 from train.films import LabelledFilms
 from train.folds import Split
 from train.metrics import auc, within_source_auc
 from train.model import ResNet18, load_encoder, round_to_storage
-from train.pretrain import learning_rate
+from train.schedule import learning_rate
 
 KIND = "classifier"
 
@@ -161,11 +161,6 @@ def finetune(
             f"validation AUC within source {measured[0]:.3f}, pooled {measured[1]:.3f}, "
             f"{films_per_second:.1f} films/s"
         )
-
-
-def standardise(x: Tensor, mean: float, std: float) -> Tensor:
-    """[N, 1, S, S], 0 … 1 -> what the network takes."""
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

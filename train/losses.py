@@ -1,23 +1,55 @@
-"""The two losses: NT-Xent for views without labels, focal loss for few and unbalanced labels."""
+"""Losses on two views without labels; focal loss for few and unbalanced labels; what shows a collapse."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, temperature: float, groups: Tensor | None = None) -> Tensor:
     """Normalised temperature-scaled cross entropy (Chen et al., ICML 2020, eq. 1), a scalar.
 
     first, second: projections float32 [N, D] of two views; row i of both is the same film. For each of the
-    2N views the only positive is the film's other view; the negatives are the 2N − 2 views of other films.
-    The view itself is excluded: left in, its similarity of 1 would be the largest of its row.
+    2N views the only positive is the film's other view; the negatives are the views of films of other
+    groups (int64 [N], say patients; None: every film its own). The view itself is excluded: left in, its
+    similarity of 1 would be the largest of its row.
     """
     n = first.shape[0]
     z = F.normalize(torch.cat([first, second]), dim=1)
-    similarity = z @ z.T / temperature
-    similarity = similarity.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), float("-inf"))
     other_view = torch.arange(2 * n, device=z.device).roll(n)
+    groups = torch.arange(n, device=z.device) if groups is None else groups
+    groups = groups.repeat(2)
+    excluded = groups.unsqueeze(0) == groups.unsqueeze(1)
+    excluded = excluded.scatter(1, other_view.unsqueeze(1), value=False)
+    similarity = (z @ z.T / temperature).masked_fill(excluded, float("-inf"))
     return F.cross_entropy(similarity, other_view)
+
+
+def barlow_twins(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the views' cross-correlation is from the identity (Zbontar et al., ICML 2021, eq. 1 and 2).
+
+    first, second: [N, D]. Sums of squares on the diagonal and off it, scalars.
+    """
+    n, width = first.shape
+    first, second = ((z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt() for z in (first, second))
+    square = (first.T @ second / n - torch.eye(width, device=first.device, dtype=first.dtype)).square()
+    on = square.diagonal().sum()
+    return on, square.sum() - on
+
+
+def vicreg(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Invariance, variance and covariance (Bardes et al., ICLR 2022, eq. 1 to 6; as their code scales them).
+
+    first, second: [N, D]. Scalars: mean squared difference; mean shortfall of the standard deviation from 1;
+    squared covariances between features, over D.
+    """
+    n, width = first.shape
+    variance, covariance = first.new_zeros(()), first.new_zeros(())
+    for z in (first, second):
+        variance = variance + F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() / 2
+        centred = z - z.mean(0)
+        square = (centred.T @ centred / (n - 1)).square()
+        covariance = covariance + (square.sum() - square.diagonal().sum()) / width
+    return F.mse_loss(first, second), variance, covariance
 
 
 def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:

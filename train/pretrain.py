@@ -1,20 +1,20 @@
-"""SimCLR (Chen et al., ICML 2020): two views of one film get the same place, without labels."""
+"""Pre-training without labels: two views of one film, or of two films of one patient, get the same place."""
 
-import csv
-import math
+import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
-from train import losses
-from train.augment import PRETRAIN, augment
+from train.augment import PRETRAIN, augment, standardise
 from train.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
@@ -22,158 +22,233 @@ from train.checkpoint import (
     save_checkpoint,
     under,
 )
-from train.model import EMBEDDING_SIZE, ResNet18
-
-KIND = "simclr"
+from train.epochlog import EpochLog
+from train.films import Films
+from train.filmstore import FilmStore, read_ahead
+from train.losses import alignment, uniformity
+from train.methods import method_named
+from train.model import ResNet18
+from train.parallel import WHOLE, Part, average_gradients, gather, share_statistics
+from train.probe import KnnProbe
+from train.sampling import epoch_order, groups_of, partners
+from train.schedule import learning_rate
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainSettings:
-    """One recipe. size: side of a view, pixels. mean, std: standardisation of 0 … 1."""
+    """One recipe.
+
+    batch_size: films of all processes together. size: side of a view, pixels. method, method_options: see
+    `train.methods`. source_power: see `train.sampling.repeats`. same_patient: how often the second view is of
+    another film of the patient, if there is one. mean, std: standardisation of 0 … 1.
+    """
 
     epochs: int = 20
     batch_size: int = 128
     size: int = 128
+    method: str = "simclr"
+    method_options: Mapping[str, float] = field(default_factory=dict)
+    source_power: float = 0.5
+    same_patient: float = 0.5
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    temperature: float = 0.2
-    projection: int = 128
     seed: int = 0
     mean: float = 0.5
     std: float = 0.25
 
 
-class Projection(nn.Module):
-    """Two layers (SimCLR's g): what the loss sees, thrown away afterwards."""
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """How a recipe is computed, which is no part of it: rounding apart, the weights are the same.
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(EMBEDDING_SIZE, EMBEDDING_SIZE, bias=False),
-            nn.BatchNorm1d(EMBEDDING_SIZE),
-            nn.ReLU(inplace=True),
-            nn.Linear(EMBEDDING_SIZE, width),
+    bf16: autocast of the forward pass; losses, augmentation and weights stay float32.
+    compiled: torch.compile.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    bf16: bool = False
+    compiled: bool = False
+
+    @classmethod
+    def choose(
+        cls, device: str = "auto", precision: str = "auto", compiled: bool | None = None, world: int = 1
+    ) -> "Compute":
+        """What is fast on `device` (`auto`, `cpu`, `cuda`), where `precision` and `compiled` leave it open.
+
+        Raises UsageError for a device that is not there, and for compiling where several processes work: the
+        compiler does not follow BatchNorm through them.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        on_cuda = device == "cuda"
+        if on_cuda and not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        if compiled and world > 1:
+            raise UsageError("--compile works with one process only: leave it out under torchrun")
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return cls(
+            torch.device("cuda", local) if on_cuda else torch.device("cpu"),
+            bf16=precision == "bf16" or (precision == "auto" and on_cuda),
+            compiled=world == 1 and on_cuda if compiled is None else compiled,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 512] -> [N, width]."""
-        out: Tensor = self.layers(x)
-        return out
+    def described(self, world: int) -> dict[str, object]:
+        """For the provenance."""
+        precision = "bf16" if self.bf16 else "fp32"
+        return {
+            "device": self.device.type,
+            "precision": precision,
+            "compiled": self.compiled,
+            "processes": world,
+        }
 
 
-def learning_rate(step: int, steps: int, warm_up: int, peak: float) -> float:
-    """Linear warm-up, then a cosine down to nothing (Loshchilov & Hutter, ICLR 2017)."""
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+CPU = Compute()
+
+
+class Learner:
+    """The encoder, the method's heads and their optimizer on a device, in one of the processes of a run."""
+
+    def __init__(self, settings: PretrainSettings, compute: Compute = CPU, part: Part = WHOLE) -> None:
+        if settings.batch_size % part.world:
+            raise UsageError(
+                f"a batch of {settings.batch_size} films cannot be split by {part.world} processes"
+            )
+        self.settings, self.compute, self.part = settings, compute, part
+        # Drawn on the CPU, so that every device and process begins with the same weights.
+        torch.manual_seed(settings.seed)
+        self.network = ResNet18()
+        self.method = method_named(settings.method, settings.method_options)
+        for module in (self.network, self.method):
+            share_statistics(module, part)
+            module.to(compute.device)
+        convert_conv2d_weight_memory_format(self.network, torch.channels_last)
+        self.parameters = [*self.network.parameters(), *self.method.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._embed = torch.compile(self.network.embed) if compute.compiled else self.network.embed
+
+    def views(self, first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
+        """Two films for each place of a part of a batch, uint8 [n, S, S] each -> [2n, 1, size, size]."""
+        settings = self.settings
+        views = [augment(films, settings.size, PRETRAIN, generator, self.part) for films in (first, second)]
+        return standardise(torch.cat(views), settings.mean, settings.std)
+
+    def step(self, views: Tensor, groups: Tensor, rate: float) -> dict[str, Tensor]:
+        """One step of the optimizer. views: this process's. groups: int64 [N], of the whole batch.
+
+        Scalars for the log, the same in every process.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.compute.device.type, torch.bfloat16, enabled=self.compute.bf16):
+            projections = self.method(self._embed(views))
+        first, second = (gather(z, self.part) for z in projections.float().chunk(2))
+        loss, terms = self.method.loss(first, second, groups)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        average_gradients(self.parameters, self.part)
+        self.optimizer.step()
+        with torch.no_grad():
+            shown = {"loss": loss, "alignment": alignment(first, second), "uniformity": uniformity(first)}
+            return {name: value.detach() for name, value in (shown | terms).items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint keeps."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"method.{name}": value for name, value in self.method.state_dict().items()}
+        return tensors | optimizer_tensors(self.optimizer)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        self.network.load_state_dict(under(tensors, "network."))
+        self.method.load_state_dict(under(tensors, "method."))
+        restore_optimizer(self.optimizer, tensors)
 
 
 def pretrain(
-    squares: NDArray[np.uint8],
+    films: Films,
     settings: PretrainSettings,
     checkpoint: Path,
     provenance: dict[str, object],
     report: Callable[[str], None],
+    compute: Compute = CPU,
+    part: Part = WHOLE,
 ) -> None:
-    """squares: uint8 [N, S, S]. Trains, or goes on where `checkpoint` left off; every epoch is saved.
+    """Trains, or goes on where `checkpoint` left off; every epoch is saved.
 
     All random numbers of an epoch come from the seed and its number, so a run that was stopped and resumed
-    ends with the same weights as one that was not. Beside the checkpoint, `NAME.csv` has a line an epoch;
-    an alignment near 0 with a uniformity near 0 is a collapse.
+    ends with the same weights as one that was not (on a CPU to the bit; CUDA's own kernels may round another
+    way each time), and one of several processes with those of one, rounding apart. Beside the checkpoint,
+    `NAME.csv` and `NAME.tensorboard/` have a line an epoch; an alignment near 0 with a uniformity near 0 is a
+    collapse. part: of several processes, all of which call this; the first writes.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(settings.seed)
-    network = ResNet18().to(device)
-    projection = Projection(settings.projection).to(device)
-    parameters = [*network.parameters(), *projection.parameters()]
-    optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-    first_epoch = _resume(checkpoint, settings, network, projection, optimizer, report)
-    per_epoch = len(squares) // settings.batch_size
-    if per_epoch == 0:
-        raise UsageError(f"{len(squares)} films do not fill a batch of {settings.batch_size}")
-    for epoch in range(first_epoch, settings.epochs):
-        started = time.monotonic()
-        torch.manual_seed(settings.seed * 100_003 + epoch)
-        generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
-        order = np.random.default_rng((settings.seed, epoch)).permutation(len(squares))
-        sums = np.zeros(3)
-        network.train()
-        for index in range(per_epoch):
-            chosen = order[index * settings.batch_size : (index + 1) * settings.batch_size]
-            films = torch.from_numpy(squares[np.sort(chosen)]).to(device)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(
-                    epoch * per_epoch + index,
-                    settings.epochs * per_epoch,
-                    per_epoch // 2 + 1,
-                    settings.learning_rate,
-                )
-            views = [augment(films, settings.size, PRETRAIN, generator) for _ in range(2)]
-            x = ((torch.cat(views) - settings.mean) / settings.std).contiguous(
-                memory_format=torch.channels_last
+    learner = Learner(settings, compute, part)
+    done = _resume(checkpoint, learner, report)
+    store = FilmStore(films.values, compute.device)
+    groups = groups_of(films.patients)
+    probe = KnnProbe(films, settings.seed)
+    if part.rank > 0:
+        for epoch in range(done, settings.epochs):
+            _epoch(learner, store, films.sources, groups, epoch)
+        return
+    with closing(EpochLog(checkpoint, done)) as log:
+        for epoch in range(done, settings.epochs):
+            started = time.monotonic()
+            count, numbers = _epoch(learner, store, films.sources, groups, epoch)
+            films_per_second = count / (time.monotonic() - started)
+            auc = probe.auc(learner.network, settings.size, settings.mean, settings.std)
+            # Logged first: of an epoch that was not saved the line is overwritten, one that was has a line.
+            log.add(epoch + 1, {**numbers, "knn_auc": auc, "films_per_second": films_per_second})
+            about = {"kind": settings.method, "epoch": epoch + 1, "settings": asdict(settings)}
+            save_checkpoint(checkpoint, learner.tensors(), {**about, "provenance": provenance})
+            report(
+                f"epoch {epoch + 1}/{settings.epochs}: loss {numbers['loss']:.4f}, "
+                f"alignment {numbers['alignment']:.3f}, uniformity {numbers['uniformity']:.3f}, "
+                + (f"kNN AUC within source {auc:.3f}, " if auc is not None else "")
+                + f"{films_per_second:.1f} films/s"
             )
-            first, second = projection(network.embed(x)).chunk(2)
-            loss = losses.nt_xent(first, second, settings.temperature)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            with torch.no_grad():
-                step = loss, losses.alignment(first, second), losses.uniformity(first)
-                sums += [value.item() for value in step]
-        seconds = time.monotonic() - started
-        loss_mean, alignment, uniformity = (sums / per_epoch).tolist()
-        _save(checkpoint, settings, network, projection, optimizer, epoch + 1, provenance)
-        _log(checkpoint, epoch, loss_mean, alignment, uniformity, per_epoch * settings.batch_size / seconds)
-        report(
-            f"epoch {epoch + 1}/{settings.epochs}: loss {loss_mean:.4f}, alignment {alignment:.3f}, "
-            f"uniformity {uniformity:.3f}, {per_epoch * settings.batch_size / seconds:.1f} films/s"
+
+
+def _epoch(
+    learner: Learner, store: FilmStore, sources: NDArray[np.str_], groups: NDArray[np.int64], epoch: int
+) -> tuple[int, dict[str, float]]:
+    """Films seen, and the means over the epoch's steps of what they log."""
+    settings, part, device = learner.settings, learner.part, learner.compute.device
+    order = epoch_order(sources, settings.source_power, settings.seed, epoch)
+    others = partners(order, groups, settings.same_patient, settings.seed, epoch)
+    steps = len(order) // settings.batch_size
+    if steps == 0:
+        raise UsageError(f"{len(order)} films do not fill a batch of {settings.batch_size}")
+    generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
+    starts = range(0, steps * settings.batch_size, settings.batch_size)
+    whole = [np.s_[start : start + settings.batch_size] for start in starts]
+
+    def fetch(batch: slice) -> tuple[Tensor, Tensor, Tensor]:
+        mine = part.rows(settings.batch_size)
+        shown = torch.from_numpy(groups[order[batch]]).to(device)
+        return store(order[batch][mine]), store(others[batch][mine]), shown
+
+    learner.network.train()
+    sums: dict[str, Tensor] = {}
+    for index, (first, second, shown) in enumerate(read_ahead(fetch, whole)):
+        rate = learning_rate(
+            epoch * steps + index, settings.epochs * steps, steps // 2 + 1, settings.learning_rate
         )
+        for name, value in learner.step(learner.views(first, second, generator), shown, rate).items():
+            sums[name] = sums.get(name, 0) + value
+    # Only here is the device waited for.
+    return steps * settings.batch_size, {name: total.item() / steps for name, total in sums.items()}
 
 
-def _resume(
-    checkpoint: Path,
-    settings: PretrainSettings,
-    network: ResNet18,
-    projection: Projection,
-    optimizer: torch.optim.Optimizer,
-    report: Callable[[str], None],
-) -> int:
-    """The epoch to begin with."""
+def _resume(checkpoint: Path, learner: Learner, report: Callable[[str], None]) -> int:
+    """Epochs done."""
     if not checkpoint.with_name(checkpoint.name + ".json").is_file():
         return 0
     tensors, about = load_checkpoint(checkpoint)
-    if about["kind"] != KIND or about["settings"] != asdict(settings):
+    if about["kind"] != learner.settings.method or about["settings"] != asdict(learner.settings):
         raise UsageError(f"{checkpoint} is a checkpoint of other settings: choose another name or remove it")
-    network.load_state_dict(under(tensors, "network."))
-    projection.load_state_dict(under(tensors, "projection."))
-    restore_optimizer(optimizer, tensors)
+    learner.restore(tensors)
     report(f"resumed after epoch {about['epoch']}")
     return int(about["epoch"])
-
-
-def _save(
-    checkpoint: Path,
-    settings: PretrainSettings,
-    network: ResNet18,
-    projection: Projection,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    provenance: dict[str, object],
-) -> None:
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"projection.{name}": value for name, value in projection.state_dict().items()}
-    tensors |= optimizer_tensors(optimizer)
-    about = {"kind": KIND, "epoch": epoch, "settings": asdict(settings), "provenance": provenance}
-    save_checkpoint(checkpoint, tensors, about)
-
-
-def _log(
-    checkpoint: Path, epoch: int, loss: float, alignment: float, uniformity: float, films_per_second: float
-) -> None:
-    log = checkpoint.with_name(checkpoint.name + ".csv")
-    with log.open("w" if epoch == 0 else "a", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        if epoch == 0:
-            writer.writerow(["epoch", "loss", "alignment", "uniformity", "films_per_second"])
-        numbers = (loss, alignment, uniformity, films_per_second)
-        writer.writerow([epoch + 1, *(f"{number:.4f}" for number in numbers)])

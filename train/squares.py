@@ -8,22 +8,25 @@ dropped and counted.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import Source
-from screen.film import Film
+from screen.film import Film, Pixels
 from screen.preprocess import Geometry, PreprocessSpec, Square, square_from_pixels
 from screen.readers import read
 
 _LAYOUT = 2
 """Of the cache: raise it when what is kept changes."""
+
+NOTHING_SQUEEZED: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,31 @@ def cached_squares(
     spec: PreprocessSpec,
     cache: Path,
     progress: Callable[[int, int], None],
+    true_shapes: Mapping[str, tuple[int, int]] = NOTHING_SQUEEZED,
 ) -> Squares:
-    """The sources' squares, in their order; made where `cache` does not hold them yet."""
+    """The sources' squares, in their order; made where `cache` does not hold them yet.
+
+    true_shapes: key -> rows and columns of a film whose picture was squeezed into a square: its own aspect is
+    given back to it.
+    """
     listed = list(sources)
-    state = json.dumps([_LAYOUT, spec.digest(), [[source.key, source.change_token] for source in listed]])
+    films = [[source.key, source.change_token, *true_shapes.get(source.key, ())] for source in listed]
+    state = json.dumps([_LAYOUT, spec.digest(), films])
     folder = cache / hashlib.sha256(state.encode()).hexdigest()[:16]
     index_file, values_file = folder / "squares.json", folder / "squares.npy"
     # The index is written last: without it the squares are not whole.
     if index_file.is_file():
         return _open(values_file, json.loads(index_file.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
-    index = _build(listed, spec, values_file, progress)
+    index = _build(listed, spec, values_file, progress, true_shapes)
     index_file.write_text(json.dumps(index), encoding="utf-8")
     return _open(values_file, index)
+
+
+def _unsqueezed(px: Pixels, true_shape: tuple[int, int] | None) -> Pixels:
+    """A square picture as what it is of a film of that shape: a reduced one. Others have their own aspect."""
+    height, width = px.values.shape
+    return replace(px, stored_shape=true_shape) if true_shape and height == width else px
 
 
 def _open(values_file: Path, index: dict[str, Any]) -> Squares:
@@ -71,7 +86,11 @@ def _open(values_file: Path, index: dict[str, Any]) -> Squares:
 
 
 def _build(
-    sources: Sequence[Source], spec: PreprocessSpec, values_file: Path, progress: Callable[[int, int], None]
+    sources: Sequence[Source],
+    spec: PreprocessSpec,
+    values_file: Path,
+    progress: Callable[[int, int], None],
+    true_shapes: Mapping[str, tuple[int, int]],
 ) -> dict[str, Any]:
     shape = (max(1, len(sources)), spec.size, spec.size)
     values = np.lib.format.open_memmap(values_file, mode="w+", dtype=np.uint8, shape=shape)
@@ -85,7 +104,7 @@ def _build(
         film = read(source)
         if not isinstance(film, Film):
             return film.reason.value, None
-        square = square_from_pixels(film.pixels, spec)
+        square = square_from_pixels(_unsqueezed(film.pixels, true_shapes.get(source.key)), spec)
         return ("blank", None) if square.blank else (film.identity.patient_id, square)
 
     # The codecs and OpenCV release the GIL, so threads do.

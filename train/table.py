@@ -1,6 +1,10 @@
 """Labels: `labels.csv` with any column names, or NIH's own layout (`Data_Entry_2017.csv`, `images/`)."""
 
 import csv
+import gzip
+import io
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +12,8 @@ from screen.errors import UsageError
 
 NIH_TUMOR = frozenset({"Mass", "Nodule"})
 NO_FINDING = "No Finding"
+_NIH_INDEX = "nih_image_index"
+"""The column, in a table of mixed sources, with a film's name at NIH; else its file's name is looked up."""
 _NIH_TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 
 
@@ -17,7 +23,7 @@ class Labelled:
 
     source: the collection that the film came from, empty if the table does not say. label: NaN if unknown.
     findings: everything that is said to be on the film; None if the table does not say. file: as the table
-    writes it.
+    writes it. true_shape: rows and columns of the film before its picture was squeezed; None if not known.
     """
 
     path: Path
@@ -27,11 +33,15 @@ class Labelled:
     abnormal: float
     findings: frozenset[str] | None = None
     file: str = ""
+    true_shape: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names that a table gives to what is needed. Optional ones may be missing from it."""
+    """The names that a table gives to what is needed. Optional ones may be missing from it.
+
+    true_sizes: another table, see `read_true_shapes`.
+    """
 
     file: str = "file"
     patient: str = "patient_id"
@@ -39,6 +49,7 @@ class Columns:
     source: str = "source"
     abnormal: str = "abnormal"
     findings: str = "findings_raw"
+    true_sizes: Path | None = None
 
 
 def read_table(path: Path, columns: Columns) -> list[Labelled]:
@@ -46,8 +57,9 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
 
     Raises UsageError if the table or one of the needed columns is missing, or a cell makes no sense.
     """
+    true_shapes = read_true_shapes(columns.true_sizes) if columns.true_sizes else {}
     if path.is_dir():
-        return _read_nih(path)
+        return _read_nih(path, true_shapes)
     if not path.is_file():
         raise UsageError(f"{path}: no such table of labels")
     with path.open(newline="", encoding="utf-8") as stream:
@@ -67,9 +79,35 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                 abnormal=label_from_cell(row.get(columns.abnormal) or "", path, reader.line_num),
                 findings=_names(row.get(columns.findings) or ""),
                 file=row[columns.file],
+                true_shape=true_shapes.get(row.get(_NIH_INDEX) or Path(row[columns.file]).name),
             )
             for row in reader
         ]
+
+
+def read_true_shapes(path: Path) -> dict[str, tuple[int, int]]:
+    """NIH's table (`Data_Entry_2017*.csv`, `.gz` too): image index -> rows and columns of the film.
+
+    NIH squeezed films of any shape into 1024 × 1024 pixels; this table has what they were before.
+    Raises UsageError if it is not that table.
+    """
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: no table of true sizes can be read from it ({error})") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    # The header's own comma splits `OriginalImage[Width,Height]` in two.
+    needed = ("Image Index", "OriginalImage[Width", "Height]")
+    if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
+        raise UsageError(f"{path}: no column '{missing[0]}': name NIH's Data_Entry_2017 table")
+    shapes = {}
+    for row in reader:
+        index, width, height = (row[name] for name in needed)
+        if not (width and height and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            raise UsageError(f"{path}, line {reader.line_num}: a film's width and height must be numbers")
+        shapes[index] = (int(height), int(width))
+    return shapes
 
 
 def _names(cell: str) -> frozenset[str] | None:
@@ -86,7 +124,7 @@ def label_from_cell(cell: str, path: Path, line: int) -> float:
     return float(cell)
 
 
-def _read_nih(folder: Path) -> list[Labelled]:
+def _read_nih(folder: Path, true_shapes: Mapping[str, tuple[int, int]]) -> list[Labelled]:
     """ChestX-ray14 as the NIH hands it out; tumor is Mass or Nodule, abnormal all but No Finding."""
     table = next((folder / name for name in _NIH_TABLES if (folder / name).is_file()), None)
     if table is None:
@@ -106,6 +144,7 @@ def _read_nih(folder: Path) -> list[Labelled]:
             abnormal=float(bool(findings)),
             findings=findings,
             file=row["Image Index"],
+            true_shape=true_shapes.get(row["Image Index"]),
         )
         for row in rows
         if (findings := _names(row["Finding Labels"])) is not None
