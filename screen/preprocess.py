@@ -63,7 +63,7 @@ class PreprocessSpec:
             raise ValueError("CLAHE needs 0 < clip <= 100 and 1 <= tiles <= 32")
         if self.version != 1:
             raise ValueError(f"preprocessing version {self.version} is not known to this code (1)")
-        if self.judge not in (None, judge_digest()):
+        if self.judge is not None and self.judge != judge_digest():
             raise ValueError(f"judge {self.judge[:12]} is not this version's ({judge_digest()[:12]})")
 
     def judged(self) -> "PreprocessSpec":

@@ -1,4 +1,4 @@
-"""Pictures that are no chest radiograph, made: what a gate should turn away and no collection holds enough of.
+"""Pictures that are no chest radiograph, made: what a gate should turn away and nobody collects.
 
 Each kind is one function of a random generator (and of films, for what is made of films). They are crude: a
 gate has to tell them from films, not to learn what they show. Whole kinds are held out where it is measured.
@@ -273,7 +273,7 @@ def _jigsaw(rng: Generator, film: Grey) -> Grey:
 
 def _sheared(rng: Generator, film: Grey) -> Grey:
     """A film whose rows were read with the wrong width."""
-    height, width = film.shape
+    width = film.shape[1]
     wrong = int(width * rng.choice([rng.uniform(0.4, 0.93), rng.uniform(1.07, 1.9)]))
     rows = film.size // wrong
     return film.reshape(-1)[: rows * wrong].reshape(rows, wrong)
