@@ -86,7 +86,6 @@ class _Builder:
         mean = self.node("ReduceMean", [squared], f"{name}.mean_square", axes=[1], keepdims=0)
         return self.node("Sqrt", [mean], output)
 
-
     def gate(self, layers: list[str], gate: Gate, size: int) -> str:
         """The maps after layer1 … layer3 -> [N]."""
         parts = []

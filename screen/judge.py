@@ -55,11 +55,12 @@ class Judge:
         Row 0: greys as given, row 1: inverted. Column k: upright after k quarter turns counter-clockwise.
         """
         x = (thumbnail(content, THUMBNAIL).astype(np.float32) - 127.5) / 64
-        turns = np.stack([np.rot90(x, k).ravel() for k in range(4)])
-        poses = np.concatenate([turns, -turns])
-        scores = (np.maximum(poses @ self.weights + self.bias, 0) @ self.head).astype(np.float64)
+        turns = np.stack([np.rot90(x, k).ravel() for k in range(4)]) @ self.weights
+        # Inverting changes the sign of x, and no more than that.
+        seen = np.maximum(np.stack([turns, -turns]) + self.bias, 0)
+        scores = (seen @ self.head).astype(np.float64)
         likely = np.exp(scores - scores.max())
-        return (likely / likely.sum()).reshape(2, 4)
+        return np.asarray(likely / likely.sum())
 
     def pose(self, content: NDArray[np.uint8]) -> Pose:
         """The pose of a film, uint8 [H, W], as `probabilities` takes it; upright where it is not certain."""

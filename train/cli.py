@@ -129,7 +129,7 @@ def pretrain(
     from train.provenance import code_version
 
     squares = unlabelled_films(
-        inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
+        inputs, _columns(options), PreprocessSpec().judged(), cache, progress_bar("reading films")
     )
     values = squares.values
     if leave_out_test:
@@ -180,7 +180,13 @@ def finetune(
     from train.folds import Split
 
     films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
+        table,
+        _columns(options),
+        PreprocessSpec().judged(),
+        cache,
+        seed,
+        progress_bar("reading films"),
+        training_table,
     )
     if everything:
         films = films.divided(lambda _: Split.TRAIN)
@@ -227,7 +233,13 @@ def crossvalidate(
     from train.finetune import FinetuneSettings
 
     films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
+        table,
+        _columns(options),
+        PreprocessSpec().judged(),
+        cache,
+        seed,
+        progress_bar("reading films"),
+        training_table,
     )
     encoder, provenance = _encoder_of(films, films.scorable(), weights, options)
     cross = CrossSettings(
@@ -283,7 +295,7 @@ def judge(tables: tuple[Path, ...], out: Path, seed: int, **options: str) -> Non
 @click.argument("table", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--others", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="Pictures that are no chest film, for the gate.",
+    help="Pictures that are no chest film, for the gate; repeat it: each folder counts alike.",
 )  # fmt: skip
 @click.option(
     "--predictions", type=_FILE,
@@ -330,21 +342,35 @@ def calibrate(
             "give CHECKPOINT TABLE --others DIR to make a model, or --scores results.csv --labels L.csv to "
             "calibrate one for your site"
         )
+    from screen.discover import discover
     from screen.preprocess import PreprocessSpec
     from train import calibrate as engine
     from train.evaluation import evaluate as measure
     from train.films import labelled_films, unlabelled_films
+    from train.gate import MADE, collected_others
+    from train.others import greys
+    from train.others import others as make_others
     from train.predictions import read_cohort, read_recipe
+    from train.table import read_table
 
-    columns, spec = _columns(options), PreprocessSpec()
+    columns, spec = _columns(options), PreprocessSpec().judged()
     out_of_fold = None
     if predictions:
         cohort = read_cohort([table], columns)
         evaluation = measure(cohort, [read_recipe(name, predictions, cohort)], {}, finding)
         out_of_fold = evaluation.calibration, evaluation.for_model()
     films = labelled_films(table, columns, spec, cache, seed, progress_bar("reading films"))
-    pictures = unlabelled_films(others, columns, spec, cache, progress_bar("reading other pictures"))
-    engine.calibrate(checkpoint, films, pictures.values, spec, finding, name, model_version, out, out_of_fold)
+    found = [
+        (
+            "/".join(folder.parts[-2:]),
+            unlabelled_films([folder], columns, spec, cache, progress_bar("reading other pictures")),
+        )
+        for folder in others
+    ]
+    sources = list(discover([row.path for row in read_table(table, columns)], None))
+    made = list(make_others(min(MADE, len(films.values)), greys(sources, 400), seed))
+    pictures = collected_others(found, made, spec)
+    engine.calibrate(checkpoint, films, pictures, spec, finding, name, model_version, out, out_of_fold)
 
 
 def _calibrate_site(
@@ -423,7 +449,7 @@ def evaluate(
 
         checkpoint, table = inputs
         films = labelled_films(
-            table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films")
+            table, _columns(options), PreprocessSpec().judged(), cache, seed, progress_bar("reading films")
         )
         evaluation, pictures = evaluate_test_split(checkpoint, films)
     else:

@@ -8,6 +8,7 @@ Each alone lets through what the other stops (docs/decisions.md).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ SHRINKAGE = 0.1
 LOSES = 0.0015
 """Share of held-out chest films, upright or not, that each of the two parts may lose."""
 MADE = 3600
-"""Pictures that are made for it."""
+"""Pictures that are made for it, at most: no more than there are films."""
 FOLDS = 5
 _EPOCHS = 25
 _BATCH = 256
@@ -106,7 +107,7 @@ class Gate:
 def collected_others(
     found: Sequence[tuple[str, Squares]], made: Sequence[Other], spec: PreprocessSpec
 ) -> Others:
-    """Pictures that were found, by the name of their collection, each with its mirror image, and made ones."""
+    """Pictures that were found, by the name of their collection, and their mirror images; and made ones."""
     lookup = full_range_lookup(8)
     squares = [square_from_pixels(Pixels(other.values, lookup), spec).values for other in made]
     kinds, collections = [other.kind for other in made], ["made"] * len(made)
@@ -119,9 +120,7 @@ def collected_others(
     return Others(np.stack(squares), np.array(kinds), np.array(collections))
 
 
-def in_another_pose(
-    squares: NDArray[np.uint8], geometry: Sequence[Geometry], seed: int
-) -> NDArray[np.uint8]:
+def in_another_pose(squares: NDArray[np.uint8], geometry: Sequence[Geometry], seed: int) -> NDArray[np.uint8]:
     """uint8 [N, S, S] -> the same films turned, inverted or both: each in one of the seven poses."""
     rng = np.random.default_rng(seed)
     posed = []
@@ -136,33 +135,41 @@ def in_another_pose(
     return np.stack(posed)
 
 
-def fit_gate(chest: Floats, others: Floats, collections: NDArray[np.str_], seed: int) -> Gate:
+def gaussian_of(chest: Floats) -> Gaussian:
+    """Of chest films' features [N, D]."""
+    return Gaussian.fit(chest, SHRINKAGE)
+
+
+def fit_gate(
+    gaussian: Gaussian, chest: Floats, others: Floats, collections: NDArray[np.str_], seed: int
+) -> Gate:
     """Features [N, D] of chest films and [M, D] of other pictures -> a gate without edges.
 
-    Made pictures count as much together as all that were found, and every collection of these alike.
+    gaussian: of the chest films. Made pictures count as much together as all that were found, and every
+    collection of these alike.
     """
-    gaussian = Gaussian.fit(chest, SHRINKAGE)
     share = np.where(collections == "made", 0.5 / max(1, int((collections == "made").sum())), 0.0)
     found = sorted(set(collections.tolist()) - {"made"})
     for name in found:
         of_it = collections == name
         share[of_it] = 0.5 / len(found) / of_it.sum()
-    hidden, hidden_bias, head, head_bias = _fit_network(gaussian.mean, chest, others, share, seed)
-    return Gate(
-        gaussian.mean, _telling_directions(gaussian, others), 1.0, 0.0, hidden, hidden_bias, head, head_bias
-    )
+    network = _fit_network(gaussian.mean, chest, others, share, seed)
+    return Gate(gaussian.mean, _telling_directions(gaussian, others, seed), 1.0, 0.0, *network)
 
 
-def _telling_directions(gaussian: Gaussian, others: Floats) -> Floats:
+def _telling_directions(gaussian: Gaussian, others: Floats, seed: int) -> Floats:
     """[D, k] of the whitening: the directions in which other pictures lie farthest from chest films.
 
     The distance in all of them would tell no better and take four times the parameters.
     """
-    z = ((others - gaussian.mean) @ gaussian.whiten).astype(np.float64)
+    z = (others - gaussian.mean) @ gaussian.whiten
     # Each picture by its direction alone: a few lie so far out that they would be all that counts.
     z /= np.linalg.norm(z, axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(z.T @ z)
-    return (gaussian.whiten @ vectors[:, -DIRECTIONS:]).astype(np.float32)
+    count = min(DIRECTIONS, len(z))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        directions = torch.svd_lowrank(torch.from_numpy(z), q=min(2 * count, *z.shape), niter=4)[2]
+    return gaussian.whiten @ directions[:, :count].numpy()
 
 
 def _fit_network(
@@ -188,45 +195,37 @@ def _fit_network(
                 loss.backward()
                 optimizer.step()
     weights = first.weight.detach().numpy() / deviation
-    return weights.T.copy(), first.bias.detach().numpy(), last.weight.detach().numpy()[0], float(last.bias)
+    return weights.T.copy(), first.bias.detach().numpy(), last.weight.detach().numpy()[0], last.bias.item()
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """`count` of `films`, with Wilson's 95 % interval."""
-
-    count: int
-    films: int
-
-    def as_json(self) -> dict[str, object]:
-        """For the model's card."""
-        return {
-            "value": self.count / max(1, self.films),
-            "interval": list(wilson(self.count, self.films)),
-            "films": self.films,
-        }
+def passed(scores: Floats, labels: NDArray[np.str_]) -> dict[str, dict[str, Any]]:
+    """What a gate lets pass of each group [N], with Wilson's 95 % interval: for the model's card."""
+    found = {}
+    for label in sorted(set(labels.tolist())):
+        of_it = labels == label
+        count, pictures = int((scores[of_it] > 0).sum()), int(of_it.sum())
+        interval = list(wilson(count, pictures))
+        found[label] = {"passed": count, "pictures": pictures, "interval": interval}
+    return found
 
 
-def kept(scores: Floats, labels: NDArray[np.str_]) -> dict[str, Share]:
-    """What a gate keeps of each group, by label."""
-    return {
-        label: Share(int((scores[labels == label] > 0).sum()), int((labels == label).sum()))
-        for label in sorted(set(labels.tolist()))
-    }
-
-
-def scores_of_unknown_kinds(
-    training: Floats, held_out: Sequence[Floats], others: Floats, about: Others, seed: int
+def unknown_kinds(
+    gaussian: Gaussian,
+    training: Floats,
+    held_out: Sequence[Floats],
+    others: Floats,
+    about: Others,
+    seed: int,
 ) -> Floats:
     """[M]: every other picture's score from a gate that was fitted without its kind.
 
-    training: features of chest films to fit on; held_out: groups that set the edges.
+    gaussian, training: of chest films to fit on; held_out: groups that set the edges.
     """
     names = sorted(set(about.kinds.tolist()))
     folds = np.array([names.index(kind) % FOLDS for kind in about.kinds])
     scores = np.empty(len(others), np.float32)
     for fold in range(FOLDS):
         known = folds != fold
-        gate = fit_gate(training, others[known], about.collections[known], seed).with_edges(held_out)
-        scores[~known] = gate.score(others[~known])
+        gate = fit_gate(gaussian, training, others[known], about.collections[known], seed)
+        scores[~known] = gate.with_edges(held_out).score(others[~known])
     return scores
