@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from export.network import GaussianScore, ScreeningNetwork
+from export.network import Gate, GaussianScore, ScreeningNetwork
 from train.features import gate_pooling
 from train.model import BasicBlock
 
@@ -86,6 +86,27 @@ class _Builder:
         mean = self.node("ReduceMean", [squared], f"{name}.mean_square", axes=[1], keepdims=0)
         return self.node("Sqrt", [mean], output)
 
+    def gate(self, layers: list[str], gate: Gate, size: int) -> str:
+        """The maps after layer1 … layer3 -> [N]."""
+        parts = []
+        for number in (1, 2):
+            kernel, stride = gate_pooling(-(-size // (2 << number)))
+            sides = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
+            fields = self.node("AveragePool", [layers[number - 1]], f"gate.fields{number}", **sides)
+            parts.append(self.node("Flatten", [fields], f"gate.flat{number}", axis=1))
+        parts.append(self.pooled(layers[2], "gate.flat3"))
+        features = self.node("Concat", parts, "gate.features", axis=1)
+        score = self.score(features, "gate", gate.score, "gate.score")
+        scaled = self.node("Mul", [score, self.parameter("gate.scale", gate.scale)], "gate.scaled")
+        near = self.node("Sub", [self.parameter("gate.bias", gate.bias), scaled], "gate.near")
+        # Centred once, for both parts.
+        weights = [self.parameter(f"gate.{name}", getattr(gate, name)) for name in ("hidden", "hidden_bias")]
+        seen = self.node("Gemm", ["gate.centred", *weights], "gate.seen")
+        seen = self.node("Relu", [seen], "gate.seen.relu")
+        judged = self.node("MatMul", [seen, self.parameter("gate.head", gate.head)], "gate.judged")
+        judged = self.node("Add", [judged, self.parameter("gate.head_bias", gate.head_bias)], "gate.network")
+        return self.node("Min", [near, judged], "gate")
+
 
 def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     """The network for squares of `size` pixels, batch dynamic, without metadata.
@@ -116,15 +137,7 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     bias = g.parameter("head.bias", resnet.fc.bias)
     g.node("Gemm", [embedding, flat, bias], "logits", transB=1)
     g.score(embedding, "distance", network.distance, "distance")
-    kernel, stride = gate_pooling(-(-size // 4))
-    fields = g.node(
-        "AveragePool", [layers[0]], "gate.fields", kernel_shape=[kernel] * 2, strides=[stride] * 2
-    )
-    features = g.node("Flatten", [fields], "gate.features", axis=1)
-    gate = network.gate
-    score = g.score(features, "gate", gate.score, "gate.score")
-    scaled = g.node("Mul", [score, g.parameter("gate.scale", gate.scale)], "gate.scaled")
-    g.node("Sub", [g.parameter("gate.bias", gate.bias), scaled], "gate")
+    g.gate(layers, network.gate, size)
 
     findings, width = resnet.fc.weight.shape
     side = -(-size // 32)

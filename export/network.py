@@ -15,7 +15,10 @@ from train.checkpoint import load_checkpoint
 from train.features import GATE_WIDTH, gate_features
 from train.model import EMBEDDING_SIZE, ResNet18, round_to_storage
 
-_FITTED = {"distance.mean", "distance.whiten", "gate.mean", "gate.whiten", "gate.scale", "gate.bias"}
+_FITTED = {
+    "distance.mean", "distance.whiten", "gate.mean", "gate.whiten", "gate.scale", "gate.bias", "gate.hidden",
+    "gate.hidden_bias", "gate.head", "gate.head_bias",
+}  # fmt: skip
 
 
 class NetworkOutputs(NamedTuple):
@@ -45,21 +48,33 @@ class GaussianScore(nn.Module):
 
 
 class Gate(nn.Module):
-    """Chest film against everything else: bias − scale · score, a logit, > 0 chest film."""
+    """Chest film against everything else, > 0 chest film: the lesser of two parts (`train.gate.Gate`)."""
 
     scale: Tensor
     bias: Tensor
+    hidden: Tensor
+    hidden_bias: Tensor
+    head: Tensor
+    head_bias: Tensor
 
-    def __init__(self, score: GaussianScore, scale: Tensor, bias: Tensor) -> None:
+    def __init__(
+        self, score: GaussianScore, *, scale: Tensor, bias: Tensor, hidden: Tensor, hidden_bias: Tensor,
+        head: Tensor, head_bias: Tensor,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.score = score
         self.register_buffer("scale", scale.reshape(()))
         self.register_buffer("bias", bias.reshape(()))
+        self.register_buffer("hidden", hidden)
+        self.register_buffer("hidden_bias", hidden_bias)
+        self.register_buffer("head", head)
+        self.register_buffer("head_bias", head_bias.reshape(()))
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, D] -> [N]."""
-        logit: Tensor = self.bias - self.scale * self.score(features)
-        return logit
+        near = self.bias - self.scale * self.score(features)
+        seen = torch.relu((features - self.score.mean) @ self.hidden + self.hidden_bias)
+        return torch.minimum(near, seen @ self.head + self.head_bias)
 
 
 class ScreeningNetwork(nn.Module):
@@ -86,7 +101,7 @@ class ScreeningNetwork(nn.Module):
             heatmap=F.conv2d(maps[-1], head[:, :, None, None]),
             embedding=embedding,
             distance=self.distance(embedding),
-            gate=self.gate(gate_features(maps[0])),
+            gate=self.gate(gate_features(maps)),
         )
 
 
@@ -112,8 +127,8 @@ def network_from_checkpoint(path: Path) -> tuple[ScreeningNetwork, dict[str, Any
 def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float) -> ScreeningNetwork:
     """The network from ResNet-18 weights by torchvision's names and what was fitted on its features.
 
-    The latter are `distance.mean` [512], `distance.whiten` [512, k], `gate.mean` [576], `gate.whiten`
-    [576, k], `gate.scale` and `gate.bias`.
+    The latter are `distance.mean` [512], `distance.whiten` [512, k], and `gate.*`, as `train.gate.Gate` has
+    them for D = `GATE_WIDTH`.
     Raises KeyError for a missing tensor, RuntimeError or ValueError for an unknown one, for a wrong shape,
     and for weights that fp16 does not hold exactly: others would be stored than those that were evaluated.
     """
@@ -123,12 +138,17 @@ def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float)
         _fitted(tensors, "distance.mean", (EMBEDDING_SIZE,)),
         _fitted(tensors, "distance.whiten", (EMBEDDING_SIZE, None)),
     )
+    hidden = _fitted(tensors, "gate.hidden", (GATE_WIDTH, None))
     gate = Gate(
         GaussianScore(
             _fitted(tensors, "gate.mean", (GATE_WIDTH,)), _fitted(tensors, "gate.whiten", (GATE_WIDTH, None))
         ),
         scale=_fitted(tensors, "gate.scale", None),
         bias=_fitted(tensors, "gate.bias", None),
+        hidden=hidden,
+        hidden_bias=_fitted(tensors, "gate.hidden_bias", (hidden.shape[1],)),
+        head=_fitted(tensors, "gate.head", (hidden.shape[1],)),
+        head_bias=_fitted(tensors, "gate.head_bias", None),
     )
     weights = {name: value.clone() for name, value in tensors.items() if name not in _FITTED}
     # No memory and no random numbers for weights that are about to be replaced.

@@ -244,6 +244,7 @@ def _spec(o: _Object) -> PreprocessSpec:
             clahe_clip=o.number("clahe_clip"),
             clahe_tiles=o.integer("clahe_tiles", 1, 32),
             version=o.integer("version", 1, 1 << 31),
+            judge=None if o.whole.get("judge") is None else o.digest("judge"),
         )
     except ValueError as error:
         raise ModelError(f"metadata field 'preprocess': {error}") from None

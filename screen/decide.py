@@ -17,7 +17,7 @@ import numpy as np
 
 from screen.decision import Decision, decision_from
 from screen.duplicates import Duplicates, Group
-from screen.reasons import Reason, Status, Warn
+from screen.reasons import OF_POSE, Reason, Status, Warn
 from screen.rows import FilmKey, Inference, Row
 from screen.scratch import Scratch
 
@@ -196,6 +196,8 @@ class _Rule:
         warnings = _each_once(row.warnings)
         if not inference.gate > self._gate_threshold:
             if not row.declared_chest:
+                # What is no chest film has no right way up.
+                warnings = tuple(code for code in warnings if code not in OF_POSE)
                 return Verdict(row, Reason.UNLIKE_CHEST.status, Reason.UNLIKE_CHEST, warnings)
             warnings = _each_once((*warnings, str(Warn.UNLIKE_CHEST)))
         scores = tuple(self._scores(inference))

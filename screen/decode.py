@@ -59,6 +59,13 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         warnings.append(Warn.UPSCALED)
     if square.blank:
         warnings.append(Warn.BLANK)
+    pose = square.pose
+    said = {
+        Warn.POLARITY_CONTRADICTED: pose.inverted,
+        Warn.ON_ITS_SIDE: pose.on_its_side,
+        Warn.UPSIDE_DOWN: pose.upside_down,
+    }
+    warnings += [code for code, holds in said.items() if holds]
     taken = frozenset({film.shortcut} if film.shortcut else ())
     if square.stepwise:
         taken |= {Shortcut.STEPWISE_RESIZE}

@@ -1,6 +1,6 @@
 """What a reader makes of a file: a `Film` to be screened, or `Unscreened` with a reason."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +31,23 @@ class Pixels:
     lookup: uint16 [256] or [65536], indexed by `values`: modality LUT → VOI LUT or window → polarity
     (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2), 0 black … 65535 white, bone bright whatever the file says.
     stored_shape: rows and columns of the film where `values` are a reduced picture of it; None: theirs.
+    opposite: the lookup that the film would have under the other polarity; None: 65535 - lookup.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
     lookup: NDArray[np.uint16]
     stored_shape: tuple[int, int] | None = None
+    opposite: NDArray[np.uint16] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the film as stored, however much of it was decoded."""
         return self.stored_shape or (self.values.shape[0], self.values.shape[1])
+
+    def inverted(self) -> "Pixels":
+        """The same film with the other polarity."""
+        opposite = 65535 - self.lookup if self.opposite is None else self.opposite
+        return replace(self, lookup=opposite, opposite=self.lookup)
 
     @property
     def is_monotone(self) -> bool:

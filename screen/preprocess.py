@@ -1,6 +1,7 @@
 """From a film's pixels to the network's uint8 square: the only implementation, for training and screening.
 
 lookup → area resize, aspect kept → percentile stretch to 8 bits → CLAHE → black padding to a square.
+Before CLAHE a judge looks whether greys are inverted; such a film is made again with the other polarity.
 
 The resize works on 16 bits and the stretch comes after it, so a film costs one pass over its full size,
 and a window that leaves the film dark, or none at all, loses nothing. CLAHE sees the film alone: black
@@ -9,7 +10,7 @@ padding would fill the border tiles' histograms. Padding, not cropping: see docs
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Pixels
+from screen.judge import UPRIGHT, Pose, judge_digest, shipped_judge
 from screen.policy import MARGIN
 
 MIN_SIDE = 32
@@ -37,6 +39,7 @@ class PreprocessSpec:
     low_percentile, high_percentile: of the resized film, mapped to 0 and 255 (0 to 100).
     clahe_clip: OpenCV's clip limit, a multiple of the mean histogram height.
     clahe_tiles: tiles along each side of the film.
+    judge: digest of the judge of polarity and orientation; None: nobody judges.
     """
 
     size: int = 224
@@ -45,6 +48,7 @@ class PreprocessSpec:
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
     version: int = 1
+    judge: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no square can be made from.
@@ -59,10 +63,20 @@ class PreprocessSpec:
             raise ValueError("CLAHE needs 0 < clip <= 100 and 1 <= tiles <= 32")
         if self.version != 1:
             raise ValueError(f"preprocessing version {self.version} is not known to this code (1)")
+        if self.judge is not None and self.judge != judge_digest():
+            raise ValueError(f"judge {self.judge[:12]} is not this version's ({judge_digest()[:12]})")
+
+    def judged(self) -> "PreprocessSpec":
+        """The same with this version's judge: what new models are trained with."""
+        return replace(self, judge=judge_digest())
 
     def digest(self) -> str:
         """SHA-256 (hex) of the spec and of the implementation that this code is."""
-        canonical = json.dumps({"implementation": _IMPLEMENTATION, **asdict(self)}, sort_keys=True)
+        fields = asdict(self)
+        # Specs were without a judge before there was one, and keep their digests.
+        if self.judge is None:
+            del fields["judge"]
+        canonical = json.dumps({"implementation": _IMPLEMENTATION, **fields}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -105,12 +119,14 @@ class Square:
 
     blank: the film's percentiles coincide: there is nothing on it, and `values` is black.
     stepwise: the film was halved before it was resized.
+    pose: what the judge, if there is one, said of the film as it was read; `values` are never inverted.
     """
 
     values: NDArray[np.uint8]
     geometry: Geometry
     blank: bool
     stepwise: bool = False
+    pose: Pose = UPRIGHT
 
 
 def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = False) -> Square:
@@ -119,23 +135,39 @@ def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = Fal
     stepwise: halve large films before the resize (`screen.policy.Shortcut.STEPWISE_RESIZE`).
     """
     geometry = Geometry.fit(*px.shape, spec.size)
-    content_size = (geometry.content_width, geometry.content_height)
     halvings = _halvings(px.values.shape, spec.size) if stepwise else 0
-    grey = _halved_grey(px, halvings) if halvings else cv2.LUT(px.values, px.lookup)
-    shrinks = max(px.values.shape) > spec.size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    small = np.asarray(cv2.resize(grey, content_size, interpolation=interpolation), np.uint16)
+    content = _content(px, spec, geometry, halvings)
+    pose = UPRIGHT
+    if content is not None and spec.judge is not None:
+        pose = shipped_judge().pose(content)
+        if pose.inverted:
+            # From the pixels again: the square is then that of the film with the right tag, to the byte.
+            content = _content(px.inverted(), spec, geometry, halvings)
     values = np.zeros((spec.size, spec.size), np.uint8)
-    stretch = _stretch_lookup(small, spec)
-    if stretch is None:
+    if content is None:
         return Square(values, geometry, blank=True, stepwise=halvings > 0)
     clahe = cv2.createCLAHE(spec.clahe_clip, (spec.clahe_tiles, spec.clahe_tiles))
     box = np.s_[
         geometry.top : geometry.top + geometry.content_height,
         geometry.left : geometry.left + geometry.content_width,
     ]
-    values[box] = clahe.apply(stretch[small])
-    return Square(values, geometry, blank=False, stepwise=halvings > 0)
+    values[box] = clahe.apply(content)
+    return Square(values, geometry, blank=False, stepwise=halvings > 0, pose=pose)
+
+
+def content_from_pixels(px: Pixels, spec: PreprocessSpec) -> NDArray[np.uint8] | None:
+    """The film alone, resized and stretched, uint8 [h, w], as the judge gets it; None if it is blank."""
+    return _content(px, spec, Geometry.fit(*px.shape, spec.size), halvings=0)
+
+
+def _content(px: Pixels, spec: PreprocessSpec, geometry: Geometry, halvings: int) -> NDArray[np.uint8] | None:
+    grey = _halved_grey(px, halvings) if halvings else cv2.LUT(px.values, px.lookup)
+    shrinks = max(px.values.shape) > spec.size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    content_size = (geometry.content_width, geometry.content_height)
+    small = np.asarray(cv2.resize(grey, content_size, interpolation=interpolation), np.uint16)
+    stretch = _stretch_lookup(small, spec)
+    return None if stretch is None else stretch[small]
 
 
 def _halvings(shape: tuple[int, ...], size: int) -> int:

@@ -107,6 +107,9 @@ class Warn(StrEnum):
     PIXELS_SHORT = "pixels_short"
     UPSCALED = "upscaled"
     BLANK = "blank"
+    POLARITY_CONTRADICTED = "polarity_contradicted"
+    ON_ITS_SIDE = "on_its_side"
+    UPSIDE_DOWN = "upside_down"
 
     @property
     def meaning(self) -> str:
@@ -127,4 +130,11 @@ _WARNINGS = {
     Warn.PIXELS_SHORT: "the pixel data end less than a row early: the row above fills the gap",
     Warn.UPSCALED: "fewer pixels than the network's input: enlarged",
     Warn.BLANK: "all pixels are (nearly) equal: there is nothing on this film",
+    Warn.POLARITY_CONTRADICTED: "its greys look inverted, against its tags: screened the other way round",
+    Warn.ON_ITS_SIDE: "the film seems to lie on its side: screened as it lies",
+    Warn.UPSIDE_DOWN: "the film seems to be upside down: screened as it lies",
 }
+
+
+OF_POSE = frozenset({Warn.POLARITY_CONTRADICTED, Warn.ON_ITS_SIDE, Warn.UPSIDE_DOWN})
+"""What the judge says of a film (`screen.judge`)."""

@@ -17,7 +17,7 @@ from export import network as network_module
 from export import onnx as exporting
 from export.graph import IR_VERSION, OPSET, graph_from_network
 from export.network import network_from_checkpoint, network_from_tensors
-from export.onnx import export_onnx
+from export.onnx import export_onnx, model_from_network
 from export.parity import BATCH_SIZES, check_parity, outputs_from_network
 from screen.backends import open_backend
 from screen.errors import ModelError
@@ -56,28 +56,44 @@ def test_the_file_is_the_network(batch_size: int) -> None:
     np.testing.assert_allclose(found.heatmap.mean((2, 3)) + bias, found.logits, rtol=1e-5, atol=1e-5)
 
 
-def test_distance_and_gate_are_what_their_formulas_say() -> None:
-    """In float64, by numpy, from the network's own features."""
-    tensors = {name: value.double().numpy() for name, value in random_tensors(findings=2).items()}
-    network = tiny_network(findings=2)
+@pytest.mark.parametrize("lesser", ["near", "judged"])
+def test_distance_and_gate_are_what_their_formulas_say(lesser: str) -> None:
+    """In float64, by numpy, from the network's own features; the gate is the lesser of its two parts."""
+    made = random_tensors(findings=2)
+    if lesser == "judged":
+        made["gate.head_bias"] = torch.tensor(-10.0)
+    tensors = {name: value.double().numpy() for name, value in made.items()}
+    network = network_from_tensors(made, mean=0.5, std=0.25)
     film = torch.from_numpy(squares(1)[:, None])
     with torch.inference_mode():
         maps = network.resnet.features((film.float() / 255 - 0.5) / 0.25)
         outputs = network(film)
     embedding = maps[-1].double().mean((2, 3)).numpy()
-    first = maps[0].double().numpy()
-    assert first.shape[2:] == (16, 16)
-    thirds = [slice(0, 6), slice(5, 11), slice(10, 16)]
-    fields = np.stack([[first[:, :, y, x].mean((2, 3)) for x in thirds] for y in thirds])
-    gate_features = fields.transpose(2, 3, 0, 1).reshape(len(first), -1)
+    first, second, third = (maps[layer].double().numpy() for layer in range(3))
+    assert (first.shape[2:], second.shape[2:]) == ((16, 16), (8, 8))
+
+    def fields(values: NDArray[np.float64], thirds: list[slice]) -> NDArray[np.float64]:
+        means = np.stack([[values[:, :, y, x].mean((2, 3)) for x in thirds] for y in thirds])
+        return means.transpose(2, 3, 0, 1).reshape(len(values), -1)
+
+    of_first = fields(first, [slice(0, 6), slice(5, 11), slice(10, 16)])
+    of_second = fields(second, [slice(0, 4), slice(2, 6), slice(4, 8)])
+    gate_features = np.concatenate([of_first, of_second, third.mean((2, 3))], 1)
 
     def score(features: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         z = (features - tensors[f"{name}.mean"]) @ tensors[f"{name}.whiten"]
         return np.asarray(np.sqrt((z**2).mean(1)))
 
-    gate = tensors["gate.bias"] - tensors["gate.scale"] * score(gate_features, "gate")
+    near = tensors["gate.bias"] - tensors["gate.scale"] * score(gate_features, "gate")
+    centred = gate_features - tensors["gate.mean"]
+    seen = np.maximum(centred @ tensors["gate.hidden"] + tensors["gate.hidden_bias"], 0)
+    judged = seen @ tensors["gate.head"] + tensors["gate.head_bias"]
+    assert (near < judged).all() == (lesser == "near")
+    gate = np.minimum(near, judged)
     np.testing.assert_allclose(outputs.distance.numpy(), score(embedding, "distance"), rtol=1e-4)
     np.testing.assert_allclose(outputs.gate.numpy(), gate, rtol=1e-4)
+    # Raises if the graph computes anything else.
+    model_from_network(network, about(64, FINDINGS), FILMS, Path("m.onnx"))
 
 
 def test_convolutions_are_stored_as_fp16_and_nothing_else_is() -> None:

@@ -106,6 +106,7 @@ def test_the_digest_covers_every_field_there_is() -> None:
         "clahe_clip",
         "clahe_tiles",
         "version",
+        "judge",
     }
 
 

@@ -56,6 +56,10 @@ def _random_scores(seed: int, gate_bias: float) -> dict[str, torch.Tensor]:
             "gate.whiten": torch.randn(GATE_WIDTH, 16) / 16,
             "gate.scale": torch.tensor(0.1),
             "gate.bias": torch.tensor(gate_bias),
+            "gate.hidden": torch.randn(GATE_WIDTH, 8) / 16,
+            "gate.hidden_bias": torch.randn(8),
+            "gate.head": torch.randn(8) / 16,
+            "gate.head_bias": torch.tensor(gate_bias + 5),
         }
 
 

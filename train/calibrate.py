@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from screen.errors import UsageError
 from screen.model_card import Finding
@@ -23,20 +22,21 @@ from train.features import Features, features_of, heatmaps
 from train.films import LabelledFilms
 from train.finetune import KIND as CLASSIFIER
 from train.folds import Split, fold_of
+from train.gate import Gate, Others, fit_gate, gaussian_of, in_another_pose, passed, unknown_kinds
 from train.gaussian import Gaussian
+from train.metrics import patient_bootstrap, within_source_auc
 from train.model import ResNet18
 
 KIND = "model"
 DISTANCE_SHRINKAGE = 0.05
-GATE_SHRINKAGE = 0.1
-GATE_KEEPS = 0.997
-"""Share of held-out chest films that the gate's threshold keeps."""
+_POSED = 3
+"""Every third film is also turned or inverted, for the gate."""
 
 
 def calibrate(
     classifier: Path,
     films: LabelledFilms,
-    others: NDArray[np.uint8],
+    others: Others,
     spec: PreprocessSpec,
     finding: str,
     name: str,
@@ -44,7 +44,7 @@ def calibrate(
     out: Path,
     out_of_fold: tuple[Calibration, dict[str, Any]] | None = None,
 ) -> None:
-    """Write the model's checkpoint. others: uint8 [M, S, S], squares of pictures that are no chest film.
+    """Write the model's checkpoint. others: pictures that are no chest film, for the gate.
 
     out_of_fold: the calibration that its recipe's out-of-fold predictions gave, and what was measured on
     them; without them the validation split calibrates, and `train evaluate` measures on the test split.
@@ -62,12 +62,12 @@ def calibrate(
     judged = validation & films.scorable()
     calibration, metrics = out_of_fold or (_from_validation(features, films, judged, settings["seed"]), {})
 
-    normal = films.abnormal == 0
+    # Of those whom the finding is looked for in: children of another hospital are another kind of normal.
+    normal = (films.abnormal == 0) & films.scorable()
     distance = Gaussian.fit(features.embedding[training & normal], DISTANCE_SHRINKAGE)
     held_out = distance.score(features.embedding[validation & normal])
-    gate, gate_numbers = fit_gate(
-        features, training, validation, features_of(network, others, settings["mean"], settings["std"])
-    )
+    gate, gate_metrics = _gate(network, films, features, others, settings)
+    distances = distance.score(features.embedding)
     scale = _heatmap_scale(network, films.values[judged], settings["mean"], settings["std"])
     model_card: dict[str, Any] = {
         "kind": KIND,
@@ -100,43 +100,79 @@ def calibrate(
             "classifier_sha256": about["tensors_sha256"],
             "split_seed": settings["seed"],
         },
-        "metrics": {**metrics, "gate": gate_numbers},
+        "metrics": {**metrics, "gate": gate_metrics, "distance": _abnormal_auc(distances, films)},
     }
-    extra = {
-        "distance.mean": distance.mean,
-        "distance.whiten": distance.whiten,
-        "gate.mean": gate.mean,
-        "gate.whiten": gate.whiten,
-        "gate.scale": np.float32(gate_numbers["scale"]),
-        "gate.bias": np.float32(gate_numbers["bias"]),
+    scores = {
+        "distance.mean": torch.from_numpy(distance.mean),
+        "distance.whiten": torch.from_numpy(distance.whiten),
+        **gate.tensors(),
     }
-    scores: dict[str, Tensor] = {key: torch.as_tensor(value) for key, value in extra.items()}
     save_checkpoint(out, {**weights, **scores}, model_card)
 
 
-def fit_gate(
-    features: Features,
-    training: NDArray[np.bool_],
-    validation: NDArray[np.bool_],
-    others: Features,
-) -> tuple[Gaussian, dict[str, float]]:
-    """The gate is bias − scale × distance from chest films, sick or well; above 0 is a chest film.
+def _gate(
+    network: ResNet18, films: LabelledFilms, features: Features, others: Others, settings: dict[str, Any]
+) -> tuple[Gate, dict[str, Any]]:
+    """The gate, and what it lets pass: of films of the test split, and of pictures of kinds it did not know.
 
-    The Gaussian knows chest films only. Its zero keeps `GATE_KEEPS` of the held-out ones; other pictures set
-    the scale alone: their median lies at −1, so that the number reads the same for every model.
+    Fitted on the training split's films, upright and in other poses; its edges are the validation split's.
     """
-    gate = Gaussian.fit(features.gate[training], GATE_SHRINKAGE)
-    chest = gate.score(features.gate[validation])
-    away = gate.score(others.gate)
-    edge = float(np.quantile(chest, GATE_KEEPS))
-    scale = 1 / max(float(np.median(away)) - edge, 1e-3)
+    mean, std, seed = settings["mean"], settings["std"], settings["seed"]
+    chosen = np.arange(0, len(films.values), _POSED)
+    posed = in_another_pose(films.values[chosen], [films.geometry[film] for film in chosen], seed)
+    turned = features_of(network, posed, mean, std).gate
+    other = features_of(network, others.values, mean, std).gate
+
+    def of(split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        mask = films.of(split)
+        return features.gate[mask], turned[mask[chosen]]
+
+    training, held_out = np.concatenate(of(Split.TRAIN)), of(Split.VALIDATION)
+    gaussian = gaussian_of(training)
+    gate = fit_gate(gaussian, training, other, others.collections, seed).with_edges(held_out)
+    test = films.of(Split.TEST)
+    upright, turned_test = (gate.score(values) for values in of(Split.TEST))
+    unknown = unknown_kinds(gaussian, training, held_out, other, others, seed)
+    made = others.collections == "made"
+    found = {
+        name: passed(upright[films.side_labels[test, index] == 1], np.full(1, name))
+        for index, name in enumerate(films.side_findings)
+    }
     return gate, {
-        "scale": scale,
-        "bias": scale * edge,
-        "validation_films": int(validation.sum()),
-        "validation_kept": float((chest < edge).mean()),
-        "other_pictures": len(away),
-        "other_pictures_turned_away": float((away >= edge).mean()),
+        "films": passed(upright, np.full(len(upright), "upright"))
+        | passed(turned_test, np.full(len(turned_test), "turned or inverted")),
+        "films_by_source": passed(upright, films.sources[test]),
+        "films_by_finding": {name: share for each in found.values() for name, share in each.items()},
+        "others_of_unknown_kinds": passed(unknown, others.collections),
+        "made_of_unknown_kinds": passed(unknown[made], others.kinds[made]),
+    }
+
+
+def _abnormal_auc(distances: NDArray[np.float32], films: LabelledFilms) -> dict[str, Any]:
+    """How well the distance alone, which knows no label, tells abnormal from normal films of one source.
+
+    On the test split; empty if it does not hold both.
+    """
+    chosen = np.flatnonzero(films.of(Split.TEST) & ~np.isnan(films.abnormal))
+    labels, sources = films.abnormal[chosen], films.sources[chosen]
+    if not np.isfinite(value := within_source_auc(distances[chosen], labels, sources)):
+        return {}
+
+    def statistic(index: NDArray[np.intp]) -> float:
+        return within_source_auc(distances[chosen][index], labels[index], sources[index])
+
+    by_source = {
+        source: within_source_auc(distances[chosen][of_it], labels[of_it], sources[of_it])
+        for source in sorted(set(sources.tolist()))
+        for of_it in [sources == source]
+        if len(set(labels[of_it].tolist())) == 2
+    }
+    interval = patient_bootstrap(films.patients[chosen], statistic)
+    return {
+        "auc_within_source": value,
+        "interval": list(interval),
+        "films": len(chosen),
+        "by_source": by_source,
     }
 
 

@@ -164,7 +164,7 @@ def pretrain(
         report = _report if part.rank == 0 else lambda line: None
         with first_goes_first(part):
             films = unlabelled_films(
-                inputs, _columns(options), PreprocessSpec(), cache, progress_bar("reading films")
+                inputs, _columns(options), PreprocessSpec().judged(), cache, progress_bar("reading films")
             )
         if leave_out_test:
             if not films.patients.all():
@@ -215,7 +215,13 @@ def finetune(
     from train.folds import Split
 
     films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
+        table,
+        _columns(options),
+        PreprocessSpec().judged(),
+        cache,
+        seed,
+        progress_bar("reading films"),
+        training_table,
     )
     if everything:
         films = films.divided(lambda _: Split.TRAIN)
@@ -262,7 +268,13 @@ def crossvalidate(
     from train.finetune import FinetuneSettings
 
     films = labelled_films(
-        table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films"), training_table
+        table,
+        _columns(options),
+        PreprocessSpec().judged(),
+        cache,
+        seed,
+        progress_bar("reading films"),
+        training_table,
     )
     encoder, provenance = _encoder_of(films, films.scorable(), weights, options)
     cross = CrossSettings(
@@ -310,11 +322,49 @@ def recipe(
 
 
 @cli.command()
+@click.argument("tables", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The judge's parameters (.npz).")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@table_options
+def judge(tables: tuple[Path, ...], out: Path, seed: int, **options: Any) -> None:
+    """Fit the judge of polarity and orientation, and measure it across patients.
+
+    It is part of preprocessing: with another judge, squares are others, and models have to be trained anew.
+    """
+    from screen.discover import discover
+    from train import judge as engine
+    from train.folds import fold_of
+    from train.others import greys, others
+    from train.table import read_table
+
+    rows = {str(row.path): row for table in tables for row in read_table(table, _columns(options))}
+    sources = list(discover([row.path for row in rows.values()], None))
+    _report(f"reading {len(sources)} films")
+    films, keys = engine.thumbnails_of(sources)
+    made = list(others(engine.OTHERS, greys(sources, 400), seed))
+    pictures, kept = engine.thumbnails_of_pictures(made)
+    settings = engine.JudgeSettings(seed=seed)
+    p_films, p_others = engine.cross_validated(
+        films, [rows[key].patient_id for key in keys], pictures, kept, settings,
+        lambda patient: fold_of(patient, seed) % engine.FOLDS, _report,
+    )  # fmt: skip
+    for rate in engine.rates(p_films, p_others):
+        click.echo(
+            f"{rate.name}: said of {rate.said} of {rate.films} films as they are, of {rate.noticed} of "
+            f"{rate.copies} copies in that pose, of {rate.others_said} of {rate.others} other pictures"
+        )
+    for name, indices in engine.said_of(p_films).items():
+        for index in indices:
+            click.echo(f"look at: {name} {keys[index]}")
+    engine.fit_judge(films, pictures, settings).save(out)
+
+
+@cli.command()
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("table", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--others", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="Pictures that are no chest film, for the gate.",
+    help="Pictures that are no chest film, for the gate; repeat it: each folder counts alike.",
 )  # fmt: skip
 @click.option(
     "--predictions", type=_FILE,
@@ -361,21 +411,36 @@ def calibrate(
             "give CHECKPOINT TABLE --others DIR to make a model, or --scores results.csv --labels L.csv to "
             "calibrate one for your site"
         )
+    from screen.discover import discover
     from screen.preprocess import PreprocessSpec
     from train import calibrate as engine
     from train.evaluation import evaluate as measure
-    from train.films import labelled_films, unlabelled_films
+    from train.films import labelled_films
+    from train.gate import MADE, collected_others
+    from train.others import greys
+    from train.others import others as make_others
     from train.predictions import read_cohort, read_recipe
+    from train.squares import cached_squares
+    from train.table import read_table
 
-    columns, spec = _columns(options), PreprocessSpec()
+    columns, spec = _columns(options), PreprocessSpec().judged()
     out_of_fold = None
     if predictions:
         cohort = read_cohort([table], columns)
         evaluation = measure(cohort, [read_recipe(name, predictions, cohort)], {}, finding)
         out_of_fold = evaluation.calibration, evaluation.for_model()
     films = labelled_films(table, columns, spec, cache, seed, progress_bar("reading films"))
-    pictures = unlabelled_films(others, columns, spec, cache, progress_bar("reading other pictures"))
-    engine.calibrate(checkpoint, films, pictures.values, spec, finding, name, model_version, out, out_of_fold)
+    found = [
+        (
+            "/".join(folder.parts[-2:]),
+            cached_squares(discover([folder], None), spec, cache, progress_bar("reading other pictures")),
+        )
+        for folder in others
+    ]
+    sources = list(discover([row.path for row in read_table(table, columns)], None))
+    made = list(make_others(min(MADE, len(films.values)), greys(sources, 400), seed))
+    pictures = collected_others(found, made, spec)
+    engine.calibrate(checkpoint, films, pictures, spec, finding, name, model_version, out, out_of_fold)
 
 
 def _calibrate_site(
@@ -454,7 +519,7 @@ def evaluate(
 
         checkpoint, table = inputs
         films = labelled_films(
-            table, _columns(options), PreprocessSpec(), cache, seed, progress_bar("reading films")
+            table, _columns(options), PreprocessSpec().judged(), cache, seed, progress_bar("reading films")
         )
         evaluation, pictures = evaluate_test_split(checkpoint, films)
     else:

@@ -11,12 +11,12 @@ from train.augment import plain, standardise
 from train.model import WIDTHS, ResNet18
 
 GATE_GRID = 3
-GATE_WIDTH = WIDTHS[0] * GATE_GRID**2
+GATE_WIDTH = (WIDTHS[0] + WIDTHS[1]) * GATE_GRID**2 + WIDTHS[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """logits [N, K], embedding [N, 512], gate [N, 576]: float32, of N films."""
+    """logits [N, K], embedding [N, 512], gate [N, GATE_WIDTH]: float32, of N films."""
 
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
@@ -29,13 +29,14 @@ def gate_pooling(side: int) -> tuple[int, int]:
     return side - (GATE_GRID - 1) * stride, stride
 
 
-def gate_features(first_map: torch.Tensor) -> torch.Tensor:
-    """The map after layer1, [N, 64, h, h] -> [N, 576]: what edges and textures lie where.
+def gate_features(maps: list[torch.Tensor]) -> torch.Tensor:
+    """The maps after layer1 … layer3 -> [N, GATE_WIDTH]: what edges and textures lie where.
 
-    Early and with its place kept: later layers know chests only and see them everywhere (docs/decisions.md).
+    Early ones with their place kept: later layers know chests only and see them everywhere
+    (docs/decisions.md).
     """
-    kernel, stride = gate_pooling(first_map.shape[-1])
-    return F.avg_pool2d(first_map, kernel, stride).flatten(1)
+    fields = [F.avg_pool2d(early, *gate_pooling(early.shape[-1])).flatten(1) for early in maps[:2]]
+    return torch.cat([*fields, maps[2].mean((2, 3))], 1)
 
 
 @torch.inference_mode()
@@ -50,7 +51,7 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
         embedding = maps[-1].mean((2, 3))
         logits.append(network.fc(embedding).cpu())
         embeddings.append(embedding.cpu())
-        gates.append(gate_features(maps[0]).cpu())
+        gates.append(gate_features(maps).cpu())
     return Features(*(torch.cat(parts).numpy() for parts in (logits, embeddings, gates)))
 
 

@@ -107,7 +107,7 @@ def _reduced(
     if reduced is None:
         return None
     lookup = lookup_from_header(reduced.values, px, lookup_header)
-    pixels = Pixels(reduced.values, lookup.table, stored_shape=(px.rows, px.columns))
+    pixels = Pixels(reduced.values, lookup.table, (px.rows, px.columns), lookup.opposite)
     # Padding and white, both inverted or neither, may lie at one end and be shown as the other.
     if not pixels.is_monotone:
         return None
@@ -120,7 +120,8 @@ def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: 
     if px.photometric.startswith("MONOCHROME"):
         values, px = stored_values(samples, parsed.syntax, px)
         lookup = lookup_from_header(values, px, lookup_header)
-        return _Picture(Pixels(values, lookup.table), decoder, [*warnings, *lookup.warnings])
+        pixels = Pixels(values, lookup.table, opposite=lookup.opposite)
+        return _Picture(pixels, decoder, [*warnings, *lookup.warnings])
     is_colour, grey, bits = _luminance(samples, parsed.syntax, decoder, px)
     if grey.dtype not in (np.uint8, np.uint16):
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {grey.dtype}")

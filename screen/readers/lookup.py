@@ -24,9 +24,13 @@ _SAMPLE = 4
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """table: uint16 [256] or [65536], 0 black … 65535 white, indexed by `screen.film.Pixels.values`."""
+    """table: uint16 [256] or [65536], 0 black … 65535 white, indexed by `screen.film.Pixels.values`.
+
+    opposite: the table if the header named the other polarity. Padding is black in both.
+    """
 
     table: NDArray[np.uint16]
+    opposite: NDArray[np.uint16]
     warnings: tuple[Warn, ...]
 
 
@@ -65,10 +69,19 @@ def lookup_from_header(
         elif px.bits_stored > 8:
             warnings.append(Warn.NO_WINDOW)
     grey = _grey(-t if header.inverted else t)
+    opposite = WHITE - grey
+    # Between the two greys in the middle, both polarities round up.
+    opposite[t == 0] = grey[t == 0]
+    size = 256 if values.dtype == np.uint8 else 65536
+    return Lookup(_table(grey, padded, size), _table(opposite, padded, size), tuple(warnings))
+
+
+def _table(grey: NDArray[np.uint16], padded: NDArray[np.bool_], size: int) -> NDArray[np.uint16]:
+    """Padding black; beyond the stored values, the last one."""
     grey[padded] = 0
-    table = np.full(256 if values.dtype == np.uint8 else 65536, grey[-1], np.uint16)
+    table = np.full(size, grey[-1], np.uint16)
     table[: len(grey)] = grey
-    return Lookup(table, tuple(warnings))
+    return table
 
 
 def _grey(t: NDArray[np.float64]) -> NDArray[np.uint16]:
