@@ -99,6 +99,12 @@ def test_the_gate_only_doubts_a_declared_chest_film():
     assert verdict.flagged
 
 
+def test_what_is_no_chest_film_has_no_right_way_up():
+    found = ("upscaled", "polarity_contradicted", "on_its_side", "upside_down")
+    assert one(screened("holiday.png", gate=-3.0, warnings=found)).warnings == ("upscaled",)
+    assert one(screened("film.png", gate=3.0, warnings=found)).warnings == found
+
+
 def test_the_gate_leaves_what_passes_alone():
     assert one(screened("film.png", gate=0.2501)).warnings == ()
 

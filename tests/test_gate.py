@@ -102,9 +102,7 @@ def test_a_judge_learns_how_films_lie() -> None:
     """Dark above and bright below, with a dark left corner: no pose of it is like another."""
     y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
     base = 60 + 120 * y - 50 * ((x < 0.4) & (y > 0.6))
-    films = np.stack([np.clip(base + RNG.normal(0, 8, base.shape), 0, 255) for _ in range(64)]).astype(
-        np.uint8
-    )
+    films = np.clip(base + RNG.normal(0, 8, (64, *base.shape)), 0, 255).astype(np.uint8)
     strangers = RNG.integers(0, 256, (32, SIDE, SIDE), dtype=np.uint8)
     quick = JudgeSettings(hidden=8, epochs=25, batch_size=16, others=4)
     judge = fit_judge(films, strangers, quick)

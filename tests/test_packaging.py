@@ -123,6 +123,7 @@ def test_the_wheel_is_typed(wheel: set[str], name: str) -> None:
 
 def test_the_wheel_holds_the_model(wheel: set[str]) -> None:
     assert "screen/models/default.onnx" in wheel
+    assert "screen/models/judge.npz" in wheel
 
 
 def test_the_wheel_holds_all_data_of_the_package(wheel: set[str]) -> None:

@@ -77,7 +77,7 @@ class Gate:
 
     def score(self, features: Floats) -> Floats:
         """[N, D] -> [N]."""
-        return self.parts(features).min(1)
+        return np.asarray(self.parts(features).min(1))
 
     def with_edges(self, chest: Sequence[Floats]) -> "Gate":
         """Each part shifted and scaled so that 0 loses `LOSES` of the group that loses most.
@@ -169,7 +169,7 @@ def _telling_directions(gaussian: Gaussian, others: Floats, seed: int) -> Floats
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         directions = torch.svd_lowrank(torch.from_numpy(z), q=min(2 * count, *z.shape), niter=4)[2]
-    return gaussian.whiten @ directions[:, :count].numpy()
+    return np.asarray(gaussian.whiten @ directions[:, :count].numpy())
 
 
 def _fit_network(
@@ -187,12 +187,14 @@ def _fit_network(
         network = nn.Sequential(nn.Dropout(0.2), first, nn.ReLU(), nn.Dropout(0.3), last)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
         for _ in range(_EPOCHS):
-            for chosen in torch.randperm(len(x), generator=generator).split(_BATCH):
+            order = torch.randperm(len(x), generator=generator)
+            for first_one in range(0, len(x), _BATCH):
+                chosen = order[first_one : first_one + _BATCH]
                 loss = F.binary_cross_entropy_with_logits(
                     network(x[chosen])[:, 0], y[chosen], weight[chosen].float()
                 )
                 optimizer.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
     weights = first.weight.detach().numpy() / deviation
     return weights.T.copy(), first.bias.detach().numpy(), last.weight.detach().numpy()[0], last.bias.item()

@@ -86,7 +86,7 @@ def fit_judge(films: NDArray[np.uint8], others: NDArray[np.uint8], settings: Jud
             log_p = F.log_softmax(_scores(scorer, x), 1)
             as_it_is, undecided = -log_p[: len(chosen), 0].mean(), -log_p[len(chosen) :].mean()
             optimizer.zero_grad()
-            (as_it_is + settings.others / settings.batch_size * undecided).backward()
+            torch.autograd.backward(as_it_is + settings.others / settings.batch_size * undecided)
             optimizer.step()
             rates.step()
     first, _, last = scorer

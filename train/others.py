@@ -7,6 +7,7 @@ gate has to tell them from films, not to learn what they show. Whole kinds are h
 import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,7 +63,7 @@ def _shape(rng: Generator) -> tuple[int, int]:
     return height, width
 
 
-def _to_grey(values: NDArray[np.floating]) -> Grey:
+def _to_grey(values: NDArray[Any]) -> Grey:
     """Stretched from its smallest to its largest value."""
     low, high = float(values.min()), float(values.max())
     return ((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
@@ -227,12 +228,14 @@ def _limb(rng: Generator, film: Grey) -> Grey:
     height, width = _shape(rng)
     soft, bone = np.zeros((height, width)), np.zeros((height, width))
     for _ in range(int(rng.integers(1, 6))):
-        ends = [(int(rng.uniform(0.1, 0.9) * width), int(y * height)) for y in (-0.1, rng.uniform(0.4, 1.1))]
+        lowest = rng.uniform(0.4, 1.1)
+        above = (int(rng.uniform(0.1, 0.9) * width), int(-0.1 * height))
+        end = (int(rng.uniform(0.1, 0.9) * width), int(lowest * height))
         thick = int(rng.uniform(0.06, 0.18) * width)
-        cv2.line(soft, *ends, 90.0, int(thick * rng.uniform(1.8, 3)))
-        cv2.line(bone, *ends, 150.0, thick)
-        cv2.line(bone, *ends, float(rng.uniform(60, 140)), max(1, thick // 2))
-        cv2.circle(bone, ends[1], int(thick * rng.uniform(0.6, 1)), 140.0, -1)
+        cv2.line(soft, above, end, 90.0, int(thick * rng.uniform(1.8, 3)))
+        cv2.line(bone, above, end, 150.0, thick)
+        cv2.line(bone, above, end, float(rng.uniform(60, 140)), max(1, thick // 2))
+        cv2.circle(bone, end, int(thick * rng.uniform(0.6, 1)), 140.0, -1)
     values = cv2.GaussianBlur(soft, (0, 0), 5) + cv2.GaussianBlur(bone, (0, 0), rng.uniform(1, 4))
     return _to_grey(values + rng.uniform(2, 8) * _noise(rng, (height, width), 0.7))
 
@@ -268,7 +271,7 @@ def _jigsaw(rng: Generator, film: Grey) -> Grey:
     whole = cv2.resize(film, (side * n, side * n), interpolation=cv2.INTER_AREA)
     pieces = whole.reshape(n, side, n, side).swapaxes(1, 2).reshape(n * n, side, side)
     shuffled = pieces[rng.permutation(n * n)].reshape(n, n, side, side).swapaxes(1, 2)
-    return shuffled.reshape(n * side, n * side)
+    return np.asarray(shuffled.reshape(n * side, n * side), np.uint8)
 
 
 def _sheared(rng: Generator, film: Grey) -> Grey:
