@@ -1,24 +1,27 @@
 """Ways to run the network on one device: the engine of `screen run`, and what one would write instead.
 
-Peers have the same weights and are called from one thread; all get squares in host memory, uint8, and give
-their outputs there.
+Peers have a network of the same shape with random weights where they are torch's, and are called from one
+thread; all get squares in host memory, uint8, and give logits there.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import click
 import numpy as np
 import onnxruntime
+import torch
+from numpy.typing import NDArray
 
 from benchmarks.model import Infer, durations
-from benchmarks.torch_backend import TorchBackend
 from screen.backends import device_from_text, gpus_of, open_backend
 from screen.backends.base import Backend
 from screen.cpus import usable_cpus
 from screen.engine_cache import engine_for_run
 from screen.modelfile import Model
+from train.model import ResNet18
 
 OURS = "screen run"
 
@@ -78,23 +81,34 @@ def onnx_runtime(model: Model, device: str, batch_size: int) -> Iterator[Engine]
 @contextmanager
 def eager_torch(model: Model, device: str, batch_size: int) -> Iterator[Engine]:
     """Channels last; fp16 on a GPU, fp32 on a CPU, where fp16 is no way to go."""
-    yield from _torch(model, device, batch_size, compiled=False)
+    del model, batch_size
+    yield _torch_engine(device, lambda network: network)
 
 
 @contextmanager
 def compiled_torch(model: Model, device: str, batch_size: int) -> Iterator[Engine]:
     """torch.compile, tuned to the batch size, with CUDA graphs on a GPU."""
-    yield from _torch(model, device, batch_size, compiled=True)
+    engine = _torch_engine(device, lambda network: torch.compile(network, mode="max-autotune", dynamic=False))
+    side = model.card.input_size
+    # It compiles, then records, then replays.
+    for _ in range(3):
+        engine.infer(np.zeros((batch_size, 1, side, side), np.uint8))
+    yield engine
 
 
-def _torch(model: Model, device: str, batch_size: int, *, compiled: bool) -> Iterator[Engine]:
-    where = torch_device(device)
-    half = where != "cpu"
-    with TorchBackend(model, batch_size, where, half=half, compiled=compiled) as backend:
-        # It has compiled by now; then it records, then it replays.
-        for _ in range(2):
-            backend.infer(np.zeros((batch_size, 1, backend.size, backend.size), np.uint8))
-        yield Engine(backend.infer, 1, backend.device.precision, backend.device.provider)
+def _torch_engine(device: str, wrap: Callable[[ResNet18], Any]) -> Engine:
+    where = torch.device(torch_device(device))
+    kind = torch.float16 if where.type == "cuda" else torch.float32
+    plain = ResNet18(in_channels=1, num_classes=1).eval()
+    network = wrap(plain.to(where, kind, memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+    def infer(images: NDArray[np.uint8]) -> object:
+        with torch.inference_mode():
+            x = torch.from_numpy(images).to(where).to(kind) / 255
+            # The copy back waits for the device.
+            return network(x.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+    return Engine(infer, 1, "fp16" if kind is torch.float16 else "fp32", "torch")
 
 
 Opener = Callable[[Model, str, int], AbstractContextManager[Engine]]

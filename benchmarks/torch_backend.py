@@ -68,16 +68,15 @@ class _Forward(nn.Module):
         network = self.network
         x = (image.float() / 255 - network.mean) / network.std
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        maps = network.resnet.features(x)
-        first, last = maps[0].float(), maps[-1].float()
+        maps = [values.float() for values in network.resnet.features(x)]
         head, bias = network.resnet.fc.weight.float(), network.resnet.fc.bias.float()
-        embedding = last.mean((2, 3))
+        embedding = maps[-1].mean((2, 3))
         return (
             nn.functional.linear(embedding, head, bias),
-            nn.functional.conv2d(last, head[:, :, None, None]),
+            nn.functional.conv2d(maps[-1], head[:, :, None, None]),
             embedding,
             network.distance(embedding),
-            network.gate(gate_features(first)),
+            network.gate(gate_features(maps)),
         )
 
 

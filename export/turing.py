@@ -29,8 +29,10 @@ def _as_sum(
     x, w, *bias = node.input
     values = numpy_helper.to_array(weights[w])
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    rows = np.ascontiguousarray(values if transposed else values.T)[None]
     name = node.name
+    if values.ndim == 1:
+        return _as_one_sum(node, x, w, graph)
+    rows = np.ascontiguousarray(values if transposed else values.T)[None]
     constants = {f"{name}.rows": rows, f"{name}.axis": np.array([1]), f"{name}.last": np.array([2])}
     graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in constants.items())
     total = f"{name}.sum" if bias else node.output[0]
@@ -44,3 +46,13 @@ def _as_sum(
     if bias:
         steps.append(helper.make_node("Add", [total, *bias], [node.output[0]], name))
     return steps
+
+
+def _as_one_sum(node: onnx.NodeProto, x: str, w: str, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """X [N, D] @ w [D] -> [N]."""
+    axis, terms = f"{node.name}.axis", f"{node.name}.terms"
+    graph.initializer.append(numpy_helper.from_array(np.array([1]), axis))
+    return [
+        helper.make_node("Mul", [x, w], [terms], terms),
+        helper.make_node("ReduceSum", [terms, axis], [node.output[0]], node.name, keepdims=0),
+    ]
