@@ -358,7 +358,8 @@ def train(
     Needs the extra train.
     """
     from benchmarks import train as measurement
-    from train.pretrain import Compute, PretrainSettings
+    from train.compute import Compute
+    from train.pretrain import PretrainSettings
 
     settings = PretrainSettings(batch_size=batch_size, size=size, method=method)
     compute = Compute.choose(device, precision, compiled)

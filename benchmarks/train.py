@@ -15,8 +15,9 @@ from torch import Tensor
 
 from benchmarks.machine import machine
 from benchmarks.rates import Turns
+from train.compute import Compute
 from train.filmstore import FilmStore, read_ahead
-from train.pretrain import Compute, Learner, PretrainSettings
+from train.pretrain import Learner, PretrainSettings
 
 PARTS = ("loader", "augmentation", "network", "all")
 _CACHED = 2048

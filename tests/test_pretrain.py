@@ -21,12 +21,13 @@ from tensorboardX.proto.event_pb2 import Event
 from screen.errors import UsageError
 from train.checkpoint import load_checkpoint
 from train.cli import cli
+from train.compute import Compute
 from train.films import Films
 from train.filmstore import read_ahead
 from train.folds import Split, split_of
 from train.methods import METHODS, method_named
 from train.model import ResNet18
-from train.pretrain import Compute, Learner, PretrainSettings, pretrain
+from train.pretrain import Learner, PretrainSettings, pretrain
 from train.probe import KnnProbe, knn_scores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +37,7 @@ TERMS = {
     "simclr": [],
     "barlow-twins": ["on_diagonal", "off_diagonal"],
     "vicreg": ["invariance", "variance", "covariance"],
+    "planted": ["cell_auc"],
 }
 
 
@@ -76,7 +78,7 @@ def events(folder: Path) -> Iterator[Event]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_run_ends_with_the_same_weights_and_log(films: Films, tmp_path: Path, method: str) -> None:
-    settings = replace(SETTINGS, method=method, method_options=NARROW)
+    settings = replace(SETTINGS, method=method, method_options=NARROW if method != "planted" else {})
     lines: list[str] = []
     pretrain(films, settings, tmp_path / "whole", {}, lines.append)
 
@@ -147,14 +149,14 @@ def test_compiling_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "compile", spy)
     trained(SETTINGS, 1, Compute.choose("cpu", compiled=True))
-    assert [function.__name__ for function in compiled] == ["embed"]
+    assert [function.__name__ for function in compiled] == ["last_map"]
     with pytest.raises(UsageError, match="one process"):
         Compute.choose("cpu", compiled=True, world=2)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert Compute.choose() == Compute()
+    assert Compute.choose(precision="fp32") == Compute()
     with pytest.raises(UsageError, match="--device cpu"):
         Compute.choose("cuda")
 
@@ -166,8 +168,32 @@ def test_on_cuda_fast_ways_are_the_default(monkeypatch: pytest.MonkeyPatch) -> N
     assert Compute.choose(precision="fp32", world=2) == Compute(torch.device("cuda", 3))
 
 
+@pytest.mark.parametrize("tiles", [True, False])
+def test_bf16_is_the_default_where_a_processor_has_tiles_for_it(
+    monkeypatch: pytest.MonkeyPatch, tiles: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": tiles}, raising=False)
+    assert Compute.choose().bf16 is tiles
+    assert not Compute.choose(precision="fp32").bf16
+
+
+def test_drawn_lesions_are_learned() -> None:
+    """On flat films, where nothing resembles them but what is drawn to."""
+    settings = replace(SETTINGS, size=64, method="planted", learning_rate=0.003)
+    learner = Learner(settings)
+    learner.network.train()
+    batch = torch.full((settings.batch_size, 64, 64), 100, dtype=torch.uint8)
+    generator, groups = torch.Generator().manual_seed(0), torch.arange(settings.batch_size)
+    found = []
+    for _ in range(40):
+        shown = learner.step(learner.views(batch, batch, generator), groups, settings.learning_rate)
+        found.append(shown["cell_auc"].item())
+    assert np.mean(found[-10:]) > np.mean(found[:10]) + 0.1
+
+
 def test_unknown_methods_and_options_are_refused() -> None:
-    with pytest.raises(UsageError, match="simclr, barlow-twins, vicreg"):
+    with pytest.raises(UsageError, match="simclr, barlow-twins, vicreg, planted"):
         method_named("magic", {})
     with pytest.raises(UsageError, match="width of nothing"):
         method_named("simclr", {"width of nothing": 1})
@@ -216,7 +242,8 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         lines.append(f"{index}.png,P{index // 3},")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     options = ["--cache", str(tmp_path / "cache"), "--epochs", "1", "--batch-size", "16", "--size", "32"]
-    command = ["pretrain", str(tmp_path / "labels.csv"), *options, "--device", "cpu", "--out"]
+    options += ["--device", "cpu", "--precision", "fp32"]
+    command = ["pretrain", str(tmp_path / "labels.csv"), *options, "--out"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {
         **os.environ,

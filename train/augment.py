@@ -20,7 +20,8 @@ class Augmentation:
     """Ranges of one recipe; each film draws its own values.
 
     area: share of the square that the crop keeps. rotation: degrees, both ways. shift: of the side, both
-    ways. elastic: largest displacement, share of the side. gamma: exponent, log-uniform in 1/gamma … gamma.
+    ways. aspect: stretch, log-uniform in 1/aspect … aspect: collections squeeze films into squares, archives
+    do not. elastic: largest displacement, share of the side. gamma: exponent, log-uniform in 1/gamma … gamma.
     contrast, brightness: ± of 1. blur: largest sigma, pixels of the output. noise: largest standard
     deviation, share of full scale. clahe: probability of a second equalisation, clip limit 1 … 3.
     """
@@ -28,6 +29,7 @@ class Augmentation:
     area: tuple[float, float]
     rotation: float
     shift: float
+    aspect: float
     elastic: float
     gamma: float
     contrast: float
@@ -38,12 +40,16 @@ class Augmentation:
 
 
 PRETRAIN = Augmentation(
-    area=(0.35, 1.0), rotation=10, shift=0.0, elastic=0.0, gamma=1.6, contrast=0.3, brightness=0.15,
-    blur=1.2, noise=0.04, clahe=0.0,
+    area=(0.35, 1.0), rotation=10, shift=0.0, aspect=1.0, elastic=0.0, gamma=1.6, contrast=0.3,
+    brightness=0.15, blur=1.2, noise=0.04, clahe=0.0,
+)  # fmt: skip
+WHOLE_FILMS = Augmentation(
+    area=(0.6, 1.15), rotation=10, shift=0.05, aspect=1.0, elastic=0.0, gamma=1.4, contrast=0.25,
+    brightness=0.1, blur=0.7, noise=0.03, clahe=0.0,
 )  # fmt: skip
 FINETUNE = Augmentation(
-    area=(0.75, 1.1), rotation=7, shift=0.05, elastic=0.012, gamma=1.35, contrast=0.2, brightness=0.1,
-    blur=0.6, noise=0.02, clahe=0.25,
+    area=(0.75, 1.1), rotation=7, shift=0.05, aspect=1.15, elastic=0.012, gamma=1.35, contrast=0.2,
+    brightness=0.1, blur=0.6, noise=0.02, clahe=0.25,
 )  # fmt: skip
 
 
@@ -62,9 +68,25 @@ def augment(
 
     part: of the batch that the films are; they come out as they would in the whole one.
     """
-    draws = _Draws(len(squares), generator, part)
-    x = squares.unsqueeze(1).float().div_(255)
-    x = _warp(x, size, recipe, draws)
+    draws = Draws(len(squares), generator, part)
+    return _seen(_warp(_whole(squares), size, recipe, draws), recipe, draws)
+
+
+def augment_marked(
+    squares: Tensor, marks: Tensor, size: int, recipe: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """`augment`, and marks uint8 [N, S, S] on the squares moved alike: float32 [N, 1, size, size], 0 … 1."""
+    draws = Draws(len(squares), generator, WHOLE)
+    both = _warp(torch.cat([_whole(squares), _whole(marks)], 1), size, recipe, draws)
+    return _seen(both[:, :1], recipe, draws), both[:, 1:]
+
+
+def _whole(squares: Tensor) -> Tensor:
+    return squares.unsqueeze(1).float().div_(255)
+
+
+def _seen(x: Tensor, recipe: Augmentation, draws: "Draws") -> Tensor:
+    """What exposure and detector make of films that lie as they should, [N, 1, S, S]."""
     x = _tones(x, recipe, draws)
     if recipe.blur:
         x = _blur(x, recipe.blur, draws)
@@ -76,7 +98,7 @@ def augment(
 
 def plain(squares: Tensor, size: int) -> Tensor:
     """uint8 [N, S, S] -> float32 [N, 1, size, size], 0 … 1, without augmentation."""
-    x = squares.unsqueeze(1).float().div_(255)
+    x = _whole(squares)
     return x if x.shape[-1] == size else F.interpolate(x, size=(size, size), mode="area")
 
 
@@ -86,7 +108,7 @@ def standardise(x: Tensor, mean: float, std: float) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draws:
+class Draws:
     """Random numbers for `n` films, on the generator's device: this part's of those for the whole batch."""
 
     n: int
@@ -106,7 +128,7 @@ class _Draws:
         return values[self.part.rows(total)]
 
 
-def _warp(x: Tensor, size: int, recipe: Augmentation, draws: _Draws) -> Tensor:
+def _warp(x: Tensor, size: int, recipe: Augmentation, draws: Draws) -> Tensor:
     """Crop, scale, rotate, shift and bend in one resampling, so that the film is blurred once."""
     n = len(x)
     scale = draws.uniform(*recipe.area).sqrt()
@@ -116,7 +138,14 @@ def _warp(x: Tensor, size: int, recipe: Augmentation, draws: _Draws) -> Tensor:
     left = draws.uniform(-1, 1) * reach
     top = draws.uniform(-1, 1) * reach
     cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-    rows = [torch.cat([cos, -sin, left], 3), torch.cat([sin, cos, top], 3)]
+    stretch = torch.ones_like(scale)
+    if recipe.aspect > 1:
+        log_aspect = float(np.log(recipe.aspect))
+        stretch = draws.uniform(-log_aspect / 2, log_aspect / 2).exp()
+    rows = [
+        torch.cat([cos * stretch, -sin * stretch, left], 3),
+        torch.cat([sin / stretch, cos / stretch, top], 3),
+    ]
     theta = torch.cat(rows, 2).squeeze(1)
     # Shrinking without a low-pass would turn ribs into moiré.
     if x.shape[-1] >= 2 * size:
@@ -129,7 +158,7 @@ def _warp(x: Tensor, size: int, recipe: Augmentation, draws: _Draws) -> Tensor:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _tones(x: Tensor, recipe: Augmentation, draws: _Draws) -> Tensor:
+def _tones(x: Tensor, recipe: Augmentation, draws: Draws) -> Tensor:
     """Gamma, contrast and brightness: what exposure, detector and window do to a film."""
     log_gamma = float(np.log(recipe.gamma))
     gamma = draws.uniform(-log_gamma, log_gamma).exp()
@@ -138,7 +167,7 @@ def _tones(x: Tensor, recipe: Augmentation, draws: _Draws) -> Tensor:
     return ((x.clamp(1e-4, 1) ** gamma - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
 
 
-def _blur(x: Tensor, largest: float, draws: _Draws) -> Tensor:
+def _blur(x: Tensor, largest: float, draws: Draws) -> Tensor:
     """Gaussian blur, each film its own sigma in 0.1 … largest, as one grouped convolution per axis."""
     radius = max(1, round(2 * largest))
     taps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)

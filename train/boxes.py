@@ -5,11 +5,16 @@ themselves). `nih_bbox_1024px` has left, top, width, height, as `BBox_List_2017.
 Effusion … are passed over. `thirdparty_boxes_1024px` has two corners. Several boxes are separated by `;`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from screen.errors import UsageError
-from train.table import NIH_TUMOR
+from screen.preprocess import Geometry
+
+NIH_TUMOR = frozenset({"Mass", "Nodule"})
 
 FRAME = 1024
 """Side of the frame that the columns measure in, pixels."""
@@ -46,6 +51,21 @@ def tumor_boxes(row: Mapping[str, str]) -> list[Box]:
         *_parsed(row.get(CORNERS) or "", CORNERS, lambda x1, y1, x2, y2: (x1, y1, x2, y2)),
         *_parsed(row.get(SIZES) or "", SIZES, lambda x, y, width, height: (x, y, x + width, y + height)),
     ]
+
+
+def marks_from_boxes(boxes: Sequence[Box], geometry: Geometry) -> NDArray[np.uint8]:
+    """uint8 [S, S]: 255 where a box lies on the film's square."""
+    marks = np.zeros((geometry.size, geometry.size), np.uint8)
+    for box in boxes:
+        rows, columns = (
+            slice(int(start + low * length), max(int(start + low * length) + 1, round(start + high * length)))
+            for start, low, high, length in (
+                (geometry.top, box.top, box.bottom, geometry.content_height),
+                (geometry.left, box.left, box.right, geometry.content_width),
+            )
+        )
+        marks[rows, columns] = 255
+    return marks
 
 
 def _parsed(

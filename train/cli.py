@@ -60,6 +60,21 @@ def data_options(command: FC) -> FC:
     return command
 
 
+def compute_options(command: FC) -> FC:
+    """On what, and in which precision, is trained."""
+    for option in (
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+        ),
+        click.option(
+            "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+            help="auto: bf16 on CUDA, and on CPUs that have tiles for it (AMX).",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def _columns(options: dict[str, Any]) -> Any:
     from train.table import Columns
 
@@ -101,7 +116,10 @@ def _encoder_of(
         "sha256": about["tensors_sha256"],
         **about["provenance"],
     }
-    return under(tensors, "network."), provenance
+    encoder = under(tensors, "network.")
+    if about["kind"] == "planted":
+        encoder |= {f"cells.{name}": value for name, value in under(tensors, "method.head.").items()}
+    return encoder, provenance
 
 
 def _report(line: str) -> None:
@@ -116,7 +134,9 @@ def _report(line: str) -> None:
 @click.option("--epochs", default=20, show_default=True)
 @click.option("--batch-size", default=128, show_default=True, help="Films, of all processes together.")
 @click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
-@click.option("--method", default="simclr", show_default=True, help="simclr, barlow-twins or vicreg.")
+@click.option(
+    "--method", default="simclr", show_default=True, help="simclr, barlow-twins, vicreg or planted."
+)
 @click.option(
     "--source-power", default=0.5, show_default=True, type=click.FloatRange(0, 1),
     help="A source of n films has a share ~ n ** POWER of an epoch; 1 takes films as they come.",
@@ -125,11 +145,7 @@ def _report(line: str) -> None:
     "--same-patient", default=0.5, show_default=True, type=click.FloatRange(0, 1),
     help="How often the second view is of another film of the patient.",
 )  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-    help="auto: bf16 on CUDA.",
-)  # fmt: skip
+@compute_options
 @click.option("--compile/--no-compile", "compiled", default=None, help="Default: on CUDA, with one process.")
 @click.option(
     "--leave-out-test", is_flag=True, help="Keep the films of the test split's patients out (needs patients)."
@@ -150,6 +166,7 @@ def pretrain(
     from screen.errors import UsageError
     from screen.preprocess import PreprocessSpec
     from train import pretrain as engine
+    from train.compute import Compute
     from train.films import unlabelled_films
     from train.folds import Split, split_of
     from train.parallel import first_goes_first, team
@@ -160,7 +177,7 @@ def pretrain(
         same_patient=same_patient, seed=seed,
     )  # fmt: skip
     with team() as part:
-        compute = engine.Compute.choose(device, precision, compiled, part.world)
+        compute = Compute.choose(device, precision, compiled, part.world)
         report = _report if part.rank == 0 else lambda line: None
         with first_goes_first(part):
             films = unlabelled_films(
@@ -202,15 +219,17 @@ def pretrain(
     "--everything", is_flag=True,
     help="Train on all patients: for a recipe that `crossvalidate` has measured.",
 )  # fmt: skip
+@compute_options
 @data_options
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    cache: Path, seed: int, **options: Any,
+    device: str, precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
     from train import finetune as engine
+    from train.compute import Compute
     from train.films import labelled_films
     from train.folds import Split
 
@@ -228,7 +247,9 @@ def finetune(
     encoder, provenance = _encoder_of(films, films.of(Split.TRAIN), weights, options)
     _report("{films} films of {patients} patients, {positives} positive".format(**provenance))
     settings = engine.FinetuneSettings(seed=seed)
-    engine.finetune(films, settings, encoder, out, {"provenance": provenance}, _report)
+    compute = Compute.choose(device, precision)
+    about = {"provenance": {**provenance, **compute.described()}}
+    engine.finetune(films, settings, encoder, out, about, _report, compute)
 
 
 @cli.command()
@@ -252,17 +273,20 @@ def finetune(
     "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True),
     help="Share of the patients whose labels are used.",
 )  # fmt: skip
+@compute_options
 @data_options
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, cache: Path, seed: int, **options: Any,
+    folds: tuple[int, ...], label_share: float, device: str, precision: str, cache: Path, seed: int,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
     predictions.csv has a row for each film, fold and seed, for `evaluate` and `calibrate`.
     """
     from screen.preprocess import PreprocessSpec
+    from train.compute import Compute
     from train.crossfit import CrossSettings, cross_validate
     from train.films import labelled_films
     from train.finetune import FinetuneSettings
@@ -283,8 +307,10 @@ def crossvalidate(
         label_share=label_share,
         **({"folds": folds} if folds else {}),
     )
-    about = {"provenance": provenance, "label_share": label_share}
-    click.echo(cross_validate(films, FinetuneSettings(seed=seed), cross, encoder, out, about, _report))
+    compute = Compute.choose(device, precision)
+    about = {"provenance": {**provenance, **compute.described()}, "label_share": label_share}
+    settings = FinetuneSettings(seed=seed)
+    click.echo(cross_validate(films, settings, cross, encoder, out, about, _report, compute))
 
 
 @cli.command()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from screen.preprocess import Geometry
 from train.checkpoint import load_checkpoint, under
+from train.compute import CPU, Compute
 from train.features import features_of, heatmaps
 from train.films import LabelledFilms
 from train.finetune import FinetuneSettings, finetune
@@ -44,6 +45,7 @@ def cross_validate(
     folder: Path,
     about: Mapping[str, Any],
     report: Callable[[str], None],
+    compute: Compute = CPU,
 ) -> Path:
     """Fine-tune once per seed and fold, judge the fold that was held out; write `folder`/predictions.csv.
 
@@ -57,7 +59,7 @@ def cross_validate(
             checkpoint = folder / f"fold{fold}-seed{seed}"
             report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
             divided = films.divided(_rule(cross, fold))
-            finetune(divided, replace(settings, seed=seed), encoder, checkpoint, dict(about), report)
+            finetune(divided, replace(settings, seed=seed), encoder, checkpoint, dict(about), report, compute)
             rows += _judged(divided, checkpoint, settings, fold, seed)
     out = folder / PREDICTIONS
     temporary = out.with_name(f".{PREDICTIONS}")

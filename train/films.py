@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from screen.discover import discover, key_from_path
 from screen.preprocess import Geometry, PreprocessSpec
+from train.boxes import Box
 from train.folds import Split, split_of
 from train.metrics import scorable
 from train.squares import cached_squares
@@ -27,7 +28,8 @@ class LabelledFilms:
     values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. side_findings: A names, and
     side_labels float32 [N, A]: what else is said to be on the films, NaN where nothing is said. patients,
     sources: str [N]. files: str [N], as the table writes them. geometry: N, where each film lies in its
-    square. splits: str [N], a `Split` each. training_only: bool [N], films that are never
+    square. boxes: N, where readers saw the finding on each. disputed: bool [N], labels that readers
+    contradict. splits: str [N], a `Split` each. training_only: bool [N], films that are never
     judged on. digest: of the pixels. dropped: counts by reason.
     """
 
@@ -40,6 +42,8 @@ class LabelledFilms:
     sources: NDArray[np.str_]
     files: NDArray[np.str_]
     geometry: tuple[Geometry, ...]
+    boxes: tuple[tuple[Box, ...], ...]
+    disputed: NDArray[np.bool_]
     splits: NDArray[np.str_]
     training_only: NDArray[np.bool_]
     digest: str
@@ -118,6 +122,8 @@ def labelled_films(
         sources=np.array([row.source for row in kept]),
         files=np.array([row.file for row in kept]),
         geometry=squares.geometry,
+        boxes=tuple(row.boxes for row in kept),
+        disputed=np.array([row.disputed for row in kept], np.bool_),
         splits=splits,
         training_only=extra,
         digest=squares.digest,

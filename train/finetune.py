@@ -3,24 +3,30 @@
 import copy
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
 from train import losses
-from train.augment import FINETUNE, augment, plain, reequalise, standardise
+from train.augment import FINETUNE, Draws, augment_marked, plain, reequalise, standardise
+from train.boxes import marks_from_boxes
 from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
+from train.compute import CPU, Compute
 from train.films import LabelledFilms
 from train.folds import Split
 from train.metrics import auc, within_source_auc
 from train.model import ResNet18, load_encoder, round_to_storage
+from train.parallel import WHOLE
+from train.planting import Planting, cells_from_marks, plant
 from train.schedule import learning_rate
 
 KIND = "classifier"
@@ -31,15 +37,20 @@ class FinetuneSettings:
     """One recipe.
 
     stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
-    down: fc, layer4, layer3, layer2, layer1 with the stem. decay: each part learns this much slower than the
-    one above it. average: per-step decay of the weight average that is kept (0: none).
+    down: fc, layer4, layer3, layer2, layer1 with the stem. From random weights all of them learn throughout.
+    decay: each part learns this much slower than the one above it. average: per-step decay of the weight
+    average that is kept (0: none).
     side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
     else is on a film says more about it than one bit does. samples: films drawn an epoch.
+    cells: weight of what is known of single places: none holds the finding on a film without it, those in a
+    reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 128, 2), (4, 128, 5), (2, 224, 5))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (4, 224, 4))
     samples: int = 4096
-    batch_size: int = 64
+    batch_size: int = 32
+    cells: float = 1.0
+    planted: int = 8
     learning_rate: float = 1e-3
     decay: float = 0.7
     weight_decay: float = 1e-3
@@ -78,28 +89,32 @@ def finetune(
     checkpoint: Path,
     about: dict[str, Any],
     report: Callable[[str], None],
+    compute: Compute = CPU,
 ) -> None:
     """Trains on the training split, looks at the validation split after every epoch, never at the test split.
 
     Without validation films the figures that are logged are NaN.
 
-    encoder: weights to begin with, by `ResNet18`'s names; None begins from random ones. The checkpoint holds
-    the network to go on with, its optimizer, and the averaged network, rounded as it will be stored, under
-    `network.`; `NAME.csv` has a line an epoch.
+    encoder: weights to begin with, by `ResNet18`'s names, and `cells.*`, a head that finds lesions in the
+    last map, if pre-training had one; None begins from random ones. The checkpoint holds the network to go on
+    with, its optimizer, and the averaged network, rounded as it will be stored, under `network.`; `NAME.csv`
+    has a line an epoch.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute.device
     torch.manual_seed(settings.seed)
     network = ResNet18(num_classes=1 + len(films.side_findings)).to(device)
-    if encoder is not None:
-        load_encoder(network, encoder)
     nn.init.zeros_(network.fc.weight)
     nn.init.zeros_(network.fc.bias)
+    cells = Cells().to(device)
+    if encoder is not None:
+        load_encoder(network, {k: v for k, v in encoder.items() if not k.startswith("cells.")})
+        cells.take_over(network.fc, under(encoder, "cells."))
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
     averaged = copy.deepcopy(network)
-    weights = np.zeros(len(films.labels))
-    training = films.of(Split.TRAIN)
-    weights[training] = sampling_weights(films.labels[training], films.sources[training])
+    drawing = _Drawing(films, settings)
     plan = [(size, parts) for epochs, size, parts in settings.stages for _ in range(epochs)]
-    optimizer = torch.optim.AdamW(_groups(network, settings), weight_decay=settings.weight_decay)
+    groups = [*_groups(network, settings), {"params": list(cells.parameters()), "share": 1.0}]
+    optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
     first_epoch = 0
     if checkpoint.with_name(checkpoint.name + ".json").is_file():
         tensors, old = load_checkpoint(checkpoint)
@@ -109,6 +124,7 @@ def finetune(
             )
         network.load_state_dict(under(tensors, "training."))
         averaged.load_state_dict(under(tensors, "averaged."))
+        cells.load_state_dict(under(tensors, "cells."))
         restore_optimizer(optimizer, tensors)
         first_epoch = int(old["epoch"])
         report(f"resumed after epoch {first_epoch}")
@@ -117,23 +133,21 @@ def finetune(
     for epoch in range(first_epoch, len(plan)):
         size, parts = plan[epoch]
         started = time.monotonic()
-        generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
-        draws = np.random.default_rng((settings.seed, epoch))
-        chosen = draws.choice(len(weights), settings.samples, p=weights)
-        _unfreeze(network, parts)
+        _unfreeze(network, parts if encoder is not None else len(_parts(network)))
         loss_sum = 0.0
-        for index in range(per_epoch):
-            batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
-            squares = torch.from_numpy(films.values[batch]).to(device)
-            targets = torch.from_numpy(films.labels[batch]).to(device).unsqueeze(1)
-            side_targets = torch.from_numpy(films.side_labels[batch]).to(device)
+        for batch in drawing.batches(epoch, per_epoch, size, device):
             rate = learning_rate(steps_taken, len(plan) * per_epoch, per_epoch // 2, settings.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
-            x = augment(reequalise(squares, FINETUNE.clahe, draws), size, FINETUNE, generator)
-            logits = network(standardise(x, settings.mean, settings.std))
-            loss = losses.focal(logits[:, :1], targets, settings.gamma)
-            loss = loss + settings.side * losses.focal(logits[:, 1:], side_targets, settings.gamma)
+            with compute.autocast():
+                maps = network.last_map(standardise(batch.x, settings.mean, settings.std))
+            maps = maps.float()
+            shown = len(batch.targets)
+            logits = network.fc(maps[:shown].mean((2, 3)))
+            loss = losses.focal(logits[:, :1], batch.targets[:, :1], settings.gamma)
+            loss = loss + settings.side * losses.focal(logits[:, 1:], batch.targets[:, 1:], settings.gamma)
+            if settings.cells:
+                loss = loss + settings.cells * cells.loss(maps, network.fc.weight[0], batch.cells)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -148,6 +162,7 @@ def finetune(
         tensors = {f"network.{name}": value for name, value in final.state_dict().items()}
         tensors |= {f"training.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
+        tensors |= {f"cells.{name}": value for name, value in cells.state_dict().items()}
         tensors |= optimizer_tensors(optimizer)
         save_checkpoint(
             checkpoint,
@@ -161,6 +176,85 @@ def finetune(
             f"validation AUC within source {measured[0]:.3f}, pooled {measured[1]:.3f}, "
             f"{films_per_second:.1f} films/s"
         )
+
+
+class _Batch(NamedTuple):
+    """x: float32 [B + P, 1, S, S], 0 … 1, films and P more with lesions drawn into them. targets: [B, 1 + A],
+    the finding and the side findings. cells: [B + P, cells], see `train.planting`. NaN is unknown.
+    """
+
+    x: Tensor
+    targets: Tensor
+    cells: Tensor
+
+
+class _Drawing:
+    """Which training films a step sees, and what is known about them."""
+
+    def __init__(self, films: LabelledFilms, settings: FinetuneSettings) -> None:
+        self._films, self._settings = films, settings
+        training = films.of(Split.TRAIN) & ~films.disputed
+        self._weights = np.zeros(len(films.labels))
+        self._weights[training] = sampling_weights(films.labels[training], films.sources[training])
+        # Boxes of a source with one label say what the finding looks like; the rest of such films would say
+        # what the source looks like.
+        boxed = np.array([bool(boxes) for boxes in films.boxes])
+        self._places_only = training & boxed & (self._weights == 0) & bool(settings.cells)
+        self._weights[self._places_only] = self._weights[self._weights > 0].mean()
+        self._weights /= self._weights.sum()
+        self._without = np.flatnonzero(training & films.scorable() & (films.labels == 0))
+
+    def batches(self, epoch: int, count: int, size: int, device: torch.device) -> Iterator[_Batch]:
+        """Of one epoch: all random numbers come from the seed and the epoch's number."""
+        films, settings = self._films, self._settings
+        generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
+        draws = np.random.default_rng((settings.seed, epoch))
+        chosen = draws.choice(len(self._weights), count * settings.batch_size, p=self._weights)
+        ground = draws.choice(self._without, count * settings.planted)
+        for index in range(count):
+            batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
+            planted = ground[index * settings.planted : (index + 1) * settings.planted]
+            both = np.concatenate([batch, planted])
+            squares = reequalise(torch.from_numpy(films.values[both]).to(device), FINETUNE.clahe, draws)
+            marks = np.stack([marks_from_boxes(films.boxes[film], films.geometry[film]) for film in both])
+            x, seen = augment_marked(squares, torch.from_numpy(marks).to(device), size, FINETUNE, generator)
+            labels = films.labels[batch, None]
+            targets = np.concatenate([labels, films.side_labels[batch]], 1)
+            targets[self._places_only[batch]] = np.nan
+            cells = cells_from_marks(seen)
+            # Where a film with the finding has it is known from boxes alone.
+            boxed = np.array([bool(films.boxes[film]) for film in batch])
+            unknown = np.flatnonzero((films.labels[batch] == 1) & ~boxed)
+            cells[torch.from_numpy(unknown).to(device)] = float("nan")
+            if settings.planted:
+                shown = Draws(settings.planted, generator, WHOLE)
+                with_lesions, drawn = plant(x[len(batch) :], Planting(), shown)
+                x = torch.cat([x[: len(batch)], with_lesions])
+                cells = torch.cat([cells[: len(batch)], drawn])
+            yield _Batch(x, torch.from_numpy(targets).to(device), cells)
+
+
+class Cells(nn.Module):
+    """Says where the finding is: the class activation map, scaled, as logits of single cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.tensor(-3.0))
+
+    def take_over(self, fc: nn.Linear, found: Mapping[str, Tensor]) -> None:
+        """Begin with a head that finds lesions, if there is one: its weights become finding 0's in `fc`."""
+        if not found:
+            return
+        with torch.no_grad():
+            fc.weight[0] = found["weight"].flatten()
+            self.bias.copy_(found["bias"][0])
+
+    def loss(self, maps: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy over the cells of which something is known. maps: [N, 512, h, w]; weight: [512]."""
+        logits = torch.einsum("nchw,c->nhw", maps, weight).flatten(1) * self.log_scale.exp() + self.bias
+        known = ~targets.isnan()
+        return F.binary_cross_entropy_with_logits(logits[known], targets[known])
 
 
 @torch.inference_mode()

@@ -1,36 +1,48 @@
 """Pre-training methods: what each puts on top of the encoder, and what it asks of two views of a film.
 
-A method is a module that owns its heads. The trainer calls it on embeddings, gathers what it returns from all
-processes, and calls `loss` on the whole batch: nothing else is known about it.
+A method is a module that owns its heads. The trainer lets it change the views, calls it on the encoder's last
+maps, gathers what it returns from all processes, and calls `loss` on the whole batch: nothing else is known
+about it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from screen.errors import UsageError
 from train import losses
+from train.augment import PRETRAIN, WHOLE_FILMS, Augmentation, Draws
 from train.model import EMBEDDING_SIZE
+from train.planting import Planting, plant
 
 
 class Method(nn.Module, ABC):
-    """[N, 512] embeddings -> [N, D] projections; the loss on these."""
+    """The encoder's last maps [N, 512, h, w] -> projections [N, D]; the loss on these."""
 
     head: nn.Module
+    augmentation: Augmentation = PRETRAIN
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """[N, 512] -> [N, D]."""
-        out: Tensor = self.head(embeddings)
+    def prepare(self, views: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Views float32 [N, 1, S, S], 0 … 1 -> those to show, and what is to be said of each, [N, T]."""
+        return views, views.new_zeros(len(views), 0)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[N, 512, h, w] -> [N, D]."""
+        out: Tensor = self.head(maps.mean((2, 3)))
         return out
 
     @abstractmethod
-    def loss(self, first: Tensor, second: Tensor, groups: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a scalar, and its terms for the log (the same names every time).
 
         first, second: projections float32 [N, D]; row i of both shows one film, or one patient. groups: int64
-        [N]; rows with the same number show the same film or patient.
+        [N]; rows with the same number show the same film or patient. targets: [2N, T], of first and second.
         """
 
 
@@ -42,7 +54,9 @@ class SimCLR(Method):
         self.temperature = temperature
         self.head = projector(EMBEDDING_SIZE, EMBEDDING_SIZE, width)
 
-    def loss(self, first: Tensor, second: Tensor, groups: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Films of one patient are no negatives of each other: they look alike for a reason."""
         return losses.nt_xent(first, second, self.temperature, groups), {}
 
@@ -55,7 +69,9 @@ class BarlowTwins(Method):
         self.off_diagonal = off_diagonal
         self.head = projector(EMBEDDING_SIZE, width, width, width)
 
-    def loss(self, first: Tensor, second: Tensor, groups: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of squares off the identity; its two parts are logged without their weight."""
         on, off = losses.barlow_twins(first, second)
         return on + self.off_diagonal * off, {"on_diagonal": on, "off_diagonal": off}
@@ -71,14 +87,54 @@ class VICReg(Method):
         self.weights = invariance, variance, covariance
         self.head = projector(EMBEDDING_SIZE, width, width, width)
 
-    def loss(self, first: Tensor, second: Tensor, groups: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The three terms are logged without their weights."""
         terms = losses.vicreg(first, second)
         total = sum((weight * term for weight, term in zip(self.weights, terms, strict=True)), terms[0] * 0)
         return total, dict(zip(("invariance", "variance", "covariance"), terms, strict=True))
 
 
-METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "barlow-twins": BarlowTwins, "vicreg": VICReg}
+class Planted(Method):
+    """Say of every cell of the last map whether a lesion was drawn into it (`train.planting`).
+
+    What is learned is what the finding looks like, not what tells one film from another.
+    """
+
+    augmentation = WHOLE_FILMS
+
+    def __init__(self, positive_weight: float = 2.0) -> None:
+        super().__init__()
+        self.recipe = Planting()
+        self.positive_weight = positive_weight
+        self.head = nn.Conv2d(EMBEDDING_SIZE, 1, 1)
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias, -3)  # few cells hold one
+
+    def prepare(self, views: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Lesions and what resembles them, and the cells that hold a lesion (1, 0, NaN)."""
+        return plant(views, self.recipe, draws)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[N, 512, h, w] -> logits of the cells, [N, h · w]."""
+        cells: Tensor = self.head(maps).flatten(1)
+        return cells
+
+    def loss(
+        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy; logged beside it how well cells with a lesion are told from cells without (AUC)."""
+        known = ~targets.isnan()
+        logits, answers = torch.cat([first, second])[known], targets[known]
+        weight = first.new_tensor(self.positive_weight)
+        loss = F.binary_cross_entropy_with_logits(logits, answers, pos_weight=weight)
+        return loss, {"cell_auc": _auc(logits.detach(), answers)}
+
+
+METHODS: dict[str, type[Method]] = {
+    "simclr": SimCLR, "barlow-twins": BarlowTwins, "vicreg": VICReg, "planted": Planted,
+}  # fmt: skip
 
 
 def method_named(name: str, options: Mapping[str, float]) -> Method:
@@ -100,3 +156,12 @@ def projector(*widths: int) -> nn.Sequential:
     for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+
+
+def _auc(scores: Tensor, labels: Tensor) -> Tensor:
+    """As a scalar on the scores' device; ties, which hardly occur, as they fall."""
+    ranks = torch.empty_like(scores)
+    ranks[scores.argsort()] = torch.arange(1, len(scores) + 1, device=scores.device, dtype=scores.dtype)
+    positive = labels.sum()
+    area = (ranks * labels).sum() - positive * (positive + 1) / 2
+    return area / (positive * (len(labels) - positive)).clamp(min=1)

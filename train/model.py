@@ -62,9 +62,13 @@ class ResNet18(nn.Module):
             maps.append(x)
         return maps
 
+    def last_map(self, x: Tensor) -> Tensor:
+        """[N, 512, S/32, S/32]."""
+        return self.features(x)[-1]
+
     def embed(self, x: Tensor) -> Tensor:
         """The embedding [N, 512]: global average of the last map."""
-        return self.features(x)[-1].mean((2, 3))
+        return self.last_map(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, K]."""

@@ -1,11 +1,11 @@
 """Pre-training without labels: two views of one film, or of two films of one patient, get the same place."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
-from train.augment import PRETRAIN, augment, standardise
+from train.augment import Draws, augment, standardise
 from train.checkpoint import (
     load_checkpoint,
     optimizer_tensors,
@@ -22,6 +22,7 @@ from train.checkpoint import (
     save_checkpoint,
     under,
 )
+from train.compute import CPU, Compute
 from train.epochlog import EpochLog
 from train.films import Films
 from train.filmstore import FilmStore, read_ahead
@@ -57,53 +58,13 @@ class PretrainSettings:
     std: float = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """How a recipe is computed, which is no part of it: rounding apart, the weights are the same.
-
-    bf16: autocast of the forward pass; losses, augmentation and weights stay float32.
-    compiled: torch.compile.
+class Views(NamedTuple):
+    """x: float32 [2n, 1, size, size], standardised, first and second views of n films. targets: [2n, T], what
+    the method wants to be said of each.
     """
 
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    bf16: bool = False
-    compiled: bool = False
-
-    @classmethod
-    def choose(
-        cls, device: str = "auto", precision: str = "auto", compiled: bool | None = None, world: int = 1
-    ) -> "Compute":
-        """What is fast on `device` (`auto`, `cpu`, `cuda`), where `precision` and `compiled` leave it open.
-
-        Raises UsageError for a device that is not there, and for compiling where several processes work: the
-        compiler does not follow BatchNorm through them.
-        """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        on_cuda = device == "cuda"
-        if on_cuda and not torch.cuda.is_available():
-            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-        if compiled and world > 1:
-            raise UsageError("--compile works with one process only: leave it out under torchrun")
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        return cls(
-            torch.device("cuda", local) if on_cuda else torch.device("cpu"),
-            bf16=precision == "bf16" or (precision == "auto" and on_cuda),
-            compiled=world == 1 and on_cuda if compiled is None else compiled,
-        )
-
-    def described(self, world: int) -> dict[str, object]:
-        """For the provenance."""
-        precision = "bf16" if self.bf16 else "fp32"
-        return {
-            "device": self.device.type,
-            "precision": precision,
-            "compiled": self.compiled,
-            "processes": world,
-        }
-
-
-CPU = Compute()
+    x: Tensor
+    targets: Tensor
 
 
 class Learner:
@@ -127,25 +88,31 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             self.parameters, settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self._embed = torch.compile(self.network.embed) if compute.compiled else self.network.embed
+        self._last_map = torch.compile(self.network.last_map) if compute.compiled else self.network.last_map
 
-    def views(self, first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
-        """Two films for each place of a part of a batch, uint8 [n, S, S] each -> [2n, 1, size, size]."""
-        settings = self.settings
-        views = [augment(films, settings.size, PRETRAIN, generator, self.part) for films in (first, second)]
-        return standardise(torch.cat(views), settings.mean, settings.std)
+    def views(self, first: Tensor, second: Tensor, generator: torch.Generator) -> "Views":
+        """Two films for each place of a part of a batch, uint8 [n, S, S] each."""
+        settings, shown, targets = self.settings, [], []
+        for films in (first, second):
+            x = augment(films, settings.size, self.method.augmentation, generator, self.part)
+            x, said = self.method.prepare(x, Draws(len(films), generator, self.part))
+            shown.append(x)
+            targets.append(said)
+        x = standardise(torch.cat(shown), settings.mean, settings.std)
+        return Views(x, torch.cat(targets))
 
-    def step(self, views: Tensor, groups: Tensor, rate: float) -> dict[str, Tensor]:
+    def step(self, views: "Views", groups: Tensor, rate: float) -> dict[str, Tensor]:
         """One step of the optimizer. views: this process's. groups: int64 [N], of the whole batch.
 
         Scalars for the log, the same in every process.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.compute.device.type, torch.bfloat16, enabled=self.compute.bf16):
-            projections = self.method(self._embed(views))
+        with self.compute.autocast():
+            projections = self.method(self._last_map(views.x))
         first, second = (gather(z, self.part) for z in projections.float().chunk(2))
-        loss, terms = self.method.loss(first, second, groups)
+        targets = torch.cat([gather(said, self.part) for said in views.targets.chunk(2)])
+        loss, terms = self.method.loss(first, second, groups, targets)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         average_gradients(self.parameters, self.part)
@@ -198,7 +165,8 @@ def pretrain(
             started = time.monotonic()
             count, numbers = _epoch(learner, store, films.sources, groups, epoch)
             films_per_second = count / (time.monotonic() - started)
-            auc = probe.auc(learner.network, settings.size, settings.mean, settings.std)
+            with compute.autocast():
+                auc = probe.auc(learner.network, settings.size, settings.mean, settings.std)
             # Logged first: of an epoch that was not saved the line is overwritten, one that was has a line.
             log.add(epoch + 1, {**numbers, "knn_auc": auc, "films_per_second": films_per_second})
             about = {"kind": settings.method, "epoch": epoch + 1, "settings": asdict(settings)}

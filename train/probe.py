@@ -66,7 +66,9 @@ def _embeddings(
     network.eval()
     device = next(network.parameters()).device
     parts = [
-        network.embed(standardise(plain(torch.from_numpy(squares[some]).to(device), size), mean, std)).cpu()
+        network.embed(standardise(plain(torch.from_numpy(squares[some]).to(device), size), mean, std))
+        .float()
+        .cpu()
         for some in np.array_split(chosen, -(-len(chosen) // 64))
     ]
     return torch.cat(parts).numpy()

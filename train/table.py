@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from screen.errors import UsageError
+from train.boxes import NIH_TUMOR, Box, tumor_boxes
 
-NIH_TUMOR = frozenset({"Mass", "Nodule"})
 NO_FINDING = "No Finding"
 _NIH_INDEX = "nih_image_index"
 """The column, in a table of mixed sources, with a film's name at NIH; else its file's name is looked up."""
+_BASIS, _DISPUTED = "tumor_label_basis", "conflict"
+"""The column that says what a label rests on, and the word in it if readers do not agree with it."""
 _NIH_TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 
 
@@ -24,6 +26,7 @@ class Labelled:
     source: the collection that the film came from, empty if the table does not say. label: NaN if unknown.
     findings: everything that is said to be on the film; None if the table does not say. file: as the table
     writes it. true_shape: rows and columns of the film before its picture was squeezed; None if not known.
+    boxes: where readers saw the finding, see `train.boxes`. disputed: readers contradict the label.
     """
 
     path: Path
@@ -34,6 +37,8 @@ class Labelled:
     findings: frozenset[str] | None = None
     file: str = ""
     true_shape: tuple[int, int] | None = None
+    boxes: tuple[Box, ...] = ()
+    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                 findings=_names(row.get(columns.findings) or ""),
                 file=row[columns.file],
                 true_shape=true_shapes.get(row.get(_NIH_INDEX) or Path(row[columns.file]).name),
+                boxes=tuple(tumor_boxes(row)),
+                disputed=_DISPUTED in (row.get(_BASIS) or ""),
             )
             for row in reader
         ]
