@@ -69,11 +69,11 @@ class _Forward(nn.Module):
         x = (image.float() / 255 - network.mean) / network.std
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         maps = [values.float() for values in network.resnet.features(x)]
-        head, bias = network.resnet.fc.weight.float(), network.resnet.fc.bias.float()
         embedding = maps[-1].mean((2, 3))
+        evidence = nn.functional.conv2d(maps[-1], network.resnet.fc.weight.float()[:, :, None, None])
         return (
-            nn.functional.linear(embedding, head, bias),
-            nn.functional.conv2d(maps[-1], head[:, :, None, None]),
+            network.resnet.pool(evidence),
+            evidence,
             embedding,
             network.distance(embedding),
             network.gate(gate_features(maps)),

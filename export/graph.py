@@ -4,6 +4,7 @@ Convolution and head weights are stored as fp16 and cast to fp32, which a runtim
 file: half the size, computed in fp32. BatchNorm, distance and gate stay fp32 throughout.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -133,14 +134,15 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     embedding = g.pooled(layers[-1], "embedding")
     head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
     g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
-    flat = g.node("Flatten", [head], "head.flat", axis=1)
-    bias = g.parameter("head.bias", resnet.fc.bias)
-    g.node("Gemm", [embedding, flat, bias], "logits", transB=1)
+    side = -(-size // 32)
+    total = g.node("ReduceLogSumExp", ["heatmap"], "logits.total", axes=[2, 3], keepdims=0)
+    cells = g.constant("logits.cells", np.array(math.log(side**2), np.float32))
+    mean = g.node("Sub", [total, cells], "logits.mean")
+    g.node("Add", [mean, g.parameter("head.bias", resnet.fc.bias)], "logits")
     g.score(embedding, "distance", network.distance, "distance")
     g.gate(layers, network.gate, size)
 
     findings, width = resnet.fc.weight.shape
-    side = -(-size // 32)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size, size])
     shapes: dict[str, list[str | int]] = {
         "logits": ["N", findings],

@@ -2,7 +2,7 @@
 
 The residual network computes in half: weights, biases and activations. What stands before and behind it stays
 in float32: standardisation, pooling, head, heat map, distance and gate, so that what is decided from is
-rounded once, at the features, and mean(heatmap) + bias = logit holds as it does in fp32.
+rounded once, at the features, and log(mean(exp(heatmap))) + bias = logit holds as it does in fp32.
 """
 
 from collections.abc import Iterable

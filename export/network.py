@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from screen.errors import ModelError
 from train.checkpoint import load_checkpoint
@@ -95,10 +94,10 @@ class ScreeningNetwork(nn.Module):
         x = (image.float() / 255 - self.mean) / self.std
         maps = self.resnet.features(x)
         embedding = maps[-1].mean((2, 3))
-        head: Tensor = self.resnet.fc.weight
+        evidence = self.resnet.evidence(maps[-1])
         return NetworkOutputs(
-            logits=self.resnet.fc(embedding),
-            heatmap=F.conv2d(maps[-1], head[:, :, None, None]),
+            logits=self.resnet.pool(evidence),
+            heatmap=evidence,
             embedding=embedding,
             distance=self.distance(embedding),
             gate=self.gate(gate_features(maps)),

@@ -84,7 +84,7 @@ def model_from_network(
                 "preprocess_digest": spec.digest(),
                 "input_size": spec.size,
                 "embedding_size": network.resnet.fc.in_features,
-                "heatmap_method": "class_activation",
+                "heatmap_method": "log_mean_exp",
                 "heatmap_grid": [grid[2].dim_value, grid[3].dim_value],
                 "precision": "fp32",
                 "probes": [asdict(probe) for probe in probes],

@@ -73,10 +73,10 @@ def outputs_from_network(network: ScreeningNetwork, squares: NDArray[np.uint8]) 
 
 
 def _check_heatmap(found: Outputs, bias: NDArray[np.float32]) -> None:
-    """Class activation maps of a linear head: mean(heatmap) + bias = logit."""
-    again = found.heatmap.mean((2, 3)) + bias
+    """The head pools what single cells say: log(mean(exp(heatmap))) + bias = logit."""
+    again = np.log(np.exp(found.heatmap.astype(np.float64)).mean((2, 3))) + bias
     apart = np.abs(again - found.logits).max() / max(1, np.abs(found.logits).max())
     if not apart <= BOUND:
         raise ModelError(
-            f"not written: the heat map's mean plus the bias is not the logit (off by {apart:.2g})"
+            f"not written: the heat map's log-mean-exp plus the bias is not the logit (off by {apart:.2g})"
         )

@@ -97,7 +97,6 @@ def _undo_mean_shift(graph: onnx.ModelProto, quantised: onnx.ModelProto, squares
     after = run_graph(serialised(_with_output(quantised, _GATE_FEATURES)), wanted, squares)
     shifts = [(a.astype(np.float64) - b).mean(0) for a, b in zip(after, before, strict=True)]
     embedding, gate_features, logits = shifts
-    # The logits are linear in the embedding: their mean error is the embedding's.
     for name, shift in (("head.bias", -logits), ("distance.mean", embedding), ("gate.mean", gate_features)):
         tensor = next(t for t in quantised.graph.initializer if t.name == name)
         corrected = numpy_helper.to_array(tensor).astype(np.float64) + shift

@@ -1,6 +1,6 @@
 """Matrix products as sums: TensorRT-RTX has no float32 product for Turing (sm75).
 
-Distance, gate and logits stay in float32 that way. Product and sum are fused: nothing large lies in between.
+Distance and gate stay in float32 that way. Product and sum are fused: nothing large lies in between.
 """
 
 import numpy as np

@@ -49,7 +49,7 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
         x = plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), squares.shape[-1])
         maps = network.features(standardise(x, mean, std))
         embedding = maps[-1].mean((2, 3))
-        logits.append(network.fc(embedding).cpu())
+        logits.append(network.pool(network.evidence(maps[-1])).cpu())
         embeddings.append(embedding.cpu())
         gates.append(gate_features(maps).cpu())
     return Features(*(torch.cat(parts).numpy() for parts in (logits, embeddings, gates)))
@@ -57,14 +57,13 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
 
 @torch.inference_mode()
 def heatmaps(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
-    """uint8 [N, S, S] -> class activation maps (Zhou et al., CVPR 2016) of finding 0, float32 [N, h, w].
+    """uint8 [N, S, S] -> what single cells say of finding 0, float32 [N, h, w].
 
-    Logit contributions: the mean over a map plus the head's bias is the logit.
+    Logits before the bias: the log of the mean of their exp, plus the head's bias, is the film's logit.
     """
     network.eval()
     parts = []
     for i in range(0, len(squares), 64):
         x = plain(torch.from_numpy(squares[i : i + 64].copy()), squares.shape[-1])
-        maps = network.features(standardise(x, mean, std))[-1]
-        parts.append(torch.einsum("nchw,c->nhw", maps, network.fc.weight[0]))
+        parts.append(network.evidence(network.last_map(standardise(x, mean, std)))[:, 0])
     return torch.cat(parts).numpy()

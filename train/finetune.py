@@ -3,7 +3,7 @@
 import copy
 import csv
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from train.compute import CPU, Compute
 from train.films import LabelledFilms
 from train.folds import Split
 from train.metrics import auc, within_source_auc
-from train.model import ResNet18, load_encoder, round_to_storage
+from train.model import EMBEDDING_SIZE, ResNet18, load_encoder, round_to_storage
 from train.parallel import WHOLE
 from train.planting import Planting, cells_from_marks, plant
 from train.schedule import learning_rate
@@ -102,18 +102,25 @@ def finetune(
     """
     device = compute.device
     torch.manual_seed(settings.seed)
-    network = ResNet18(num_classes=1 + len(films.side_findings)).to(device)
+    network = ResNet18().to(device)
     nn.init.zeros_(network.fc.weight)
-    nn.init.zeros_(network.fc.bias)
-    cells = Cells().to(device)
+    nn.init.constant_(network.fc.bias, -3)  # few cells hold a lesion
+    heads = Heads(len(films.side_findings)).to(device)
     if encoder is not None:
         load_encoder(network, {k: v for k, v in encoder.items() if not k.startswith("cells.")})
-        cells.take_over(network.fc, under(encoder, "cells."))
+        found = under(encoder, "cells.")
+        if found:
+            network.fc.load_state_dict({"weight": found["weight"].flatten(1), "bias": found["bias"]})
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     averaged = copy.deepcopy(network)
     drawing = _Drawing(films, settings)
     plan = [(size, parts) for epochs, size, parts in settings.stages for _ in range(epochs)]
-    groups = [*_groups(network, settings), {"params": list(cells.parameters()), "share": 1.0}]
+    groups = [
+        *_groups(network, settings),
+        {"params": list(heads.side.parameters()), "share": 1.0},
+        # Two numbers with a long way to go.
+        {"params": [heads.scale, heads.offset], "share": 30.0, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
     first_epoch = 0
     if checkpoint.with_name(checkpoint.name + ".json").is_file():
@@ -124,7 +131,7 @@ def finetune(
             )
         network.load_state_dict(under(tensors, "training."))
         averaged.load_state_dict(under(tensors, "averaged."))
-        cells.load_state_dict(under(tensors, "cells."))
+        heads.load_state_dict(under(tensors, "heads."))
         restore_optimizer(optimizer, tensors)
         first_epoch = int(old["epoch"])
         report(f"resumed after epoch {first_epoch}")
@@ -140,14 +147,8 @@ def finetune(
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             with compute.autocast():
-                maps = network.last_map(standardise(batch.x, settings.mean, settings.std))
-            maps = maps.float()
-            shown = len(batch.targets)
-            logits = network.fc(maps[:shown].mean((2, 3)))
-            loss = losses.focal(logits[:, :1], batch.targets[:, :1], settings.gamma)
-            loss = loss + settings.side * losses.focal(logits[:, 1:], batch.targets[:, 1:], settings.gamma)
-            if settings.cells:
-                loss = loss + settings.cells * cells.loss(maps, network.fc.weight[0], batch.cells)
+                last_map = network.last_map(standardise(batch.x, settings.mean, settings.std))
+            loss = heads.loss(network, last_map.float(), batch, settings)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -156,13 +157,13 @@ def finetune(
             _average(averaged, network, min(settings.average, (1 + steps_taken) / (10 + steps_taken)))
             loss_sum += loss.item()
         seconds = time.monotonic() - started
-        final = _without_side_heads(averaged)
+        final = copy.deepcopy(averaged)
         round_to_storage(final)
         measured = _validate(final, films, size, settings)
         tensors = {f"network.{name}": value for name, value in final.state_dict().items()}
         tensors |= {f"training.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
-        tensors |= {f"cells.{name}": value for name, value in cells.state_dict().items()}
+        tensors |= {f"heads.{name}": value for name, value in heads.state_dict().items()}
         tensors |= optimizer_tensors(optimizer)
         save_checkpoint(
             checkpoint,
@@ -234,27 +235,33 @@ class _Drawing:
             yield _Batch(x, torch.from_numpy(targets).to(device), cells)
 
 
-class Cells(nn.Module):
-    """Says where the finding is: the class activation map, scaled, as logits of single cells."""
+class Heads(nn.Module):
+    """What training needs on top of the network, and what nobody ships: the side findings, and the line from
+    the network's logit to that of a film among as many with the finding as without.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, side_findings: int) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(()))
-        self.bias = nn.Parameter(torch.tensor(-3.0))
+        self.side = nn.Linear(EMBEDDING_SIZE, side_findings)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.offset = nn.Parameter(torch.tensor(3.0))
+        nn.init.zeros_(self.side.weight)
+        nn.init.zeros_(self.side.bias)
 
-    def take_over(self, fc: nn.Linear, found: Mapping[str, Tensor]) -> None:
-        """Begin with a head that finds lesions, if there is one: its weights become finding 0's in `fc`."""
-        if not found:
-            return
-        with torch.no_grad():
-            fc.weight[0] = found["weight"].flatten()
-            self.bias.copy_(found["bias"][0])
-
-    def loss(self, maps: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy over the cells of which something is known. maps: [N, 512, h, w]; weight: [512]."""
-        logits = torch.einsum("nchw,c->nhw", maps, weight).flatten(1) * self.log_scale.exp() + self.bias
-        known = ~targets.isnan()
-        return F.binary_cross_entropy_with_logits(logits[known], targets[known])
+    def loss(self, network: ResNet18, last_map: Tensor, batch: _Batch, settings: FinetuneSettings) -> Tensor:
+        """Of films, and of single cells. last_map: float32 [B + P, 512, h, w]."""
+        films = len(batch.targets)
+        evidence = network.evidence(last_map)
+        logits = network.pool(evidence[:films]) * self.scale + self.offset
+        total = losses.focal(logits, batch.targets[:, :1], settings.gamma)
+        side = self.side(last_map[:films].mean((2, 3)))
+        total = total + settings.side * losses.focal(side, batch.targets[:, 1:], settings.gamma)
+        if settings.cells:
+            known = ~batch.cells.isnan()
+            cells = evidence[:, 0].flatten(1) + network.fc.bias[0]
+            found = F.binary_cross_entropy_with_logits(cells[known], batch.cells[known])
+            total = total + settings.cells * found
+        return total
 
 
 @torch.inference_mode()
@@ -300,13 +307,6 @@ def _unfreeze(network: ResNet18, parts: int) -> None:
             module.requires_grad_(depth < parts)
             if depth >= parts:
                 module.eval()
-
-
-def _without_side_heads(network: ResNet18) -> ResNet18:
-    final = ResNet18().to(network.fc.weight.device)
-    weights = network.state_dict()
-    final.load_state_dict(weights | {name: weights[name][:1] for name in ("fc.weight", "fc.bias")})
-    return final
 
 
 @torch.no_grad()

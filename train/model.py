@@ -4,10 +4,12 @@ Published weights load by name: a three-channel `conv1.weight` is summed over it
 same network for a grey picture in all three.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 EMBEDDING_SIZE = 512
 WIDTHS = (64, 128, 256, EMBEDDING_SIZE)
@@ -70,10 +72,21 @@ class ResNet18(nn.Module):
         """The embedding [N, 512]: global average of the last map."""
         return self.last_map(x).mean((2, 3))
 
+    def evidence(self, last_map: Tensor) -> Tensor:
+        """[N, 512, h, w] -> [N, K, h, w]: what each cell of the last map says, logits before the bias."""
+        return F.conv2d(last_map, self.fc.weight[:, :, None, None])
+
+    def pool(self, evidence: Tensor) -> Tensor:
+        """[N, K, h, w] -> logits [N, K]: log-mean-exp, so that one cell is enough.
+
+        A lesion fills one cell of 49: in their mean it would drown (Pinheiro & Collobert, CVPR 2015).
+        """
+        cells = evidence.shape[-2] * evidence.shape[-1]
+        return evidence.logsumexp((2, 3)) - math.log(cells) + self.fc.bias
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, K]."""
-        logits: Tensor = self.fc(self.embed(x))
-        return logits
+        return self.pool(self.evidence(self.last_map(x)))
 
 
 def _layer(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
