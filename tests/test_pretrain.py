@@ -192,6 +192,20 @@ def test_drawn_lesions_are_learned() -> None:
     assert np.mean(found[-10:]) > np.mean(found[:10]) + 0.1
 
 
+def test_pretraining_can_begin_with_another_runs_weights(films: Films, tmp_path: Path) -> None:
+    planted = replace(SETTINGS, method="planted", epochs=1)
+    pretrain(films, planted, tmp_path / "first", {}, silent)
+    tensors, _ = load_checkpoint(tmp_path / "first")
+    fainter = Learner(replace(planted, method_options={"faintest": 0.01}))
+    fainter.begin_with(tensors)
+    assert all(torch.equal(value, tensors[name]) for name, value in fainter.tensors().items())
+    other = Learner(SETTINGS)
+    before = other.method.state_dict()["head.0.weight"].clone()
+    other.begin_with(tensors)  # the encoder alone: the heads are another method's
+    assert torch.equal(other.network.conv1.weight, tensors["network.conv1.weight"])
+    assert torch.equal(other.method.state_dict()["head.0.weight"], before)
+
+
 def test_unknown_methods_and_options_are_refused() -> None:
     with pytest.raises(UsageError, match="simclr, barlow-twins, vicreg, planted"):
         method_named("magic", {})

@@ -155,6 +155,7 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
     settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
+    start["fc.weight"].zero_()
     finetune(films, settings, start, tmp_path / "frozen", {}, lambda line: None)
     trained = under(load_checkpoint(tmp_path / "frozen")[0], "training.")
     same = {name for name in trained if torch.equal(trained[name], start[name])}

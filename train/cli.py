@@ -109,17 +109,33 @@ def _encoder_of(
     if weights is None:
         return None, provenance
     tensors, about = load_checkpoint(weights)
-    provenance["pretraining"] = {
+    provenance["pretraining"] = _pretraining(about)
+    encoder = under(tensors, "network.")
+    if about["kind"] == "planted":
+        encoder |= {f"cells.{name}": value for name, value in under(tensors, "method.head.").items()}
+    return encoder, provenance
+
+
+def _pretraining(about: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of pre-training says of itself, for the provenance of what was made from it."""
+    return {
         "kind": about["kind"],
         "settings": about["settings"],
         "epochs": about["epoch"],
         "sha256": about["tensors_sha256"],
         **about["provenance"],
     }
-    encoder = under(tensors, "network.")
-    if about["kind"] == "planted":
-        encoder |= {f"cells.{name}": value for name, value in under(tensors, "method.head.").items()}
-    return encoder, provenance
+
+
+def _number_named(given: str) -> tuple[str, float]:
+    """NAME=NUMBER."""
+    from screen.errors import UsageError
+
+    name, _, number = given.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise UsageError(f"'{given}' is not NAME=NUMBER") from None
 
 
 def _report(line: str) -> None:
@@ -138,6 +154,15 @@ def _report(line: str) -> None:
     "--method", default="simclr", show_default=True, help="simclr, barlow-twins, vicreg or planted."
 )
 @click.option(
+    "--method-option", "method_options", multiple=True, metavar="NAME=NUMBER",
+    help="Of the method, as temperature=0.1 or faintest=0.06; see train/methods.py.",
+)  # fmt: skip
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Checkpoint of `pretrain` to begin with; else random weights.",
+)
+@click.option(
     "--source-power", default=0.5, show_default=True, type=click.FloatRange(0, 1),
     help="A source of n films has a share ~ n ** POWER of an epoch; 1 takes films as they come.",
 )  # fmt: skip
@@ -154,7 +179,7 @@ def _report(line: str) -> None:
 @table_options
 def pretrain(
     inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, method: str,
-    source_power: float, same_patient: float, device: str, precision: str, compiled: bool | None,
+    method_options: tuple[str, ...], weights: Path | None, source_power: float, same_patient: float, device: str, precision: str, compiled: bool | None,
     leave_out_test: bool, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
@@ -166,6 +191,7 @@ def pretrain(
     from screen.errors import UsageError
     from screen.preprocess import PreprocessSpec
     from train import pretrain as engine
+    from train.checkpoint import load_checkpoint
     from train.compute import Compute
     from train.films import unlabelled_films
     from train.folds import Split, split_of
@@ -174,8 +200,9 @@ def pretrain(
 
     settings = engine.PretrainSettings(
         epochs=epochs, batch_size=batch_size, size=size, method=method, source_power=source_power,
-        same_patient=same_patient, seed=seed,
+        method_options=dict(map(_number_named, method_options)), same_patient=same_patient, seed=seed,
     )  # fmt: skip
+    start, before = load_checkpoint(weights) if weights else (None, {})
     with team() as part:
         compute = Compute.choose(device, precision, compiled, part.world)
         report = _report if part.rank == 0 else lambda line: None
@@ -195,12 +222,13 @@ def pretrain(
             "films": len(films.values),
             "data_digest": films.digest,
             "test_patients_left_out": leave_out_test,
+            **({"begun_with": _pretraining(before)} if before else {}),
             "dropped": films.dropped,
             **compute.described(part.world),
             **code_version(),
         }
         report(f"{len(films.values)} films, {sum(films.dropped.values())} dropped {films.dropped or ''}")
-        engine.pretrain(films, settings, out, provenance, report, compute, part)
+        engine.pretrain(films, settings, out, provenance, report, compute, part, start)
 
 
 @cli.command()
@@ -324,7 +352,7 @@ def crossvalidate(
     help="Pictures that are no chest film, for the gate.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; resumed if it is there.")
-@click.option("--epochs", default=20, show_default=True, help="Of pre-training.")
+@click.option("--epochs", default=4, show_default=True, help="Of each of pre-training's two stages.")
 @click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
 @data_options
 def recipe(

@@ -41,17 +41,18 @@ class FinetuneSettings:
     decay: each part learns this much slower than the one above it. average: per-step decay of the weight
     average that is kept (0: none).
     side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
-    else is on a film says more about it than one bit does. samples: films drawn an epoch.
+    else is on a film says more about it than one bit does. samples: films drawn an epoch, but no film is
+    drawn more than twice on average: few labels are learned in few steps.
     cells: weight of what is known of single places: none holds the finding on a film without it, those in a
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (4, 224, 4))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
     samples: int = 4096
     batch_size: int = 32
     cells: float = 1.0
     planted: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     decay: float = 0.7
     weight_decay: float = 1e-3
     gamma: float = 1.5
@@ -117,7 +118,7 @@ def finetune(
     plan = [(size, parts) for epochs, size, parts in settings.stages for _ in range(epochs)]
     groups = [
         *_groups(network, settings),
-        {"params": list(heads.side.parameters()), "share": 1.0},
+        {"params": [heads.side_weight, heads.side_bias], "share": 1.0},
         # Two numbers with a long way to go.
         {"params": [heads.scale, heads.offset], "share": 30.0, "weight_decay": 0.0},
     ]
@@ -135,7 +136,7 @@ def finetune(
         restore_optimizer(optimizer, tensors)
         first_epoch = int(old["epoch"])
         report(f"resumed after epoch {first_epoch}")
-    per_epoch = settings.samples // settings.batch_size
+    per_epoch = drawing.steps()
     steps_taken = first_epoch * per_epoch
     for epoch in range(first_epoch, len(plan)):
         size, parts = plan[epoch]
@@ -170,7 +171,7 @@ def finetune(
             tensors,
             {**about, "kind": KIND, "epoch": epoch + 1, "settings": _plain_settings(settings)},
         )
-        films_per_second = settings.samples / seconds
+        films_per_second = per_epoch * settings.batch_size / seconds
         _log(checkpoint, epoch, [size, parts, loss_sum / per_epoch, *measured, films_per_second])
         report(
             f"epoch {epoch + 1}/{len(plan)} ({size} px, {parts} parts): loss {loss_sum / per_epoch:.4f}, "
@@ -204,6 +205,11 @@ class _Drawing:
         self._weights[self._places_only] = self._weights[self._weights > 0].mean()
         self._weights /= self._weights.sum()
         self._without = np.flatnonzero(training & films.scorable() & (films.labels == 0))
+
+    def steps(self) -> int:
+        """Of an epoch."""
+        samples = min(self._settings.samples, 2 * int((self._weights > 0).sum()))
+        return max(1, samples // self._settings.batch_size)
 
     def batches(self, epoch: int, count: int, size: int, device: torch.device) -> Iterator[_Batch]:
         """Of one epoch: all random numbers come from the seed and the epoch's number."""
@@ -242,11 +248,10 @@ class Heads(nn.Module):
 
     def __init__(self, side_findings: int) -> None:
         super().__init__()
-        self.side = nn.Linear(EMBEDDING_SIZE, side_findings)
+        self.side_weight = nn.Parameter(torch.zeros(side_findings, EMBEDDING_SIZE))
+        self.side_bias = nn.Parameter(torch.zeros(side_findings))
         self.scale = nn.Parameter(torch.ones(()))
         self.offset = nn.Parameter(torch.tensor(3.0))
-        nn.init.zeros_(self.side.weight)
-        nn.init.zeros_(self.side.bias)
 
     def loss(self, network: ResNet18, last_map: Tensor, batch: _Batch, settings: FinetuneSettings) -> Tensor:
         """Of films, and of single cells. last_map: float32 [B + P, 512, h, w]."""
@@ -254,7 +259,7 @@ class Heads(nn.Module):
         evidence = network.evidence(last_map)
         logits = network.pool(evidence[:films]) * self.scale + self.offset
         total = losses.focal(logits, batch.targets[:, :1], settings.gamma)
-        side = self.side(last_map[:films].mean((2, 3)))
+        side = F.linear(last_map[:films].mean((2, 3)), self.side_weight, self.side_bias)
         total = total + settings.side * losses.focal(side, batch.targets[:, 1:], settings.gamma)
         if settings.cells:
             known = ~batch.cells.isnan()

@@ -104,9 +104,9 @@ class Planted(Method):
 
     augmentation = WHOLE_FILMS
 
-    def __init__(self, positive_weight: float = 2.0) -> None:
+    def __init__(self, positive_weight: float = 2.0, faintest: float = Planting.contrast[0]) -> None:
         super().__init__()
-        self.recipe = Planting()
+        self.recipe = Planting(contrast=(faintest, Planting.contrast[1]))
         self.positive_weight = positive_weight
         self.head = nn.Conv2d(EMBEDDING_SIZE, 1, 1)
         assert self.head.bias is not None

@@ -27,7 +27,7 @@ _CANDIDATES = 6
 _DISTRACTORS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Planting:
     """lesions, distractors: how likely a slot holds one. radius: of a lesion, pixels, log-uniform (at 224
     pixels a chest is about 350 mm wide: 3 to 35 mm). contrast: share of the way to white, log-uniform.

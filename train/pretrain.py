@@ -28,7 +28,7 @@ from train.films import Films
 from train.filmstore import FilmStore, read_ahead
 from train.losses import alignment, uniformity
 from train.methods import method_named
-from train.model import ResNet18
+from train.model import ResNet18, load_encoder
 from train.parallel import WHOLE, Part, average_gradients, gather, share_statistics
 from train.probe import KnnProbe
 from train.sampling import epoch_order, groups_of, partners
@@ -127,6 +127,13 @@ class Learner:
         tensors |= {f"method.{name}": value for name, value in self.method.state_dict().items()}
         return tensors | optimizer_tensors(self.optimizer)
 
+    def begin_with(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights of another run, not where its optimizer was."""
+        load_encoder(self.network, under(tensors, "network."))
+        heads = under(tensors, "method.")
+        if heads.keys() == self.method.state_dict().keys():
+            self.method.load_state_dict(heads)
+
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
         self.network.load_state_dict(under(tensors, "network."))
@@ -142,6 +149,7 @@ def pretrain(
     report: Callable[[str], None],
     compute: Compute = CPU,
     part: Part = WHOLE,
+    start: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Trains, or goes on where `checkpoint` left off; every epoch is saved.
 
@@ -149,9 +157,12 @@ def pretrain(
     ends with the same weights as one that was not (on a CPU to the bit; CUDA's own kernels may round another
     way each time), and one of several processes with those of one, rounding apart. Beside the checkpoint,
     `NAME.csv` and `NAME.tensorboard/` have a line an epoch; an alignment near 0 with a uniformity near 0 is a
-    collapse. part: of several processes, all of which call this; the first writes.
+    collapse. part: of several processes, all of which call this; the first writes. start: tensors of an
+    earlier checkpoint to begin with; its heads too, if it is of the same method.
     """
     learner = Learner(settings, compute, part)
+    if start is not None:
+        learner.begin_with(start)
     done = _resume(checkpoint, learner, report)
     store = FilmStore(films.values, compute.device)
     groups = groups_of(films.patients)

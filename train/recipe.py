@@ -9,11 +9,14 @@ Command = list[str]
 FEW = 10
 """Per cent of the patients with labels: the point of the label-efficiency curve that is measured."""
 
+_PRETRAINING = ("--method", "planted", "--size", "224", "--batch-size", "32")
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """table: of labels, whose films are judged. training_tables: more, to train on alone. others: pictures
-    that are no chest film. out: folder for all that is made. common: options of every command.
+    that are no chest film. out: folder for all that is made. epochs: of each of pre-training's two stages.
+    common: options of every command.
     """
 
     table: Path
@@ -56,10 +59,13 @@ class Recipe:
             *("--efficiency", f"random start@{FEW}={predictions('random-few')}"),
         ]
         tables = [table, *map(str, self.training_tables)]
-        pretrain = ["pretrain", *tables, "--epochs", str(self.epochs), "--out", str(out / "pretrained")]
+        # At the size that is screened; lesions that are easily seen first.
+        learn = ["pretrain", *tables, *_PRETRAINING, "--epochs", str(self.epochs)]
+        first, then = str(out / "first"), str(out / "pretrained")
         common = list(self.common)
         return [
-            pretrain + common,
+            [*learn, "--out", first, *common],
+            [*learn, "--weights", first, "--method-option", "faintest=0.06", "--out", then, *common],
             arm("recipe", *start) + common,
             everything + common,
             calibrate + common,
