@@ -94,6 +94,7 @@ def _encoder_of(
     import numpy as np
 
     from train.checkpoint import load_checkpoint, under
+    from train.finetune import CELLS
     from train.provenance import code_version
 
     used = used & films.scorable()
@@ -112,7 +113,7 @@ def _encoder_of(
     provenance["pretraining"] = _pretraining(about)
     encoder = under(tensors, "network.")
     if about["kind"] == "planted":
-        encoder |= {f"cells.{name}": value for name, value in under(tensors, "method.head.").items()}
+        encoder |= {f"{CELLS}{name}": value for name, value in under(tensors, "method.head.").items()}
     return encoder, provenance
 
 
@@ -298,8 +299,8 @@ def finetune(
     "--fold", "folds", multiple=True, type=click.IntRange(0, 4), help="Hold out this fold only; repeatable."
 )
 @click.option(
-    "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the patients whose labels are used.",
+    "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1),
+    help="Share of the patients whose labels are used; 0: none, the head of `pretrain` judges.",
 )  # fmt: skip
 @compute_options
 @data_options

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from screen.errors import UsageError
 from screen.preprocess import Geometry
 from train.checkpoint import load_checkpoint, under
 from train.compute import CPU, Compute
 from train.features import features_of, heatmaps
 from train.films import LabelledFilms
-from train.finetune import FinetuneSettings, finetune
+from train.finetune import CELLS, FinetuneSettings, begin_with, finetune
 from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
 from train.model import ResNet18
 from train.predictions import PREDICTION_COLUMNS
@@ -28,7 +29,8 @@ class CrossSettings:
     """What is compared on equal folds.
 
     split_seed: of the folds. seeds: one fine-tuning each in every fold. folds: those that are held out in
-    turn. label_share: share of the other folds' patients whose labels are used, 0 … 1.
+    turn. label_share: share of the other folds' patients whose labels are used, 0 … 1; with 0 nothing is
+    fine-tuned, and the head of pre-training judges.
     """
 
     split_seed: int = 0
@@ -50,8 +52,11 @@ def cross_validate(
     """Fine-tune once per seed and fold, judge the fold that was held out; write `folder`/predictions.csv.
 
     No validation films: the recipe is fixed, its last epoch counts. What is there is not made again: a
-    folder of another recipe is refused with UsageError.
+    folder of another recipe is refused with UsageError, and so is judging without labels if pre-training left
+    no head.
     """
+    if cross.label_share == 0 and not under(encoder or {}, CELLS):
+        raise UsageError("without labels only a network of 'pretrain --method planted' can judge: --weights")
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     for seed in cross.seeds:
@@ -59,8 +64,14 @@ def cross_validate(
             checkpoint = folder / f"fold{fold}-seed{seed}"
             report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
             divided = films.divided(_rule(cross, fold))
-            finetune(divided, replace(settings, seed=seed), encoder, checkpoint, dict(about), report, compute)
-            rows += _judged(divided, checkpoint, settings, fold, seed)
+            network = ResNet18()
+            if cross.label_share == 0:
+                begin_with(network, encoder or {})
+            else:
+                seeded = replace(settings, seed=seed)
+                finetune(divided, seeded, encoder, checkpoint, dict(about), report, compute)
+                network.load_state_dict(under(load_checkpoint(checkpoint)[0], "network."))
+            rows += _judged(divided, network, settings, fold, seed)
     out = folder / PREDICTIONS
     temporary = out.with_name(f".{PREDICTIONS}")
     with temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -82,11 +93,8 @@ def _rule(cross: CrossSettings, held_out: int) -> Callable[[str], Split]:
 
 
 def _judged(
-    films: LabelledFilms, checkpoint: Path, settings: FinetuneSettings, fold: int, seed: int
+    films: LabelledFilms, network: ResNet18, settings: FinetuneSettings, fold: int, seed: int
 ) -> Sequence[list[object]]:
-    tensors, _ = load_checkpoint(checkpoint)
-    network = ResNet18()
-    network.load_state_dict(under(tensors, "network."))
     chosen = np.flatnonzero(films.of(Split.TEST) & films.scorable())
     values = films.values[chosen]
     logits = features_of(network, values, settings.mean, settings.std).logits[:, 0]

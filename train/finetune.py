@@ -3,7 +3,7 @@
 import copy
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ from train.planting import Planting, cells_from_marks, plant
 from train.schedule import learning_rate
 
 KIND = "classifier"
+CELLS = "cells."
+"""Before the names of a head, in an encoder's weights, that finds lesions in the last map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +106,8 @@ def finetune(
     device = compute.device
     torch.manual_seed(settings.seed)
     network = ResNet18().to(device)
-    nn.init.zeros_(network.fc.weight)
-    nn.init.constant_(network.fc.bias, -3)  # few cells hold a lesion
+    begin_with(network, encoder or {})
     heads = Heads(len(films.side_findings)).to(device)
-    if encoder is not None:
-        load_encoder(network, {k: v for k, v in encoder.items() if not k.startswith("cells.")})
-        found = under(encoder, "cells.")
-        if found:
-            network.fc.load_state_dict({"weight": found["weight"].flatten(1), "bias": found["bias"]})
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     averaged = copy.deepcopy(network)
     drawing = _Drawing(films, settings)
@@ -178,6 +174,16 @@ def finetune(
             f"validation AUC within source {measured[0]:.3f}, pooled {measured[1]:.3f}, "
             f"{films_per_second:.1f} films/s"
         )
+
+
+def begin_with(network: ResNet18, encoder: Mapping[str, Tensor]) -> None:
+    """Load an encoder, see `finetune`, if there is one; the head is that of its cells, or knows nothing."""
+    nn.init.zeros_(network.fc.weight)
+    nn.init.constant_(network.fc.bias, -3)  # few cells hold a lesion
+    if encoder:
+        load_encoder(network, {k: v for k, v in encoder.items() if not k.startswith(CELLS)})
+    if cells := under(encoder, CELLS):
+        network.fc.load_state_dict({"weight": cells["weight"].flatten(1), "bias": cells["bias"]})
 
 
 class _Batch(NamedTuple):
