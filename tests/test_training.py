@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from screen.cli import cli as screen_cli
 from screen.decode import Decoded, decode
 from screen.discover import discover
+from screen.errors import UsageError
 from screen.policy import FULL
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
 from train import crossfit
 from train import finetune as finetuning
+from train.boxes import Box
 from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
 from train.cli import cli
 from train.crossfit import CrossSettings, cross_validate, peak
@@ -315,6 +318,54 @@ def test_every_film_is_judged_by_a_network_that_never_saw_its_patient(table: Pat
     before = out.read_bytes()
     again = cross_validate(films, settings, cross, None, tmp_path / "cv", {}, lambda line: None)
     assert again.read_bytes() == before
+
+
+def test_without_labels_the_head_of_pretraining_judges(films: LabelledFilms, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = finetuning.ResNet18().state_dict()
+    head = torch.randn(1, 512, 1, 1)
+    cells = {"cells.weight": head, "cells.bias": torch.tensor([-2.0])}
+    settings, none = FinetuneSettings(), CrossSettings(label_share=0)
+    out = cross_validate(films, settings, none, encoder | cells, tmp_path / "0", {}, lambda line: None)
+    network = finetuning.ResNet18()
+    network.load_state_dict(encoder | {"fc.weight": head.flatten(1), "fc.bias": cells["cells.bias"]})
+    logits = finetuning.predict(network, films.values, 32, settings.mean, settings.std)[:, 0]
+    expected = dict(zip(films.files, logits, strict=True))
+    with out.open(newline="") as stream:
+        judged = {row["file"]: float(row["logit"]) for row in csv.DictReader(stream)}
+    assert judged == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(UsageError, match="planted"):
+        cross_validate(films, settings, none, encoder, tmp_path / "1", {}, lambda line: None)
+
+
+def test_boxes_teach_places_where_the_source_would_tell_the_label(films: LabelledFilms) -> None:
+    """A collection of positives alone gives no labels; those of its films that have boxes give places."""
+    sources = films.sources.copy()
+    lone = np.flatnonzero((films.labels == 1) & films.of(Split.TRAIN))[:6]
+    sources[lone] = "positives only"
+    boxes = [(Box(0.3, 0.3, 0.7, 0.7),) if film in lone[:3] else () for film in range(len(sources))]
+    disputed = np.zeros(len(sources), np.bool_)
+    disputed[np.flatnonzero(films.of(Split.TRAIN) & (films.labels == 0))[:5]] = True
+    known = replace(films, sources=sources, boxes=tuple(boxes), disputed=disputed)
+    settings = FinetuneSettings(samples=400, batch_size=20, planted=4)
+    batches = list(finetuning._Drawing(known, settings).batches(0, 20, 32, torch.device("cpu")))
+    assert all(len(batch.x) == len(batch.cells) == 24 for batch in batches)
+    places_only = torch.cat([batch.targets[:, 0].isnan() & (batch.cells[:20, 0] == 1) for batch in batches])
+    labelled = torch.cat([batch.targets[:, 0] for batch in batches])
+    assert 0 < places_only.sum() == labelled.isnan().sum()
+    assert 0.3 < labelled.nanmean() < 0.7
+    # Without the finding no cell has it; with it, but without a box, nobody knows where.
+    for batch in batches:
+        assert (batch.cells[:20][batch.targets[:, 0] == 0] == 0).all()
+        assert batch.cells[:20][batch.targets[:, 0] == 1].isnan().all()
+
+
+def test_disputed_films_are_not_trained_on(films: LabelledFilms) -> None:
+    disputed = films.labels == np.where(np.arange(len(films.labels)) % 2, 1, -1)  # every other positive
+    drawing = finetuning._Drawing(replace(films, disputed=disputed), FinetuneSettings())
+    drawn = drawing._weights > 0
+    assert not (drawn & disputed).any()
+    assert (drawn & (films.labels == 1)).any()
 
 
 def test_few_labels_are_part_of_more_labels() -> None:

@@ -180,8 +180,9 @@ def _report(line: str) -> None:
 @table_options
 def pretrain(
     inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, method: str,
-    method_options: tuple[str, ...], weights: Path | None, source_power: float, same_patient: float, device: str, precision: str, compiled: bool | None,
-    leave_out_test: bool, cache: Path, seed: int, **options: Any,
+    method_options: tuple[str, ...], weights: Path | None, source_power: float, same_patient: float,
+    device: str, precision: str, compiled: bool | None, leave_out_test: bool, cache: Path, seed: int,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
 
