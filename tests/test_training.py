@@ -206,6 +206,7 @@ def test_the_whole_chain_on_the_command_line(
     monkeypatch.setattr("screen.preprocess.PreprocessSpec", lambda: SPEC)
     settings = FinetuneSettings(stages=((2, 32, 5),), samples=96, batch_size=16, learning_rate=3e-3)
     monkeypatch.setattr(finetuning, "FinetuneSettings", lambda seed: settings)
+    monkeypatch.setattr("train.films._MIN_SIDE_FILMS", 5)  # so that there is a side finding
     others = tmp_path / "others"
     others.mkdir()
     for index in range(4):

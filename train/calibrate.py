@@ -135,8 +135,9 @@ def _gate(
     unknown = unknown_kinds(gaussian, training, held_out, other, others, seed)
     made = others.collections == "made"
     found = {
-        name: passed(upright[films.side_labels[test, index] == 1], np.full(1, name))
+        name: passed(upright[of_it], np.full(of_it.sum(), name))
         for index, name in enumerate(films.side_findings)
+        for of_it in [films.side_labels[test, index] == 1]
     }
     return gate, {
         "films": passed(upright, np.full(len(upright), "upright"))

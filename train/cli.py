@@ -354,7 +354,7 @@ def crossvalidate(
     help="Pictures that are no chest film, for the gate.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; resumed if it is there.")
-@click.option("--epochs", default=4, show_default=True, help="Of each of pre-training's two stages.")
+@click.option("--epochs", default=4, show_default=True, help="Of pre-training.")
 @click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
 @data_options
 def recipe(
@@ -362,7 +362,7 @@ def recipe(
     epochs: int, seeds: int, cache: Path, seed: int,
 ) -> None:  # fmt: skip
     """The shipped model from a table of labels, and what proves it: pre-training, five folds beside a random
-    start, all labels and a tenth of them, the model from all patients, calibrated on the folds.
+    start, all labels, a tenth of them and none, the model from all patients, calibrated on the folds.
 
     Columns must have their usual names. Every command is printed before it runs.
     """

@@ -15,8 +15,8 @@ _PRETRAINING = ("--method", "planted", "--size", "224", "--batch-size", "32")
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """table: of labels, whose films are judged. training_tables: more, to train on alone. others: pictures
-    that are no chest film. out: folder for all that is made. epochs: of each of pre-training's two stages.
-    common: options of every command.
+    that are no chest film. out: folder for all that is made.
+    epochs: of pre-training. common: options of every command.
     """
 
     table: Path
@@ -31,7 +31,7 @@ class Recipe:
         """In order; each goes on where it was stopped, so the whole does.
 
         Pre-training sees all films, those of folds that are held out too, but no label. Fine-tuning from
-        random weights, and with few labels, is what the recipe is compared with.
+        random weights, with few labels, and pre-training alone are what the recipe is compared with.
         """
         table, out = str(self.table), self.out
         extra = _repeated("--training-table", self.training_tables)
@@ -55,21 +55,23 @@ class Recipe:
             *("evaluate", table, "--out", str(out / "evaluation")),
             *("--predictions", f"recipe={predictions('recipe')}"),
             *("--predictions", f"random start={predictions('random')}"),
+            *("--predictions", f"no labels={predictions('no-labels')}"),
             *("--efficiency", f"recipe@{FEW}={predictions('recipe-few')}"),
             *("--efficiency", f"random start@{FEW}={predictions('random-few')}"),
         ]
         tables = [table, *map(str, self.training_tables)]
-        # At the size that is screened; lesions that are easily seen first.
-        learn = ["pretrain", *tables, *_PRETRAINING, "--epochs", str(self.epochs)]
-        first, then = str(out / "first"), str(out / "pretrained")
+        pretrain = [
+            *("pretrain", *tables, *_PRETRAINING),
+            *("--epochs", str(self.epochs), "--out", str(out / "pretrained")),
+        ]
         common = list(self.common)
         return [
-            [*learn, "--out", first, *common],
-            [*learn, "--weights", first, "--method-option", "faintest=0.06", "--out", then, *common],
+            pretrain + common,
             arm("recipe", *start) + common,
             everything + common,
             calibrate + common,
             arm("random") + common,
+            arm("no-labels", *start, "--label-share", "0") + common,
             arm("recipe-few", *start, *few) + common,
             arm("random-few", *few) + common,
             evaluate,

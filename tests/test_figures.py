@@ -1,0 +1,65 @@
+"""What README and model card say was measured stands in `metrics.json`, and is about the shipped model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from screen.modelfile import load_model
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+METRICS: dict[str, Any] = json.loads((ROOT / "docs/evaluation/metrics.json").read_text())
+
+
+def quoted(name: str, recipe: str = "") -> str:
+    """A figure over all films as the README writes it."""
+    recipe = recipe or METRICS["recipe"]
+    (figure,) = (
+        f for f in METRICS["figures"] if (f["recipe"], f["name"], f["group"]) == (recipe, name, "")
+    )
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def test_the_figures_are_those_of_the_shipped_model() -> None:
+    card = load_model(None).card
+    assert METRICS["model"]["weights"] == card.weights_digest
+    calibration = METRICS["calibration"]
+    (finding,) = card.findings
+    assert finding.slope == pytest.approx(calibration["slope"])
+    assert finding.intercept == pytest.approx(calibration["intercept"])
+    assert [p.threshold for p in finding.operating_points] == pytest.approx(
+        [p["threshold"] for p in calibration["operating_points"]]
+    )
+
+
+@pytest.mark.parametrize("name", ["auc_within_source", "auc_jsrt", "auc_pooled"])
+def test_the_readme_quotes_every_recipe(name: str) -> None:
+    for recipe in METRICS["recipes"]:
+        assert quoted(name, recipe) in README, recipe
+
+
+def test_the_readme_quotes_calibration_and_operating_points() -> None:
+    for name in ("calibration_error", "calibration_slope", "brier_skill"):
+        assert quoted(name) in README, name
+    for point in METRICS["calibration"]["operating_points"]:
+        line = next(row for row in README.splitlines() if row.startswith(f"| `{point['name']}` |"))
+        for kind in ("sensitivity", "specificity"):
+            low, high = point[f"{kind}_interval"]
+            assert f"{point[kind]:.3f} [{low:.3f}, {high:.3f}]" in line
+
+
+def test_the_readme_quotes_differences_and_few_labels() -> None:
+    for found in METRICS["comparisons"]:
+        if found["figure"] == "auc_within_source":
+            text = f"{found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+            assert text in README, found["other"]
+    for point in METRICS["label_efficiency"]:
+        assert f"{point['value']:.3f} [{point['low']:.3f}, {point['high']:.3f}]" in README, point["start"]
+
+
+def test_the_card_that_ships_is_that_of_the_evaluation() -> None:
+    shipped = (ROOT / "screen/models/model-card.md").read_text()
+    assert shipped == (ROOT / "docs/evaluation/model-card.md").read_text()
+    assert load_model(None).card.weights_digest in shipped
