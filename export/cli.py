@@ -208,7 +208,7 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     "--decode-bounds",
     nargs=4,
     type=click.FloatRange(0, 1),
-    default=(0.003, 0.03, 0.01, 0.005),
+    default=(0.005, 0.03, 0.02, 0.005),
     show_default=True,
     metavar="MEAN FLIPS FARTHEST AUC",
     help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, farthest of "

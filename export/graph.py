@@ -4,7 +4,6 @@ Convolution and head weights are stored as fp16 and cast to fp32, which a runtim
 file: half the size, computed in fp32. BatchNorm, distance and gate stay fp32 throughout.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -79,6 +78,19 @@ class _Builder:
         """[N, C, h, w] -> [N, C]."""
         return self.node("ReduceMean", [x], output, axes=[2, 3], keepdims=0)
 
+    def log_mean_exp(self, x: str, output: str, bias: str) -> str:
+        """[N, K, h, w] -> log(mean(exp(x))) + bias, [N, K]; nothing overflows.
+
+        Not by ReduceLogSumExp: of this opset's OpenVINO 2026.4 sums the batch as well.
+        """
+        peak = self.node("ReduceMax", [x], f"{output}.peak", axes=[2, 3], keepdims=1)
+        below = self.node("Sub", [x, peak], f"{output}.below")
+        shares = self.node("Exp", [below], f"{output}.shares")
+        mean = self.node("ReduceMean", [shares], f"{output}.mean", axes=[2, 3], keepdims=1)
+        pooled = self.node("Add", [self.node("Log", [mean], f"{output}.log"), peak], f"{output}.pooled")
+        flat = self.node("Flatten", [pooled], f"{output}.flat", axis=1)
+        return self.node("Add", [flat, bias], output)
+
     def score(self, features: str, name: str, score: GaussianScore, output: str) -> str:
         """[N, D] -> [N]."""
         centred = self.node("Sub", [features, self.parameter(f"{name}.mean", score.mean)], f"{name}.centred")
@@ -134,15 +146,12 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     embedding = g.pooled(layers[-1], "embedding")
     head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
     g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
-    side = -(-size // 32)
-    total = g.node("ReduceLogSumExp", ["heatmap"], "logits.total", axes=[2, 3], keepdims=0)
-    cells = g.constant("logits.cells", np.array(math.log(side**2), np.float32))
-    mean = g.node("Sub", [total, cells], "logits.mean")
-    g.node("Add", [mean, g.parameter("head.bias", resnet.fc.bias)], "logits")
+    g.log_mean_exp("heatmap", "logits", g.parameter("head.bias", resnet.fc.bias))
     g.score(embedding, "distance", network.distance, "distance")
     g.gate(layers, network.gate, size)
 
     findings, width = resnet.fc.weight.shape
+    side = -(-size // 32)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size, size])
     shapes: dict[str, list[str | int]] = {
         "logits": ["N", findings],
