@@ -16,9 +16,7 @@ METRICS: dict[str, Any] = json.loads((ROOT / "docs/evaluation/metrics.json").rea
 def quoted(name: str, recipe: str = "") -> str:
     """A figure over all films as the README writes it."""
     recipe = recipe or METRICS["recipe"]
-    (figure,) = (
-        f for f in METRICS["figures"] if (f["recipe"], f["name"], f["group"]) == (recipe, name, "")
-    )
+    (figure,) = (f for f in METRICS["figures"] if (f["recipe"], f["name"], f["group"]) == (recipe, name, ""))
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
