@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from export.network import ScreeningNetwork, network_from_tensors
+from export.network import HEATMAP_METHOD, ScreeningNetwork, network_from_tensors
 from screen.backends.base import Backend, DeviceInfo, Outputs
+from screen.errors import ModelError
 from screen.modelfile import Model
 from train.features import gate_features
 from train.model import ResNet18
@@ -81,7 +82,12 @@ class _Forward(nn.Module):
 
 
 def network_from_model(model: Model) -> ScreeningNetwork:
-    """The trained network again from the fp32 file that `export.graph` wrote of it."""
+    """The trained network again from the fp32 file that `export.graph` wrote of it.
+
+    Raises ModelError for a file of earlier versions, whose head was another.
+    """
+    if model.card.heatmap_method != HEATMAP_METHOD:
+        raise ModelError(f"{model.path}: its head is '{model.card.heatmap_method}': export it anew")
     graph = onnx.ModelProto.FromString(model.data).graph
     values = {
         t.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(t).astype(np.float32).copy())

@@ -14,6 +14,8 @@ from train.checkpoint import load_checkpoint
 from train.features import GATE_WIDTH, gate_features
 from train.model import EMBEDDING_SIZE, ResNet18, round_to_storage
 
+HEATMAP_METHOD = "log_mean_exp"
+"""The logit is log(mean(exp(heatmap))) plus the head's bias (`train.model.ResNet18.pool`)."""
 _FITTED = {
     "distance.mean", "distance.whiten", "gate.mean", "gate.whiten", "gate.scale", "gate.bias", "gate.hidden",
     "gate.hidden_bias", "gate.head", "gate.head_bias",

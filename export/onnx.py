@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.graph import graph_from_network
 from export.modelwriter import with_card, write_model
-from export.network import ScreeningNetwork, network_from_checkpoint
+from export.network import HEATMAP_METHOD, ScreeningNetwork, network_from_checkpoint
 from export.parity import check_parity, outputs_from_network
 from screen.backends import open_backend
 from screen.card_parser import card_from_json
@@ -84,7 +84,7 @@ def model_from_network(
                 "preprocess_digest": spec.digest(),
                 "input_size": spec.size,
                 "embedding_size": network.resnet.fc.in_features,
-                "heatmap_method": "log_mean_exp",
+                "heatmap_method": HEATMAP_METHOD,
                 "heatmap_grid": [grid[2].dim_value, grid[3].dim_value],
                 "precision": "fp32",
                 "probes": [asdict(probe) for probe in probes],
