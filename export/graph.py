@@ -81,7 +81,7 @@ class _Builder:
     def log_mean_exp(self, x: str, output: str, bias: str) -> str:
         """[N, K, h, w] -> log(mean(exp(x))) + bias, [N, K]; nothing overflows.
 
-        Not by ReduceLogSumExp: of this opset's OpenVINO 2026.4 sums the batch as well.
+        Not ReduceLogSumExp: OpenVINO 2026.4 passes over its axes at this opset and reduces the batch as well.
         """
         peak = self.node("ReduceMax", [x], f"{output}.peak", axes=[2, 3], keepdims=1)
         below = self.node("Sub", [x, peak], f"{output}.below")
