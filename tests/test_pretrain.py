@@ -169,13 +169,20 @@ def test_on_cuda_fast_ways_are_the_default(monkeypatch: pytest.MonkeyPatch) -> N
     assert Compute.choose(precision="fp32", world=2) == Compute(torch.device("cuda", 3))
 
 
-@pytest.mark.parametrize("tiles", [True, False])
-def test_bf16_is_the_default_where_a_processor_has_tiles_for_it(
-    monkeypatch: pytest.MonkeyPatch, tiles: bool
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True}, True),
+        ({"avx512_f": True, "amx_bf16": False}, False),
+    ],
+)
+def test_bf16_is_the_default_where_a_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": tiles}, raising=False)
-    assert Compute.choose().bf16 is tiles
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert Compute.choose().bf16 is expected
     assert not Compute.choose(precision="fp32").bf16
 
 
