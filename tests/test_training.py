@@ -155,7 +155,7 @@ def test_a_resumed_fine_tuning_ends_with_the_same_weights(films: LabelledFilms, 
 
 
 def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path: Path) -> None:
-    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16)
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
     start["fc.weight"].zero_()
@@ -164,6 +164,19 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
     same = {name for name in trained if torch.equal(trained[name], start[name])}
     assert {"conv1.weight", "bn1.running_mean", "layer3.0.bn1.running_var"} <= same
     assert not {"layer4.0.conv1.weight", "layer4.0.bn1.running_mean", "fc.weight"} & same
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_few_labels_leave_what_pretraining_found(
+    films: LabelledFilms, tmp_path: Path, pretrained: bool
+) -> None:
+    settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
+    torch.manual_seed(settings.seed)
+    start = finetuning.ResNet18().state_dict()
+    finetune(films, settings, start if pretrained else None, tmp_path / "few", {}, lambda line: None)
+    trained = under(load_checkpoint(tmp_path / "few")[0], "training.")
+    changed = {name.split(".")[0] for name in trained if not torch.equal(trained[name], start[name])}
+    assert changed == ({"fc"} if pretrained else {name.split(".")[0] for name in start})
 
 
 def test_only_training_patients_are_trained_on(
@@ -204,7 +217,9 @@ def test_the_whole_chain_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("screen.preprocess.PreprocessSpec", lambda: SPEC)
-    settings = FinetuneSettings(stages=((2, 32, 5),), samples=96, batch_size=16, learning_rate=3e-3)
+    settings = FinetuneSettings(  # learns what shows on these films, however the processor rounds
+        stages=((4, 32, 5),), samples=96, batch_size=16, learning_rate=3e-3, few=0, cells=0.0, planted=0
+    )
     monkeypatch.setattr(finetuning, "FinetuneSettings", lambda seed: settings)
     monkeypatch.setattr("train.films._MIN_SIDE_FILMS", 5)  # so that there is a side finding
     others = tmp_path / "others"

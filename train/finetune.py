@@ -45,6 +45,8 @@ class FinetuneSettings:
     side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
     else is on a film says more about it than one bit does. samples: films drawn an epoch, but no film is
     drawn more than twice on average: few labels are learned in few steps.
+    few: with fewer films with the finding than this the head alone learns, if there was pre-training: so few
+    would destroy more of what it found than they can add.
     cells: weight of what is known of single places: none holds the finding on a film without it, those in a
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
     """
@@ -52,6 +54,7 @@ class FinetuneSettings:
     stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
     samples: int = 4096
     batch_size: int = 32
+    few: int = 150
     cells: float = 1.0
     planted: int = 8
     learning_rate: float = 5e-4
@@ -111,7 +114,12 @@ def finetune(
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     averaged = copy.deepcopy(network)
     drawing = _Drawing(films, settings)
-    plan = [(size, parts) for epochs, size, parts in settings.stages for _ in range(epochs)]
+    most = len(_parts(network)) if encoder is None or drawing.positives >= settings.few else 1
+    plan = [
+        (size, len(_parts(network)) if encoder is None else min(parts, most))
+        for epochs, size, parts in settings.stages
+        for _ in range(epochs)
+    ]
     groups = [
         *_groups(network, settings),
         {"params": [heads.side_weight, heads.side_bias], "share": 1.0},
@@ -137,7 +145,7 @@ def finetune(
     for epoch in range(first_epoch, len(plan)):
         size, parts = plan[epoch]
         started = time.monotonic()
-        _unfreeze(network, parts if encoder is not None else len(_parts(network)))
+        _unfreeze(network, parts)
         loss_sum = 0.0
         for batch in drawing.batches(epoch, per_epoch, size, device):
             rate = learning_rate(steps_taken, len(plan) * per_epoch, per_epoch // 2, settings.learning_rate)
@@ -210,6 +218,8 @@ class _Drawing:
         self._places_only = training & boxed & (self._weights == 0) & bool(settings.cells)
         self._weights[self._places_only] = self._weights[self._weights > 0].mean()
         self._weights /= self._weights.sum()
+        self.positives = int((films.labels[training & films.scorable()] == 1).sum())
+        """Films with the finding."""
         self._without = np.flatnonzero(training & films.scorable() & (films.labels == 0))
 
     def steps(self) -> int:
