@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -111,10 +112,17 @@ def ways(model: Path | None, int8: Path | None, *, openvino: bool) -> list[Way]:
 def measure(folders: Sequence[Path], chosen: Sequence[Way], turns: int, seconds: float) -> Figures:
     """Take turns; a peer's or stage's turn lasts about `seconds`, and so it has a sample of the films.
 
-    Raises click.ClickException if a part fails, ScreenError as `screen` does.
+    Raises click.ClickException if a part fails or the models accept different decode shortcuts, ScreenError
+    as `screen` does.
     """
     cores = usable_cpus()
     models = {way.name: load_model(way.model) for way in chosen}
+    # Or one would be held against squares that the other makes.
+    policies = [policy_from_entries(model.card.decode_policies) for model in models.values()]
+    if any(policy != policies[0] for policy in policies):
+        raise click.ClickException(
+            "the models accept different decode shortcuts: give both 'screen export certify --policies all'"
+        )
     found, missing = peers(models[chosen[0].name], cores)
     figures = Figures(
         [FolderFigures(str(folder)) for folder in folders], missing, decoders_of_pydicom(), machine()

@@ -187,6 +187,14 @@ def test_compare_sets_the_command_against_peers_and_stages(made: Path, tmp_path:
     assert cv2.imread(str(plot)) is not None
 
 
+def test_models_of_different_shortcuts_are_not_compared(made: Path, tmp_path: Path) -> None:
+    none = tiny_model_file(tmp_path / "tiny.onnx")
+    given = ["compare", str(made / "explicit"), "--int8", str(none), "--seconds", "0.1", "--repeats", "1"]
+    result = CliRunner().invoke(cli, given)  # beside the shipped model, which accepts some
+    assert result.exit_code == 1
+    assert "different decode shortcuts" in result.output
+
+
 def test_scale_runs_over_each_count(tmp_path: Path) -> None:
     figures, plot = tmp_path / "s.json", tmp_path / "s.png"
     invoke("scale", tmp_path / "small", "--count", "5", "--count", "2", "--json", figures, "--plot", plot)
