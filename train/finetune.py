@@ -4,7 +4,7 @@ import copy
 import csv
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,10 @@ class FinetuneSettings:
     seed: int = 0
     mean: float = 0.5
     std: float = 0.25
+
+    def at(self, size: int) -> "FinetuneSettings":
+        """The same for squares of that side, pixels."""
+        return replace(self, stages=tuple((epochs, size, parts) for epochs, _, parts in self.stages))
 
 
 def sampling_weights(labels: NDArray[np.float32], sources: NDArray[np.str_]) -> NDArray[np.float64]:

@@ -22,15 +22,49 @@ SHARE = 0.3
 _SLOTS = 5
 """Things that may be drawn into one film."""
 _PATCH = 96
-"""Side of the patch that one thing is drawn in, pixels."""
+"""Side of the patch that one thing is drawn in, pixels of a square of 224."""
+_SIDE = 224
+"""Of the square in whose pixels all lengths here are; on larger ones everything is drawn larger."""
 _CANDIDATES = 6
 _DISTRACTORS = 6
 
 
 @dataclass(frozen=True)
+class _Spots:
+    """centres: [M, 2], rows and columns, pixels. unit: pixels for one of a square of 224."""
+
+    centres: Tensor
+    unit: float
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch, pixels; even."""
+        return 2 * round(_PATCH / 2 * self.unit)
+
+    def of(self, slots: Tensor) -> "_Spots":
+        """Those alone."""
+        return _Spots(self.centres[slots], self.unit)
+
+    def pixels(self) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the patches around the centres: int64 [M, P, 1] and [M, 1, P]."""
+        steps = torch.arange(self.patch, device=self.centres.device) - self.patch // 2
+        first = self.centres.floor().long()
+        return first[:, :1, None] + steps[:, None], first[:, 1:, None] + steps
+
+    def offsets(self) -> tuple[Tensor, Tensor]:
+        """How far pixels lie from their patch's centre, in units: [M, P, P] downwards and to the right."""
+        rows, columns = self.pixels()
+        shape = len(self.centres), self.patch, self.patch
+        down = (rows - self.centres[:, :1, None]) / self.unit
+        right = (columns - self.centres[:, 1:, None]) / self.unit
+        return down.expand(shape), right.expand(shape)
+
+
+@dataclass(frozen=True)
 class Planting:
-    """lesions, distractors: how likely a slot holds one. radius: of a lesion, pixels, log-uniform (at 224
-    pixels a chest is about 350 mm wide: 3 to 35 mm). contrast: share of the way to white, log-uniform.
+    """lesions, distractors: how likely a slot holds one. radius: of a lesion, pixels of a square of 224,
+    log-uniform (a chest is about 350 mm wide there: 3 to 35 mm). contrast: share of the way to white,
+    log-uniform.
     """
 
     lesions: float = 0.35
@@ -47,25 +81,26 @@ def plant(x: Tensor, recipe: Planting, draws: Draws) -> tuple[Tensor, Tensor]:
     n, size = len(x), x.shape[-1]
     u = draws.uniform(0, 1, (_SLOTS, 24)).reshape(n * _SLOTS, 24)
     texture = draws.uniform(-1, 1, (_SLOTS, 8, 8)).reshape(n * _SLOTS, 1, 8, 8)
-    centres = _places(x, draws).reshape(n * _SLOTS, 2)
+    spots = _Spots(_places(x, draws).reshape(n * _SLOTS, 2), size / _SIDE)
     film = torch.arange(n, device=x.device).repeat_interleave(_SLOTS)
     side = -(-size // CELL)
-    margin = _PATCH // 2
-    brighter, darker = (torch.zeros(n, size + _PATCH, size + _PATCH, device=x.device) for _ in range(2))
+    margin = spots.patch // 2
+    canvas_shape = n, size + spots.patch, size + spots.patch
+    brighter, darker = (torch.zeros(canvas_shape, device=x.device) for _ in range(2))
     held, covered = (torch.zeros(n, side * side, device=x.device) for _ in range(2))
 
     def put(canvas: Tensor, slots: Tensor, patches: Tensor) -> None:
-        rows, columns = _pixels(centres[slots])
+        rows, columns = spots.of(slots).pixels()
         where = (film[slots, None, None] * canvas.shape[1] + rows + margin) * canvas.shape[2]
         canvas.view(-1).index_add_(0, (where + columns + margin).flatten(), patches.flatten())
 
     lesions = torch.nonzero(u[:, 0] < recipe.lesions)[:, 0]
     if len(lesions):
         of = u[lesions]
-        profile, inside = _lesions(of, texture[lesions], centres[lesions], recipe)
+        profile, inside = _lesions(of, texture[lesions], spots.of(lesions), recipe)
         amplitude = _between(of[:, 1], *map(math.log, recipe.contrast)).exp()
         put(brighter, lesions, amplitude[:, None, None] * profile)
-        rows, columns = _pixels(centres[lesions])
+        rows, columns = spots.of(lesions).pixels()
         seen = inside & (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
         cell = (rows.clamp(0, size - 1) // CELL) * side + columns.clamp(0, size - 1) // CELL
         cell = cell + film[lesions, None, None] * side * side
@@ -81,7 +116,7 @@ def plant(x: Tensor, recipe: Planting, draws: Draws) -> tuple[Tensor, Tensor]:
             amplitude = _between(of[:, 1], *map(math.log, recipe.contrast)).exp()
             if draw is _markers:
                 amplitude = _between(of[:, 1], 0.5, 1.0)
-            patches = amplitude[:, None, None] * draw(of, centres[slots])
+            patches = amplitude[:, None, None] * draw(of, spots.of(slots))
             put(darker if draw is _dark_spots else brighter, slots, patches)
     inner = slice(margin, margin + size)
     b, d = brighter[:, None, inner, inner], darker[:, None, inner, inner]
@@ -123,23 +158,9 @@ def _places(x: Tensor, draws: Draws) -> Tensor:
     return points.gather(2, best[..., None].expand(-1, -1, -1, 2))[:, :, 0] * size
 
 
-def _pixels(centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the patches around `centres` [M, 2]: int64 [M, P, 1] and [M, 1, P]."""
-    steps = torch.arange(_PATCH, device=centres.device) - _PATCH // 2
-    first = centres.floor().long()
-    return first[:, :1, None] + steps[:, None], first[:, 1:, None] + steps
-
-
-def _offsets(centres: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each pixel of a patch lies from its centre, pixels: [M, P, P] downwards and to the right."""
-    rows, columns = _pixels(centres)
-    shape = len(centres), _PATCH, _PATCH
-    return (rows - centres[:, :1, None]).expand(shape), (columns - centres[:, 1:, None]).expand(shape)
-
-
-def _turned(u: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+def _turned(u: Tensor, spots: _Spots) -> tuple[Tensor, Tensor]:
     """Offsets along and across a direction of each thing's own."""
-    down, right = _offsets(centres)
+    down, right = spots.offsets()
     angle = (u[:, 3] * 2 * math.pi)[:, None, None]
     cos, sin = angle.cos(), angle.sin()
     return cos * right + sin * down, cos * down - sin * right
@@ -151,9 +172,9 @@ def _window(along: Tensor, across: Tensor) -> Tensor:
     return ((1 - distance.clamp(0, 1)) * 4).clamp(max=1)
 
 
-def _lesions(u: Tensor, texture: Tensor, centres: Tensor, recipe: Planting) -> tuple[Tensor, Tensor]:
+def _lesions(u: Tensor, texture: Tensor, spots: _Spots, recipe: Planting) -> tuple[Tensor, Tensor]:
     """Profiles, 0 … about 1, [M, P, P], and the pixels that count as the lesion's."""
-    along, across = _turned(u, centres)
+    along, across = _turned(u, spots)
     radius = _between(u[:, 4], *map(math.log, recipe.radius)).exp()[:, None, None]
     stretch = _between(u[:, 5], 1.0, 1.5)[:, None, None].sqrt()
     along, across = along / (radius * stretch), across / (radius / stretch)
@@ -170,13 +191,13 @@ def _lesions(u: Tensor, texture: Tensor, centres: Tensor, recipe: Planting) -> t
     cavity = torch.where(u[:, 15] < 0.12, _between(u[:, 16], 0.5, 0.95), 0.0)[:, None, None]
     profile = profile * (1 - cavity * torch.exp(-away / 0.2))
     # A nodule's own unevenness is of its own size.
-    grain = F.interpolate(texture, size=(_PATCH, _PATCH), mode="bilinear", align_corners=False)[:, 0]
-    return profile * (1 + 0.3 * grain), away < 0.8
+    grain = F.interpolate(texture, size=away.shape[1:], mode="bilinear", align_corners=False)
+    return profile * (1 + 0.3 * grain[:, 0]), away < 0.8
 
 
-def _rods(u: Tensor, centres: Tensor) -> Tensor:
+def _rods(u: Tensor, spots: _Spots) -> Tensor:
     """Vessels, ribs' edges, lines and tubes: thin, long, a little bent."""
-    along, across = _turned(u, centres)
+    along, across = _turned(u, spots)
     width = _between(u[:, 4], math.log(0.7), math.log(5)).exp()[:, None, None]
     bend = _between(u[:, 5], -0.012, 0.012)[:, None, None]
     length = _between(u[:, 6], 15, 48)[:, None, None]
@@ -184,33 +205,33 @@ def _rods(u: Tensor, centres: Tensor) -> Tensor:
     return profile * torch.sigmoid((length - along.abs()) / 2) * _window(along, across)
 
 
-def _edges(u: Tensor, centres: Tensor) -> Tensor:
+def _edges(u: Tensor, spots: _Spots) -> Tensor:
     """Skin folds, scapulae: bright on one side."""
-    along, across = _turned(u, centres)
+    along, across = _turned(u, spots)
     sharpness = _between(u[:, 4], 0.5, 4)[:, None, None]
     bend = _between(u[:, 5], -0.01, 0.01)[:, None, None]
     fade = torch.exp(-(along.square() + across.square()) / (2 * 18**2))
     return torch.sigmoid((across - bend * along.square()) / sharpness) * fade * _window(along, across)
 
 
-def _veils(u: Tensor, centres: Tensor) -> Tensor:
+def _veils(u: Tensor, spots: _Spots) -> Tensor:
     """Wide and without a border: soft tissue, fluid, another exposure."""
-    along, across = _turned(u, centres)
+    along, across = _turned(u, spots)
     wide, narrow = (_between(u[:, i], 16, 26)[:, None, None] for i in (4, 5))
     fade = torch.exp(-((along / wide).square() + (across / narrow).square()) / 2)
     return 0.6 * fade * _window(along, across)
 
 
-def _dark_spots(u: Tensor, centres: Tensor) -> Tensor:
+def _dark_spots(u: Tensor, spots: _Spots) -> Tensor:
     """Air: what a lesion would be on an inverted film."""
-    along, across = _turned(u, centres)
+    along, across = _turned(u, spots)
     radius = _between(u[:, 4], math.log(2), math.log(20)).exp()[:, None, None]
     away = (along.square() + across.square()) / radius.square()
     return (1 - away).clamp(min=0) ** _between(u[:, 5], 0.35, 1.6)[:, None, None]
 
 
-def _markers(u: Tensor, centres: Tensor) -> Tensor:
+def _markers(u: Tensor, spots: _Spots) -> Tensor:
     """Letters, clips, electrodes: straight edges, nearly white."""
-    along, across = _turned(u, centres)
+    along, across = _turned(u, spots)
     length, width = (_between(u[:, i], 1, 7)[:, None, None] for i in (4, 5))
     return torch.sigmoid((length - along.abs()) * 3) * torch.sigmoid((width - across.abs()) * 3)

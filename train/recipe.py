@@ -9,14 +9,14 @@ Command = list[str]
 FEW = 10
 """Per cent of the patients with labels: the point of the label-efficiency curve that is measured."""
 
-_PRETRAINING = ("--method", "planted", "--size", "224", "--batch-size", "32")
+_PRETRAINING = ("--method", "planted", "--batch-size", "32")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """table: of labels, whose films are judged. training_tables: more, to train on alone. others: pictures
     that are no chest film. out: folder for all that is made.
-    epochs: of pre-training. common: options of every command.
+    epochs: of pre-training. size: of the squares, pixels. common: options of every command.
     """
 
     table: Path
@@ -25,6 +25,7 @@ class Recipe:
     out: Path
     epochs: int
     seeds: int
+    size: int
     common: tuple[str, ...] = ()
 
     def commands(self) -> list[Command]:
@@ -37,15 +38,16 @@ class Recipe:
         extra = _repeated("--training-table", self.training_tables)
         start = ["--weights", str(out / "pretrained")]
         few = ["--label-share", str(FEW / 100)]
+        size = ["--size", str(self.size)]
 
         def arm(name: str, *options: str) -> Command:
             seeds = ["--seeds", str(self.seeds)]
-            return ["crossvalidate", table, *extra, *seeds, *options, "--out", str(out / name)]
+            return ["crossvalidate", table, *extra, *size, *seeds, *options, "--out", str(out / name)]
 
         def predictions(name: str) -> str:
             return str(out / name / "predictions.csv")
 
-        everything = ["finetune", table, *extra, *start, "--everything", "--out", str(out / "tumor")]
+        everything = ["finetune", table, *extra, *size, *start, "--everything", "--out", str(out / "tumor")]
         calibrate = [
             *("calibrate", str(out / "tumor"), table),
             *_repeated("--others", self.others),
@@ -61,7 +63,7 @@ class Recipe:
         ]
         tables = [table, *map(str, self.training_tables)]
         pretrain = [
-            *("pretrain", *tables, *_PRETRAINING),
+            *("pretrain", *tables, *_PRETRAINING, *size),
             *("--epochs", str(self.epochs), "--out", str(out / "pretrained")),
         ]
         common = list(self.common)

@@ -2,11 +2,14 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from screen.errors import UsageError
 from screen.model_card import OperatingPoint
+from screen.preprocess import PreprocessSpec
 from train.calibrate import KIND
 from train.calibration import Calibration
 from train.checkpoint import load_checkpoint, save_checkpoint
@@ -20,6 +23,11 @@ from train.operating_points import measured
 from train.predictions import Cohort, Recipe
 
 
+def spec_of(checkpoint: Path) -> PreprocessSpec:
+    """How the squares of a calibrated model are made; UsageError if it is not calibrated."""
+    return PreprocessSpec(**_calibrated(checkpoint)[1]["preprocess"])
+
+
 def evaluate_test_split(checkpoint: Path, films: LabelledFilms) -> tuple[Evaluation, Pictures]:
     """Measure the model; its checkpoint gets the figures, and what its operating points are worth.
 
@@ -27,9 +35,7 @@ def evaluate_test_split(checkpoint: Path, films: LabelledFilms) -> tuple[Evaluat
 
     Raises UsageError if it is not calibrated, or the table holds no films to measure on.
     """
-    tensors, about = load_checkpoint(checkpoint)
-    if about["kind"] != KIND:
-        raise UsageError(f"{checkpoint} is not calibrated: run `screen train calibrate` first")
+    tensors, about = _calibrated(checkpoint)
     network = ResNet18()
     network.load_state_dict({name: tensors[name] for name in network.state_dict()})
     test = np.flatnonzero(films.of(Split.TEST) & films.scorable())
@@ -52,6 +58,13 @@ def evaluate_test_split(checkpoint: Path, films: LabelledFilms) -> tuple[Evaluat
     about["metrics"] |= {**evaluation.for_model(), "test_data_digest": films.digest}
     save_checkpoint(checkpoint, tensors, {k: v for k, v in about.items() if k != "tensors_sha256"})
     return evaluation, lambda index: films.values[test[index]]
+
+
+def _calibrated(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, about = load_checkpoint(checkpoint)
+    if about["kind"] != KIND:
+        raise UsageError(f"{checkpoint} is not calibrated: run `screen train calibrate` first")
+    return tensors, about
 
 
 def _measured(finding: dict[str, object], recipe: Recipe, cohort: Cohort) -> Calibration:

@@ -64,6 +64,7 @@ def calibrate(
     from screen.discover import discover
     from screen.preprocess import PreprocessSpec
     from train import calibrate as engine
+    from train.checkpoint import load_checkpoint
     from train.evaluation import evaluate as measure
     from train.films import labelled_films
     from train.gate import MADE, collected_others
@@ -73,7 +74,9 @@ def calibrate(
     from train.squares import cached_squares
     from train.table import read_table
 
-    columns, spec = columns_of(options), PreprocessSpec().judged()
+    columns = columns_of(options)
+    (*_, (_, size, _)) = load_checkpoint(checkpoint)[1]["settings"]["stages"]
+    spec = PreprocessSpec(size).judged()
     out_of_fold = None
     if predictions:
         cohort = read_cohort([table], columns)

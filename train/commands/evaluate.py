@@ -55,14 +55,12 @@ def evaluate(
         evaluation = measure(cohort, recipes, starts, finding)
         pictures = pictures_from_files(cohort.paths)
     elif len(inputs) == 2 and not efficiency:
-        from screen.preprocess import PreprocessSpec
         from train.films import labelled_films
-        from train.test_split import evaluate_test_split
+        from train.test_split import evaluate_test_split, spec_of
 
         checkpoint, table = inputs
-        films = labelled_films(
-            table, columns_of(options), PreprocessSpec().judged(), cache, seed, progress_bar("reading films")
-        )
+        spec = spec_of(checkpoint)
+        films = labelled_films(table, columns_of(options), spec, cache, seed, progress_bar("reading films"))
         evaluation, pictures = evaluate_test_split(checkpoint, films)
     else:
         raise UsageError("give TABLE... --predictions NAME=FILE, or CHECKPOINT TABLE")

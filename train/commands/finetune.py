@@ -11,6 +11,7 @@ from train.commands.options import (
     data_options,
     pretraining_of,
     say,
+    size_option,
     table_options,
 )
 from train.progress import progress_bar
@@ -32,12 +33,13 @@ from train.progress import progress_bar
     "--everything", is_flag=True,
     help="Train on all patients: for a recipe that `crossvalidate` has measured.",
 )  # fmt: skip
+@size_option
 @compute_options
 @data_options
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    device: str, precision: str, cache: Path, seed: int, **options: Any,
+    size: int, device: str, precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
@@ -49,7 +51,7 @@ def finetune(
     films = labelled_films(
         table,
         columns_of(options),
-        PreprocessSpec().judged(),
+        PreprocessSpec(size).judged(),
         cache,
         seed,
         progress_bar("reading films"),
@@ -59,7 +61,7 @@ def finetune(
         films = films.divided(lambda _: Split.TRAIN)
     encoder, provenance = encoder_of(films, films.of(Split.TRAIN), weights, options)
     say("{films} films of {patients} patients, {positives} positive".format(**provenance))
-    settings = engine.FinetuneSettings(seed=seed)
+    settings = engine.FinetuneSettings(seed=seed).at(size)
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}}
     engine.finetune(films, settings, encoder, out, about, say, compute)
@@ -86,13 +88,14 @@ def finetune(
     "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1),
     help="Share of the patients whose labels are used; 0: none, the head of `pretrain` judges.",
 )  # fmt: skip
+@size_option
 @compute_options
 @data_options
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, device: str, precision: str, cache: Path, seed: int,
-    **options: Any,
+    folds: tuple[int, ...], label_share: float, size: int, device: str, precision: str, cache: Path,
+    seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
@@ -107,7 +110,7 @@ def crossvalidate(
     films = labelled_films(
         table,
         columns_of(options),
-        PreprocessSpec().judged(),
+        PreprocessSpec(size).judged(),
         cache,
         seed,
         progress_bar("reading films"),
@@ -122,7 +125,7 @@ def crossvalidate(
     )
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}, "label_share": label_share}
-    settings = FinetuneSettings(seed=seed)
+    settings = FinetuneSettings(seed=seed).at(size)
     click.echo(cross_validate(films, settings, cross, encoder, out, about, say, compute))
 
 

@@ -53,6 +53,14 @@ def data_options(command: FC) -> FC:
     return command
 
 
+def size_option(command: FC) -> FC:
+    """What the network gets."""
+    return click.option(
+        "--size", default=224, show_default=True, type=click.IntRange(64, 1024),
+        help="Side of the square that the network gets, pixels.",
+    )(command)  # fmt: skip
+
+
 def compute_options(command: FC) -> FC:
     """On what, and in which precision, is trained."""
     for option in (

@@ -78,13 +78,13 @@ def pretrain(
         method_options=dict(map(_number_named, method_options)), same_patient=same_patient, seed=seed,
     )  # fmt: skip
     start, before = load_checkpoint(weights) if weights else (None, {})
+    # Views are cut from what is screened, and from larger squares only if they are larger themselves.
+    spec = PreprocessSpec(max(size, PreprocessSpec().size)).judged()
     with team() as part:
         compute = Compute.choose(device, precision, compiled, part.world)
         report = say if part.rank == 0 else lambda line: None
         with first_goes_first(part):
-            films = unlabelled_films(
-                inputs, columns_of(options), PreprocessSpec().judged(), cache, progress_bar("reading films")
-            )
+            films = unlabelled_films(inputs, columns_of(options), spec, cache, progress_bar("reading films"))
         if leave_out_test:
             if not films.patients.all():
                 raise UsageError(
