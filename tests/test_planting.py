@@ -55,6 +55,15 @@ def test_lesions_lie_in_dark_places_and_not_beside_the_film() -> None:
     assert change[185:].sum() == 0
 
 
+def test_larger_squares_show_the_same_lesions_larger() -> None:
+    small, _ = plant(films(), Planting(), draws())
+    large, cells = plant(torch.full((FILMS, 1, 448, 448), 0.4), Planting(), draws())
+    assert cells.shape == (FILMS, (2 * SIDE) ** 2)
+    halved = torch.nn.functional.avg_pool2d(large, 2)
+    drawn = (small - films()).abs().mean()
+    assert (halved - small).abs().mean() < 0.2 * drawn
+
+
 def test_two_processes_draw_what_one_does() -> None:
     whole, cells = plant(films(), Planting(), draws())
     for rank in range(2):

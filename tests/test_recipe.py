@@ -13,7 +13,7 @@ def test_every_command_is_one_and_finds_what_came_before(tmp_path: Path) -> None
     for path in (table, extra):
         path.write_text("file,patient_id,tumor\n")
     others.mkdir()
-    recipe = Recipe(table, (extra,), (others,), tmp_path / "out", 3, 2, ("--seed", "7"))
+    recipe = Recipe(table, (extra,), (others,), tmp_path / "out", 3, 2, 96, ("--seed", "7"))
     made: set[Path] = {table, extra, others}
     for name, *words in recipe.commands():
         for path in (Path(word.rpartition("=")[2]) for word in words if str(tmp_path) in word):
@@ -23,6 +23,7 @@ def test_every_command_is_one_and_finds_what_came_before(tmp_path: Path) -> None
                 path.touch()  # which is what makes the next context
         context = cli.commands[name].make_context(name, list(words))
         assert context.params.get("seed") in (7, 0)
+        assert context.params.get("size", 96) == 96
         inputs = [context.params.get(given) for given in ("weights", "checkpoint")]
         assert {path for path in inputs if isinstance(path, Path)} <= made
         made.add(context.params["out"])
@@ -32,7 +33,7 @@ def test_every_command_is_one_and_finds_what_came_before(tmp_path: Path) -> None
 
 
 def test_the_comparison_differs_in_the_start_alone(tmp_path: Path) -> None:
-    commands = Recipe(tmp_path, (), (), tmp_path / "o", 1, 1).commands()
+    commands = Recipe(tmp_path, (), (), tmp_path / "o", 1, 1, 224).commands()
     arms = {words[words.index("--out") + 1]: words for words in commands if words[0] == "crossvalidate"}
     ours, random = arms[str(tmp_path / "o" / "recipe")], arms[str(tmp_path / "o" / "random")]
     start = ours.index("--weights")

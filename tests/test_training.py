@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -216,9 +217,9 @@ def test_the_whole_chain_on_the_command_line(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("screen.preprocess.PreprocessSpec", lambda: SPEC)
+    monkeypatch.setattr("screen.preprocess.PreprocessSpec", partial(PreprocessSpec, size=SPEC.size))
     settings = FinetuneSettings(  # learns what shows on these films, however the processor rounds
-        stages=((4, 32, 5),), samples=96, batch_size=16, learning_rate=3e-3, few=0, cells=0.0, planted=0
+        stages=((4, 24, 5),), samples=96, batch_size=16, learning_rate=3e-3, few=0, cells=0.0, planted=0
     )
     monkeypatch.setattr(finetuning, "FinetuneSettings", lambda seed: settings)
     monkeypatch.setattr("train.films._MIN_SIDE_FILMS", 5)  # so that there is a side finding
@@ -236,9 +237,10 @@ def test_the_whole_chain_on_the_command_line(
     run("pretrain", table, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
     with Path("simclr.csv").open() as stream:
         assert 0 <= float(next(csv.DictReader(stream))["knn_auc"]) <= 1
-    run("finetune", table, "--weights", "simclr", "--out", "classifier")
+    run("finetune", table, "--weights", "simclr", "--size", "32", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())
+    assert before["preprocess"]["size"] == 32
     assert before["findings"][0]["operating_points"][0]["measured_on"].startswith("validation split")
     printed = run("evaluate", "model", table, "--out", "evaluation")
     assert "auc_within_source" in printed

@@ -76,7 +76,7 @@ def calibrate(
 
     columns = columns_of(options)
     (*_, (_, size, _)) = load_checkpoint(checkpoint)[1]["settings"]["stages"]
-    spec = PreprocessSpec(size).judged()
+    spec = PreprocessSpec(size=size).judged()
     out_of_fold = None
     if predictions:
         cohort = read_cohort([table], columns)

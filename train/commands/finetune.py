@@ -51,7 +51,7 @@ def finetune(
     films = labelled_films(
         table,
         columns_of(options),
-        PreprocessSpec(size).judged(),
+        PreprocessSpec(size=size).judged(),
         cache,
         seed,
         progress_bar("reading films"),
@@ -110,7 +110,7 @@ def crossvalidate(
     films = labelled_films(
         table,
         columns_of(options),
-        PreprocessSpec(size).judged(),
+        PreprocessSpec(size=size).judged(),
         cache,
         seed,
         progress_bar("reading films"),

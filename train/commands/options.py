@@ -56,7 +56,7 @@ def data_options(command: FC) -> FC:
 def size_option(command: FC) -> FC:
     """What the network gets."""
     return click.option(
-        "--size", default=224, show_default=True, type=click.IntRange(64, 1024),
+        "--size", default=224, show_default=True, type=click.IntRange(32, 2048),
         help="Side of the square that the network gets, pixels.",
     )(command)  # fmt: skip
 

@@ -79,7 +79,7 @@ def pretrain(
     )  # fmt: skip
     start, before = load_checkpoint(weights) if weights else (None, {})
     # Views are cut from what is screened, and from larger squares only if they are larger themselves.
-    spec = PreprocessSpec(max(size, PreprocessSpec().size)).judged()
+    spec = PreprocessSpec(size=max(size, PreprocessSpec().size)).judged()
     with team() as part:
         compute = Compute.choose(device, precision, compiled, part.world)
         report = say if part.rank == 0 else lambda line: None
