@@ -133,7 +133,7 @@ def _gate(
     test = films.of(Split.TEST)
     upright, turned_test = (gate.score(values) for values in of(Split.TEST))
     unknown = unknown_kinds(gaussian, training, held_out, other, others, seed)
-    shown, made = ~others.varied, others.collections == "made"
+    made = others.collections == "made"
     found = {
         name: passed(upright[of_it], np.full(of_it.sum(), name))
         for index, name in enumerate(films.side_findings)
@@ -144,7 +144,7 @@ def _gate(
         | passed(turned_test, np.full(len(turned_test), "turned or inverted")),
         "films_by_source": passed(upright, films.sources[test]),
         "films_by_finding": {name: share for each in found.values() for name, share in each.items()},
-        "others_of_unknown_kinds": passed(unknown[shown], others.collections[shown]),
+        "others_of_unknown_kinds": passed(unknown, others.collections),
         "made_of_unknown_kinds": passed(unknown[made], others.kinds[made]),
     }
 
