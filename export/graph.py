@@ -32,7 +32,7 @@ class _Builder:
         self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
         return output
 
-    def constant(self, name: str, values: NDArray[np.floating]) -> str:
+    def constant(self, name: str, values: NDArray[Any]) -> str:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
@@ -78,18 +78,24 @@ class _Builder:
         """[N, C, h, w] -> [N, C]."""
         return self.node("ReduceMean", [x], output, axes=[2, 3], keepdims=0)
 
-    def log_mean_exp(self, x: str, output: str, bias: str) -> str:
-        """[N, K, h, w] -> log(mean(exp(x))) + bias, [N, K]; nothing overflows.
+    def log_mean_exp(self, x: str, output: str, bias: str, shape: tuple[int, int]) -> str:
+        """[N, K, h, w] -> log(mean(exp(x))) + bias, [N, K]; nothing overflows. shape: K and h · w.
 
-        Not ReduceLogSumExp: OpenVINO 2026.4 passes over its axes at this opset and reduces the batch as well.
+        As max(x) − max(LogSoftmax(x)), which is log(sum(exp(x))). Not by ReduceMean of Exp: how ONNX Runtime
+        adds a row up hangs on where in memory it begins, so a score's last bit hung on the film's place in
+        the batch. Not ReduceLogSumExp: OpenVINO 2026.4 passes over its axes at this opset and reduces the
+        batch as well.
         """
-        peak = self.node("ReduceMax", [x], f"{output}.peak", axes=[2, 3], keepdims=1)
-        below = self.node("Sub", [x, peak], f"{output}.below")
-        shares = self.node("Exp", [below], f"{output}.shares")
-        mean = self.node("ReduceMean", [shares], f"{output}.mean", axes=[2, 3], keepdims=1)
-        pooled = self.node("Add", [self.node("Log", [mean], f"{output}.log"), peak], f"{output}.pooled")
-        flat = self.node("Flatten", [pooled], f"{output}.flat", axis=1)
-        return self.node("Add", [flat, bias], output)
+        rows = self.constant(f"{output}.shape", np.array([0, *shape]))  # 0: as it is
+        cells = self.node("Reshape", [x, rows], f"{output}.cells")
+        shares = self.node("LogSoftmax", [cells], f"{output}.shares", axis=2)
+        peaks = [
+            self.node("ReduceMax", [of], f"{of}.peak", axes=[2], keepdims=0) for of in (cells, shares)
+        ]
+        total = self.node("Sub", peaks, f"{output}.sum")
+        count = self.constant(f"{output}.count", np.array(np.log(shape[1]), np.float32))
+        mean = self.node("Sub", [total, count], f"{output}.mean")
+        return self.node("Add", [mean, bias], output)
 
     def score(self, features: str, name: str, score: GaussianScore, output: str) -> str:
         """[N, D] -> [N]."""
@@ -146,12 +152,13 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     embedding = g.pooled(layers[-1], "embedding")
     head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
     g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
-    g.log_mean_exp("heatmap", "logits", g.parameter("head.bias", resnet.fc.bias))
+    findings, width = resnet.fc.weight.shape
+    side = -(-size // 32)
+    bias = g.parameter("head.bias", resnet.fc.bias)
+    g.log_mean_exp("heatmap", "logits", bias, (findings, side * side))
     g.score(embedding, "distance", network.distance, "distance")
     g.gate(layers, network.gate, size)
 
-    findings, width = resnet.fc.weight.shape
-    side = -(-size // 32)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size, size])
     shapes: dict[str, list[str | int]] = {
         "logits": ["N", findings],

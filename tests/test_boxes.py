@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from screen.errors import UsageError
-from train.boxes import Box, tumor_boxes
+from train.boxes import Box, lesion_sizes, tumor_boxes
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared/data"
 
@@ -17,6 +17,12 @@ def test_each_column_has_its_own_convention() -> None:
     assert tumor_boxes({"thirdparty_boxes_1024px": "Nodule:512,256,640,320"}) == [
         Box(0.5, 0.25, 0.625, 0.3125)
     ]
+
+
+def test_a_film_is_as_its_largest_lesion() -> None:
+    nodule, mass = Box(0, 0, 0.05, 0.05), Box(0.5, 0.25, 0.625, 0.3125)
+    named = lesion_sizes([(), (nodule,), (nodule, mass), (Box(0, 0, 0.125, 0.125),)])
+    assert named.tolist() == ["", "under 64 px", "64 to 128 px", "128 px and more"]
 
 
 def test_several_boxes_and_other_findings() -> None:

@@ -16,12 +16,13 @@ from tiny_model import about, phantom, random_tensors, tiny_model_bytes, tiny_ne
 from export import network as network_module
 from export import onnx as exporting
 from export.graph import IR_VERSION, OPSET, graph_from_network
-from export.network import network_from_checkpoint, network_from_tensors
+from export.network import NetworkOutputs, network_from_checkpoint, network_from_tensors
 from export.onnx import export_onnx, model_from_network
 from export.parity import BATCH_SIZES, check_parity, outputs_from_network
 from screen.backends import open_backend
 from screen.errors import ModelError
 from screen.modelfile import load_model, model_from_bytes
+from screen.parity_set import parity_squares
 from screen.preprocess import PreprocessSpec, square_from_pixels
 from train.checkpoint import save_checkpoint
 
@@ -102,7 +103,10 @@ def test_convolutions_are_stored_as_fp16_and_nothing_else_is() -> None:
     halves = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
     assert len(halves) == 21
     assert all(name.endswith(".weight.half") for name in halves)
-    assert {t.data_type for t in graph.initializer} == {TensorProto.FLOAT16, TensorProto.FLOAT}
+    (shape,) = (t for t in graph.initializer if t.data_type == TensorProto.INT64)
+    assert shape.name == "logits.shape"
+    rest = {t.data_type for t in graph.initializer if t is not shape}
+    assert rest == {TensorProto.FLOAT16, TensorProto.FLOAT}
     assert all(t.HasField("raw_data") for t in graph.initializer)
     for name in ("distance.whiten", "gate.mean", "stem.bn.var", "layer4.1.2.bn.mean"):
         assert next(t for t in graph.initializer if t.name == name).data_type == TensorProto.FLOAT
@@ -164,6 +168,17 @@ def test_a_file_that_differs_is_not_written(
     with pytest.raises(ModelError, match=f"not written: '{output}"):
         export_onnx(checkpoint, FILMS, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_films_score_alike_anywhere_in_a_batch() -> None:
+    model = load_model(None)
+    films = parity_squares(model)[:13]  # so that each begins at other addresses
+    place = np.arange(65) % len(films)
+    with open_backend(model, "cpu", len(place), threads=2) as backend:
+        found = backend.infer(np.ascontiguousarray(films[place, None]))
+    for name in NetworkOutputs._fields:
+        values = getattr(found, name)
+        np.testing.assert_array_equal(values, values[place], err_msg=name)
 
 
 def test_a_row_that_depends_on_its_place_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

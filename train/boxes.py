@@ -53,6 +53,13 @@ def tumor_boxes(row: Mapping[str, str]) -> list[Box]:
     ]
 
 
+def lesion_sizes(films: Sequence[Sequence[Box]]) -> NDArray[np.str_]:
+    """Of each film's largest lesion, by the root of its area in pixels of the frame; "" without a box."""
+    sides = [max((box.area for box in boxes), default=0.0) ** 0.5 * FRAME for boxes in films]
+    names = ("", "under 64 px", "64 to 128 px", "128 px and more")
+    return np.asarray(np.array(names)[np.digitize(sides, [np.finfo(float).tiny, 64, 128])])
+
+
 def marks_from_boxes(boxes: Sequence[Box], geometry: Geometry) -> NDArray[np.uint8]:
     """uint8 [S, S]: 255 where a box lies on the film's square."""
     marks = np.zeros((geometry.size, geometry.size), np.uint8)

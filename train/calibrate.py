@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from screen.errors import UsageError
 from screen.model_card import Finding
 from screen.preprocess import PreprocessSpec
+from train.boxes import lesion_sizes
 from train.calibration import Calibration, calibrated
 from train.card import INTENDED_USE
 from train.checkpoint import load_checkpoint, save_checkpoint, under
@@ -134,6 +135,7 @@ def _gate(
     upright, turned_test = (gate.score(values) for values in of(Split.TEST))
     unknown = unknown_kinds(gaussian, training, held_out, other, others, seed)
     made = others.collections == "made"
+    sizes = lesion_sizes([films.boxes[film] for film in np.flatnonzero(test)])
     found = {
         name: passed(upright[of_it], np.full(of_it.sum(), name))
         for index, name in enumerate(films.side_findings)
@@ -143,6 +145,7 @@ def _gate(
         "films": passed(upright, np.full(len(upright), "upright"))
         | passed(turned_test, np.full(len(turned_test), "turned or inverted")),
         "films_by_source": passed(upright, films.sources[test]),
+        "films_by_lesion": passed(upright[sizes != ""], sizes[sizes != ""]),
         "films_by_finding": {name: share for each in found.values() for name, share in each.items()},
         "others_of_unknown_kinds": passed(unknown, others.collections),
         "made_of_unknown_kinds": passed(unknown[made], others.kinds[made]),

@@ -28,7 +28,7 @@ HIDDEN = 48
 DIRECTIONS = 48
 SHRINKAGE = 0.1
 LOSES = 0.0025
-"""Share of held-out chest films, upright or not, that each of the two parts may lose: half a per cent in all."""
+"""Share of held-out chest films, upright or not, that each of the two parts may lose: 0.5 % in all."""
 MADE = 3600
 """Pictures that are made for it, at most: no more than there are films."""
 FOLDS = 5
