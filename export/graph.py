@@ -89,9 +89,7 @@ class _Builder:
         rows = self.constant(f"{output}.shape", np.array([0, *shape]))  # 0: as it is
         cells = self.node("Reshape", [x, rows], f"{output}.cells")
         shares = self.node("LogSoftmax", [cells], f"{output}.shares", axis=2)
-        peaks = [
-            self.node("ReduceMax", [of], f"{of}.peak", axes=[2], keepdims=0) for of in (cells, shares)
-        ]
+        peaks = [self.node("ReduceMax", [of], f"{of}.peak", axes=[2], keepdims=0) for of in (cells, shares)]
         total = self.node("Sub", peaks, f"{output}.sum")
         count = self.constant(f"{output}.count", np.array(np.log(shape[1]), np.float32))
         mean = self.node("Sub", [total, count], f"{output}.mean")
