@@ -400,3 +400,12 @@ def test_a_peak_is_a_place_on_the_film_not_in_the_padding() -> None:
     heatmap[0, 3] = 9  # padding of a film that is twice as wide as high
     heatmap[3, 1] = 5
     assert peak(heatmap, Geometry.fit(100, 200, 224)) == pytest.approx((1.5 / 7, 0.5))
+
+
+def test_what_is_no_classifier_is_not_calibrated(table: Path, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "simclr", {"x": torch.zeros(1)}, {"kind": "simclr", "settings": {"size": 32}})
+    others = tmp_path / "others"
+    others.mkdir()
+    given = ["calibrate", str(tmp_path / "simclr"), str(table), "--others", str(others), "--out", "model"]
+    with pytest.raises(UsageError, match="not a classifier"):
+        CliRunner().invoke(cli, given, catch_exceptions=False)

@@ -34,6 +34,12 @@ _POSED = 3
 """Every third film is also turned or inverted, for the gate."""
 
 
+def size_of(classifier: Path) -> int:
+    """Side of the squares that it learned from last, pixels; UsageError if it is no classifier."""
+    size: int = _classifier(classifier)[1]["settings"]["stages"][-1][1]
+    return size
+
+
 def calibrate(
     classifier: Path,
     films: LabelledFilms,
@@ -50,9 +56,7 @@ def calibrate(
     out_of_fold: the calibration that its recipe's out-of-fold predictions gave, and what was measured on
     them; without them the validation split calibrates, and `train evaluate` measures on the test split.
     """
-    tensors, about = load_checkpoint(classifier)
-    if about["kind"] != CLASSIFIER:
-        raise UsageError(f"{classifier} is a checkpoint of the kind '{about['kind']}', not a classifier")
+    tensors, about = _classifier(classifier)
     settings = about["settings"]
     weights = under(tensors, "network.")
     network = ResNet18()
@@ -109,6 +113,13 @@ def calibrate(
         **gate.tensors(),
     }
     save_checkpoint(out, {**weights, **scores}, model_card)
+
+
+def _classifier(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    tensors, about = load_checkpoint(path)
+    if about["kind"] != CLASSIFIER:
+        raise UsageError(f"{path} is a checkpoint of the kind '{about['kind']}', not a classifier")
+    return tensors, about
 
 
 def _gate(

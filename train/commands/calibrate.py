@@ -64,7 +64,6 @@ def calibrate(
     from screen.discover import discover
     from screen.preprocess import PreprocessSpec
     from train import calibrate as engine
-    from train.checkpoint import load_checkpoint
     from train.evaluation import evaluate as measure
     from train.films import labelled_films
     from train.gate import MADE, collected_others
@@ -75,8 +74,7 @@ def calibrate(
     from train.table import read_table
 
     columns = columns_of(options)
-    (*_, (_, size, _)) = load_checkpoint(checkpoint)[1]["settings"]["stages"]
-    spec = PreprocessSpec(size=size).judged()
+    spec = PreprocessSpec(size=engine.size_of(checkpoint)).judged()
     out_of_fold = None
     if predictions:
         cohort = read_cohort([table], columns)
