@@ -61,3 +61,12 @@ def test_the_card_that_ships_is_that_of_the_evaluation() -> None:
     shipped = (ROOT / "screen/models/model-card.md").read_text()
     assert shipped == (ROOT / "docs/evaluation/model-card.md").read_text()
     assert load_model(None).card.weights_digest in shipped
+
+
+def test_the_gate_keeps_what_the_readme_says() -> None:
+    gate: Any = load_model(None).card.metrics["gate"]
+    upright, lateral = gate["films"]["upright"], gate["others_of_unknown_kinds"]["lateral/images"]
+    assert upright["passed"] >= 0.995 * upright["pictures"]
+    assert f"{upright['passed']:,} of {upright['pictures']:,} films" in README
+    assert lateral["passed"] <= 0.1 * lateral["pictures"]
+    assert f"{lateral['passed']} of {lateral['pictures']} lateral films" in README
