@@ -1,10 +1,15 @@
 """The recipe is the commands that a user could type, and each finds what an earlier one made."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import click
+import pytest
 
+from screen.errors import UsageError
+from train.ablation import INGREDIENTS, left_out
 from train.cli import cli
+from train.finetune import FinetuneSettings
 from train.recipe import Recipe
 
 
@@ -13,7 +18,7 @@ def test_every_command_is_one_and_finds_what_came_before(tmp_path: Path) -> None
     for path in (table, extra):
         path.write_text("file,patient_id,tumor\n")
     others.mkdir()
-    recipe = Recipe(table, (extra,), (others,), tmp_path / "out", 3, 2, 96, ("--seed", "7"))
+    recipe = Recipe(table, (extra,), (others,), tmp_path / "out", 3, 2, 96, True, ("--seed", "7"))
     made: set[Path] = {table, extra, others}
     for name, *words in recipe.commands():
         for path in (Path(word.rpartition("=")[2]) for word in words if str(tmp_path) in word):
@@ -39,3 +44,28 @@ def test_the_comparison_differs_in_the_start_alone(tmp_path: Path) -> None:
     start = ours.index("--weights")
     without = ours[:start] + ours[start + 2 :]
     assert [w for w in without if w != ours[-1]] == [w for w in random if w != random[-1]]
+
+
+def test_ablations_leave_out_one_ingredient_each(tmp_path: Path) -> None:
+    commands = Recipe(tmp_path, (), (), tmp_path / "o", 1, 1, 224, ablations=True).commands()
+    arms = {words[words.index("--out") + 1]: words for words in commands if words[0] == "crossvalidate"}
+    ours = arms[str(tmp_path / "o" / "recipe")]
+    for name in INGREDIENTS:
+        out = str(tmp_path / "o" / f"without-{name}")
+        words, leaving = arms[out], ["--without", name]
+        at = words.index("--without")
+        assert words[at : at + 2] == leaving
+        assert [*words[:at], "--out", str(tmp_path / "o" / "recipe")] == ours
+        assert f"without {name}={out}/predictions.csv" in commands[-1]
+
+
+def test_an_ingredient_is_left_out_alone() -> None:
+    whole = FinetuneSettings()
+    for name in INGREDIENTS:
+        less = left_out(whole, [name])
+        changed = {
+            field.name for field in fields(whole) if getattr(whole, field.name) != getattr(less, field.name)
+        }
+        assert len(changed) == (2 if name == "places" else 1), name
+    with pytest.raises(UsageError, match="side-findings"):
+        left_out(whole, ["side findings"])

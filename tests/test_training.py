@@ -22,6 +22,7 @@ from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
 from train import crossfit
 from train import finetune as finetuning
+from train.ablation import INGREDIENTS, left_out
 from train.boxes import Box
 from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
 from train.cli import cli
@@ -384,6 +385,30 @@ def test_disputed_films_are_not_trained_on(films: LabelledFilms) -> None:
     drawn = drawing._weights > 0
     assert not (drawn & disputed).any()
     assert (drawn & (films.labels == 1)).any()
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_fine_tuning_goes_without_each_ingredient(films: LabelledFilms, tmp_path: Path, name: str) -> None:
+    whole = FinetuneSettings(stages=((2, 32, 2),), samples=32, batch_size=16, few=0)
+    disputed = films.labels == np.where(np.arange(len(films.labels)) % 2, 1, -1)
+    side = {"side_findings": ("Mass",), "side_labels": films.labels[:, None]}
+    films = replace(films, disputed=disputed, **side)
+    start = finetuning.ResNet18().state_dict()
+    weights = []
+    for settings in (whole, left_out(whole, [name])):
+        out = tmp_path / str(len(weights))
+        finetune(films, settings, start, out, {}, lambda line: None)
+        weights.append(under(load_checkpoint(out)[0], "network."))
+    assert any(not torch.equal(weights[0][part], weights[1][part]) for part in weights[0])
+
+
+def test_as_they_come_films_are_drawn_alike_and_seen_as_they_are(films: LabelledFilms) -> None:
+    settings = left_out(FinetuneSettings(samples=200, batch_size=20), ["balance", "augmentation", "places"])
+    batches = list(finetuning._Drawing(films, settings).batches(0, 10, 32, torch.device("cpu")))
+    assert torch.cat([batch.targets[:, 0] for batch in batches]).mean() < 0.45  # a third of them
+    training = films.values[films.of(Split.TRAIN)]
+    for x in batches[0].x[:, 0].mul(255).numpy():
+        assert np.abs(training - x).max((1, 2)).min() < 0.1
 
 
 def test_few_labels_are_part_of_more_labels() -> None:

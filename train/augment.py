@@ -51,6 +51,10 @@ FINETUNE = Augmentation(
     area=(0.75, 1.1), rotation=7, shift=0.05, aspect=1.15, elastic=0.012, gamma=1.35, contrast=0.2,
     brightness=0.1, blur=0.6, noise=0.02, clahe=0.25,
 )  # fmt: skip
+UNCHANGED = Augmentation(
+    area=(1.0, 1.0), rotation=0, shift=0.0, aspect=1.0, elastic=0.0, gamma=1.0, contrast=0.0,
+    brightness=0.0, blur=0.0, noise=0.0, clahe=0.0,
+)  # fmt: skip
 
 
 def reequalise(squares: Tensor, probability: float, generator: np.random.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
 from train import losses
-from train.augment import FINETUNE, Draws, augment_marked, plain, reequalise, standardise
+from train.augment import FINETUNE, UNCHANGED, Draws, augment_marked, plain, reequalise, standardise
 from train.boxes import marks_from_boxes
 from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
 from train.compute import CPU, Compute
@@ -49,6 +49,8 @@ class FinetuneSettings:
     would destroy more of what it found than they can add.
     cells: weight of what is known of single places: none holds the finding on a film without it, those in a
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
+    balanced: films are drawn by `sampling_weights`, else as they come. augmented: every film is seen another
+    way each time. doubt: films whose label readers contradict are passed over.
     """
 
     stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
@@ -63,6 +65,9 @@ class FinetuneSettings:
     gamma: float = 1.5
     side: float = 1.0
     average: float = 0.99
+    balanced: bool = True
+    augmented: bool = True
+    doubt: bool = True
     seed: int = 0
     mean: float = 0.5
     std: float = 0.25
@@ -213,9 +218,12 @@ class _Drawing:
 
     def __init__(self, films: LabelledFilms, settings: FinetuneSettings) -> None:
         self._films, self._settings = films, settings
-        training = films.of(Split.TRAIN) & ~films.disputed
+        training = films.of(Split.TRAIN) & ~(films.disputed & settings.doubt)
         self._weights = np.zeros(len(films.labels))
-        self._weights[training] = sampling_weights(films.labels[training], films.sources[training])
+        if settings.balanced:
+            self._weights[training] = sampling_weights(films.labels[training], films.sources[training])
+        else:
+            self._weights[training] = ~np.isnan(films.labels[training])
         # Boxes of a source with one label say what the finding looks like; the rest of such films would say
         # what the source looks like.
         boxed = np.array([bool(boxes) for boxes in films.boxes])
@@ -234,6 +242,7 @@ class _Drawing:
     def batches(self, epoch: int, count: int, size: int, device: torch.device) -> Iterator[_Batch]:
         """Of one epoch: all random numbers come from the seed and the epoch's number."""
         films, settings = self._films, self._settings
+        recipe = FINETUNE if settings.augmented else UNCHANGED
         generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
         draws = np.random.default_rng((settings.seed, epoch))
         chosen = draws.choice(len(self._weights), count * settings.batch_size, p=self._weights)
@@ -242,9 +251,9 @@ class _Drawing:
             batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
             planted = ground[index * settings.planted : (index + 1) * settings.planted]
             both = np.concatenate([batch, planted])
-            squares = reequalise(torch.from_numpy(films.values[both]).to(device), FINETUNE.clahe, draws)
+            squares = reequalise(torch.from_numpy(films.values[both]).to(device), recipe.clahe, draws)
             marks = np.stack([marks_from_boxes(films.boxes[film], films.geometry[film]) for film in both])
-            x, seen = augment_marked(squares, torch.from_numpy(marks).to(device), size, FINETUNE, generator)
+            x, seen = augment_marked(squares, torch.from_numpy(marks).to(device), size, recipe, generator)
             labels = films.labels[batch, None]
             targets = np.concatenate([labels, films.side_labels[batch]], 1)
             targets[self._places_only[batch]] = np.nan

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from train.ablation import INGREDIENTS
+
 Command = list[str]
 
 FEW = 10
@@ -16,7 +18,8 @@ _PRETRAINING = ("--method", "planted", "--batch-size", "32")
 class Recipe:
     """table: of labels, whose films are judged. training_tables: more, to train on alone. others: pictures
     that are no chest film. out: folder for all that is made.
-    epochs: of pre-training. size: of the squares, pixels. common: options of every command.
+    epochs: of pre-training. size: of the squares, pixels. ablations: the recipe without each ingredient, in
+    the same folds. common: options of every command.
     """
 
     table: Path
@@ -26,6 +29,7 @@ class Recipe:
     epochs: int
     seeds: int
     size: int
+    ablations: bool = False
     common: tuple[str, ...] = ()
 
     def commands(self) -> list[Command]:
@@ -39,6 +43,8 @@ class Recipe:
         start = ["--weights", str(out / "pretrained")]
         few = ["--label-share", str(FEW / 100)]
         size = ["--size", str(self.size)]
+
+        ingredients = tuple(INGREDIENTS) if self.ablations else ()
 
         def arm(name: str, *options: str) -> Command:
             seeds = ["--seeds", str(self.seeds)]
@@ -58,6 +64,9 @@ class Recipe:
             *("--predictions", f"recipe={predictions('recipe')}"),
             *("--predictions", f"random start={predictions('random')}"),
             *("--predictions", f"no labels={predictions('no-labels')}"),
+            *_repeated(
+                "--predictions", [f"without {name}={predictions(f'without-{name}')}" for name in ingredients]
+            ),
             *("--efficiency", f"recipe@{FEW}={predictions('recipe-few')}"),
             *("--efficiency", f"random start@{FEW}={predictions('random-few')}"),
         ]
@@ -76,9 +85,10 @@ class Recipe:
             arm("no-labels", *start, "--label-share", "0") + common,
             arm("recipe-few", *start, *few) + common,
             arm("random-few", *few) + common,
+            *(arm(f"without-{name}", *start, "--without", name) + common for name in ingredients),
             evaluate,
         ]
 
 
-def _repeated(option: str, values: Sequence[Path]) -> list[str]:
+def _repeated(option: str, values: Sequence[Path | str]) -> list[str]:
     return [word for value in values for word in (option, str(value))]

@@ -88,25 +88,31 @@ def finetune(
     "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1),
     help="Share of the patients whose labels are used; 0: none, the head of `pretrain` judges.",
 )  # fmt: skip
+@click.option(
+    "--without", multiple=True, metavar="INGREDIENT",
+    help="Leave a part of the recipe out, to see what it is worth; see train/ablation.py.",
+)  # fmt: skip
 @size_option
 @compute_options
 @data_options
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, size: int, device: str, precision: str, cache: Path,
-    seed: int, **options: Any,
+    folds: tuple[int, ...], label_share: float, without: tuple[str, ...], size: int, device: str,
+    precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
     predictions.csv has a row for each film, fold and seed, for `evaluate` and `calibrate`.
     """
     from screen.preprocess import PreprocessSpec
+    from train.ablation import left_out
     from train.compute import Compute
     from train.crossfit import CrossSettings, cross_validate
     from train.films import labelled_films
     from train.finetune import FinetuneSettings
 
+    settings = left_out(FinetuneSettings(seed=seed).at(size), without)
     films = labelled_films(
         table,
         columns_of(options),
@@ -125,7 +131,6 @@ def crossvalidate(
     )
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}, "label_share": label_share}
-    settings = FinetuneSettings(seed=seed).at(size)
     click.echo(cross_validate(films, settings, cross, encoder, out, about, say, compute))
 
 

@@ -1,0 +1,38 @@
+"""The ingredients of fine-tuning, and how each is left out, to see what it is worth."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from screen.errors import UsageError
+from train.finetune import FinetuneSettings
+
+EVERY_PART = 5
+"""Of the network: head, layer4, layer3, layer2, layer1 with the stem."""
+
+
+def _unfrozen(settings: FinetuneSettings) -> FinetuneSettings:
+    return replace(settings, stages=tuple((epochs, size, EVERY_PART) for epochs, size, _ in settings.stages))
+
+
+INGREDIENTS: Mapping[str, Callable[[FinetuneSettings], FinetuneSettings]] = {
+    "augmentation": lambda settings: replace(settings, augmented=False),
+    "balance": lambda settings: replace(settings, balanced=False),
+    "doubt": lambda settings: replace(settings, doubt=False),
+    "drawn-lesions": lambda settings: replace(settings, planted=0),
+    "focal-loss": lambda settings: replace(settings, gamma=0.0),
+    "layer-rates": lambda settings: replace(settings, decay=1.0),
+    "places": lambda settings: replace(settings, cells=0.0, planted=0),
+    "side-findings": lambda settings: replace(settings, side=0.0),
+    "unfreezing": _unfrozen,
+    "weight-average": lambda settings: replace(settings, average=0.0),
+}
+"""By name, what fine-tuning is without it. Drawn lesions teach places alone, so they go with these."""
+
+
+def left_out(settings: FinetuneSettings, names: Iterable[str]) -> FinetuneSettings:
+    """The recipe without those ingredients; UsageError if there is no such one."""
+    for name in names:
+        if name not in INGREDIENTS:
+            raise UsageError(f"no ingredient is named '{name}': there are {', '.join(INGREDIENTS)}")
+        settings = INGREDIENTS[name](settings)
+    return settings
