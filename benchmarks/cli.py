@@ -135,6 +135,20 @@ def small(out: Path, films_folder: Path, count: int) -> None:
 
 
 @cli.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--from", "packages", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with unpacked packages of Debian, each under its name; see benchmarks/make_pictures.py.",
+)  # fmt: skip
+def pictures(out: Path, packages: Path) -> None:
+    """Put pictures that are no chest film into OUT, a folder a kind: to fit the gate with, or to try it."""
+    from benchmarks import make_pictures
+
+    for kind, count in make_pictures.make(out, packages).items():
+        click.echo(f"{kind}: {count}")
+
+
+@cli.command()
 @folders_argument
 @sample_option(24, "Films of each folder.")
 @repeats_option(3, "Times that each film is read.")

@@ -381,3 +381,17 @@ def trt(
         f"{manifest.precision} (convolutions: {layers}), batches {', '.join(map(str, profile))}; {proof}",
         err=True,
     )
+
+
+@cli.command()
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The checkpoint to write.")
+def checkpoint(source: Path | None, out: Path) -> None:
+    """Write the classifier in the fp32 model file SOURCE as a checkpoint, for 'screen train calibrate'.
+
+    Without SOURCE it is that of the model that the package ships.
+    """
+    from export.classifier import checkpoint_from_model
+    from screen.modelfile import load_model
+
+    checkpoint_from_model(load_model(source), out)

@@ -1,6 +1,7 @@
 """The exported file is the trained network, or there is no file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiny_model import about, phantom, random_tensors, tiny_model_bytes, tiny_ne
 
 from export import network as network_module
 from export import onnx as exporting
+from export.classifier import checkpoint_from_model
 from export.graph import IR_VERSION, OPSET, graph_from_network
 from export.network import NetworkOutputs, network_from_checkpoint, network_from_tensors
 from export.onnx import export_onnx, model_from_network
@@ -24,7 +26,9 @@ from screen.errors import ModelError
 from screen.modelfile import load_model, model_from_bytes
 from screen.parity_set import parity_squares
 from screen.preprocess import PreprocessSpec, square_from_pixels
-from train.checkpoint import save_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint, under
+from train.features import features_of
+from train.model import ResNet18
 
 OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
 FINDINGS = ("tumor", "effusion")
@@ -261,3 +265,29 @@ def test_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
     (films / "1.png").unlink()
     none = runner.invoke(cli, ["export", "onnx", str(checkpoint), "--out", str(out), "--probes", str(films)])
     assert (none.exit_code, "no film in there" in none.stderr) == (2, True)
+
+
+def test_a_model_file_becomes_a_checkpoint_and_the_same_network_again(tmp_path: Path) -> None:
+    model = load_model(None)
+    checkpoint_from_model(model, tmp_path / "classifier")
+    tensors, said = load_checkpoint(tmp_path / "classifier")
+    settings = said["settings"]
+    assert said["kind"] == "classifier"
+    assert settings == model.card.training["settings"]
+    assert said["provenance"]["from_model"] == model.card.weights_digest
+    network = ResNet18()
+    network.load_state_dict(under(tensors, "network."))
+    shown = parity_squares(model)[:8]
+    learned = features_of(network, shown, settings["mean"], settings["std"])
+    with open_backend(model, "cpu", 8, 2) as backend:
+        found = backend.infer(shown[:, None])
+    np.testing.assert_allclose(learned.logits, found.logits, atol=1e-4)
+    np.testing.assert_allclose(learned.embedding, found.embedding, atol=1e-3)
+
+
+def test_a_file_in_another_precision_holds_no_checkpoint(tmp_path: Path) -> None:
+    model = load_model(None)
+    half = replace(model, card=replace(model.card, precision="fp16"))
+    with pytest.raises(ModelError, match="fp32"):
+        checkpoint_from_model(half, tmp_path / "classifier")
+    assert not list(tmp_path.iterdir())

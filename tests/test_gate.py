@@ -46,6 +46,14 @@ def test_found_pictures_come_with_their_mirror_image() -> None:
     np.testing.assert_array_equal(pictures.values[6], pictures.values[5][:, ::-1])
 
 
+def test_a_collection_in_several_folders_has_a_kind_in_each() -> None:
+    values = RNG.integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    place = Geometry.fit(32, 32, 32)
+    found = Squares(values, ("p/maps/a.png", "p/maps/b.png", "p/x/c.png"), ("",) * 3, (place,) * 3, {}, "")
+    pictures = collected_others([("p", found)], list(others(1, FILMS, 0)), SPEC)
+    assert pictures.kinds.tolist()[1:] == ["p/maps"] * 4 + ["p/x"] * 2
+
+
 def test_another_pose_keeps_the_padding_black() -> None:
     place = Geometry.fit(40, 20, 32)
     film = np.zeros((32, 32), np.uint8)

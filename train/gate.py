@@ -1,8 +1,8 @@
 """The gate: a chest film, sick or well and however it lies, against everything else.
 
 Two parts look at the same features (early and middle maps, coarsely pooled), and a picture has to pass both.
-The distance from chest films turns away what is like nothing known, a ramp or a test pattern; a small network
-that was shown other pictures turns away what is much like a film and is none, a lateral view or a detail.
+The distance from chest films turns away what is like nothing known, a ramp or a test pattern; small networks
+that were shown other pictures turn away what is much like a film and is none, a lateral view or a detail.
 Each alone lets through what the other stops (docs/decisions.md).
 """
 
@@ -25,6 +25,8 @@ from train.others import Other
 from train.squares import Squares
 
 HIDDEN = 48
+NETWORKS = 4
+"""Whose mean counts: alone, each passes other pictures that it was not shown (docs/decisions.md)."""
 DIRECTIONS = 48
 SHRINKAGE = 0.1
 LOSES = 0.0025
@@ -107,15 +109,19 @@ class Gate:
 def collected_others(
     found: Sequence[tuple[str, Squares]], made: Sequence[Other], spec: PreprocessSpec
 ) -> Others:
-    """Pictures that were found, by the name of their collection, and their mirror images; and made ones."""
+    """Pictures that were found, by the name of their collection, and their mirror images; and made ones.
+
+    A collection in several folders has a kind in each; else every picture is a kind of its own.
+    """
     lookup = full_range_lookup(8)
     squares = [square_from_pixels(Pixels(other.values, lookup), spec).values for other in made]
     kinds, collections = [other.kind for other in made], ["made"] * len(made)
     for name, pictures in found:
-        for values, key in zip(pictures.values, pictures.keys, strict=True):
+        folders = [key.rpartition("/")[0] for key in pictures.keys]
+        kinds_of_it = folders if len(set(folders)) > 1 else pictures.keys
+        for values, kind in zip(pictures.values, kinds_of_it, strict=True):
             squares += [values, values[:, ::-1]]
-            # Every picture is a kind of its own.
-            kinds += [key] * 2
+            kinds += [kind] * 2
             collections += [name] * 2
     return Others(np.stack(squares), np.array(kinds), np.array(collections))
 
@@ -153,8 +159,18 @@ def fit_gate(
     for name in found:
         of_it = collections == name
         share[of_it] = 0.5 / len(found) / of_it.sum()
-    network = _fit_network(gaussian.mean, chest, others, share, seed)
-    return Gate(gaussian.mean, _telling_directions(gaussian, others, seed), 1.0, 0.0, *network)
+    networks = [_fit_network(gaussian.mean, chest, others, share, seed + i) for i in range(NETWORKS)]
+    hidden, hidden_bias, head, head_bias = zip(*networks, strict=True)
+    return Gate(
+        gaussian.mean,
+        _telling_directions(gaussian, others, seed),
+        1.0,
+        0.0,
+        np.concatenate(hidden, axis=1),
+        np.concatenate(hidden_bias),
+        (np.concatenate(head) / NETWORKS).astype(np.float32),
+        sum(head_bias) / NETWORKS,
+    )
 
 
 def _telling_directions(gaussian: Gaussian, others: Floats, seed: int) -> Floats:
