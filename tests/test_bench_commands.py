@@ -1,6 +1,8 @@
 """Every command of `screen bench` runs and measures what it says, at tiny size."""
 
+import gzip
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -208,3 +210,28 @@ def test_scale_runs_over_each_count(tmp_path: Path) -> None:
 
 def test_turns_show_their_median_and_extremes() -> None:
     assert Turns([3.0, 1.0, 200.4]).shown == "3 [1, 200]"
+
+
+def test_pictures_come_out_of_packages_grey_and_of_some_size(tmp_path: Path) -> None:
+    packages, out = tmp_path / "packages", tmp_path / "out"
+    drawings, volumes = packages / "openclipart-png" / "deep", packages / "mricron-data"
+    drawings.mkdir(parents=True)
+    volumes.mkdir()
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(drawings / "icon.png"), rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    cv2.imwrite(str(drawings / "empty.png"), np.full((100, 100), 7, np.uint8))
+    cv2.imwrite(str(drawings / "large.png"), rng.integers(0, 256, (600, 2048, 4), dtype=np.uint8))
+    (drawings / "broken.png").write_bytes(b"PNG")
+    header = bytearray(352)
+    header[40:48] = struct.pack("<4h", 3, 70, 80, 90)
+    header[70:72] = struct.pack("<h", 2)
+    header[108:112] = struct.pack("<f", 352)
+    values = rng.integers(0, 256, 70 * 80 * 90, dtype=np.uint8)
+    (volumes / "head.nii.gz").write_bytes(gzip.compress(bytes(header) + values.tobytes()))
+    printed = invoke("pictures", out, "--from", packages).output
+    assert printed.splitlines() == ["clip-art: 1", "brain-mr: 15"]
+    large = cv2.imread(str(next((out / "clip-art").iterdir())), cv2.IMREAD_UNCHANGED)
+    assert large.shape == (300, 1024)
+    plane = cv2.imread(str(out / "brain-mr" / "head-0-0.5.png"), cv2.IMREAD_UNCHANGED)
+    expected = np.rot90(values.reshape((70, 80, 90), order="F")[35])
+    assert np.corrcoef(plane.ravel(), expected.ravel())[0, 1] > 0.99

@@ -65,8 +65,11 @@ def test_the_card_that_ships_is_that_of_the_evaluation() -> None:
 
 def test_the_gate_keeps_what_the_readme_says() -> None:
     gate: Any = load_model(None).card.metrics["gate"]
-    upright, lateral = gate["films"]["upright"], gate["others_of_unknown_kinds"]["lateral/images"]
+    upright, unknown = gate["films"]["upright"], gate["others_of_unknown_kinds"]
+    lateral, found = unknown["lateral/images"], unknown["pictures/not-chest"]
     assert upright["passed"] >= 0.995 * upright["pictures"]
     assert f"{upright['passed']:,} of {upright['pictures']:,} films" in README
     assert lateral["passed"] <= 0.1 * lateral["pictures"]
+    assert found["passed"] <= 0.01 * found["pictures"]
+    assert f"{found['passed']} of {found['pictures']:,} found ones" in README
     assert f"{lateral['passed']} of {lateral['pictures']} lateral films" in README

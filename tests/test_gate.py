@@ -5,7 +5,9 @@ import pytest
 
 from screen.preprocess import Geometry, PreprocessSpec
 from train.gate import (
+    HIDDEN,
     LOSES,
+    NETWORKS,
     Others,
     collected_others,
     fit_gate,
@@ -84,6 +86,7 @@ def test_the_gate_keeps_what_it_promises_and_turns_others_away() -> None:
     assert (gate.score(blobs(500, 0.9)) <= 0).mean() > 0.95
     # Nothing like it was shown: the distance alone tells.
     assert (gate.score(blobs(50, -30)) <= 0).all()
+    assert gate.hidden.shape[1] == NETWORKS * HIDDEN
     assert np.median(gate.parts(np.concatenate(held_out)), axis=0) == pytest.approx([1, 1], abs=0.01)
     tensors = gate.tensors()
     assert tensors["gate.mean"].shape == (40,)
