@@ -21,13 +21,13 @@ MOST = 150
 """Pictures of a kind."""
 _LONGEST, _SHORTEST = 1024, 64
 """Side, pixels: larger ones are scaled down, smaller ones are icons and left out."""
-_PICTURES = {".png", ".jpg", ".webp"}
+_SUFFIXES = {".png", ".jpg", ".webp"}
 _NIFTI_TYPES = {2: np.uint8, 4: np.int16, 8: np.int32, 16: np.float32, 64: np.float64, 256: np.int8}
 
 Grey = NDArray[np.uint8]
 Volume = NDArray[np.float32]
 
-FLAT = {
+_PICTURE_FOLDERS = {
     "clip-art": ("openclipart-png", ""),
     "documents": ("opencv-doc", "usr/share/doc/opencv-doc/opencv4"),
     "elements": ("kalzium-data", ""),
@@ -49,8 +49,8 @@ def make(out: Path, packages: Path) -> dict[str, int]:
     How many of each kind there are. Grey, 8 bits, sides of 64 to 1,024 pixels.
     """
     kinds: dict[str, Iterator[tuple[str, Grey]]] = {
-        kind: _flat(packages / package / folder)
-        for kind, (package, folder) in FLAT.items()
+        kind: _pictures_in(packages / package / folder)
+        for kind, (package, folder) in _PICTURE_FOLDERS.items()
         if (packages / package).is_dir()
     }
     if (volumes := packages / "mricron-data").is_dir():
@@ -68,9 +68,9 @@ def make(out: Path, packages: Path) -> dict[str, int]:
     return counts
 
 
-def _flat(folder: Path) -> Iterator[tuple[str, Grey]]:
+def _pictures_in(folder: Path) -> Iterator[tuple[str, Grey]]:
     draws = random.Random(0)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in _PICTURES and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
     draws.shuffle(paths)
     for index, path in enumerate(paths):
         values = _grey(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), on_white=draws.random() < 0.5)

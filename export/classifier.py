@@ -34,14 +34,16 @@ def checkpoint_from_model(model: Model, out: Path) -> None:
     stored = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
     }
-    tensors = {name: value for name, value in ResNet18().state_dict().items() if "num_batches" in name}
-    for name, expected in ResNet18().state_dict().items():
-        if name not in tensors:
-            tensors[name] = stored[_name_in_file(name)].float().reshape(expected.shape)
+    tensors = {
+        f"network.{name}": value  # a count of batches, which nothing is computed with
+        if name.endswith("num_batches_tracked")
+        else stored[_name_in_file(name)].float().reshape(value.shape)
+        for name, value in ResNet18().state_dict().items()
+    }
     provenance = {name: value for name, value in training.items() if name not in _OF_CALIBRATION}
     save_checkpoint(
         out,
-        {f"network.{name}": value for name, value in tensors.items()},
+        tensors,
         {
             "kind": KIND,
             "epoch": training["epochs"],
