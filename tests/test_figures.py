@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from screen.modelfile import load_model
+from screen.preprocess import PreprocessSpec
+from train.cli import cli
+from train.finetune import FinetuneSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -30,6 +33,15 @@ def test_the_figures_are_those_of_the_shipped_model() -> None:
     assert [p.threshold for p in finding.operating_points] == pytest.approx(
         [p["threshold"] for p in calibration["operating_points"]]
     )
+
+
+def test_training_makes_the_squares_that_the_shipped_model_takes() -> None:
+    spec = load_model(None).card.preprocess
+    assert PreprocessSpec().judged().digest() == spec.digest()
+    assert {size for _, size, _ in FinetuneSettings().stages} == {spec.size}
+    for name in ("finetune", "crossvalidate", "recipe"):
+        (size,) = (option for option in cli.commands[name].params if option.name == "size")
+        assert size.default == spec.size, name
 
 
 @pytest.mark.parametrize("name", ["auc_within_source", "auc_jsrt", "auc_pooled"])

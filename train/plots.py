@@ -86,8 +86,10 @@ def roc(path: Path, evaluation: Evaluation) -> None:
         axis.plot([1 - high, 1 - low], [y, y], color=_ACCENT, linewidth=1)
         axis.plot([x, x], point.sensitivity_interval, color=_ACCENT, linewidth=1)
         axis.plot(x, y, "o", color=_ACCENT, markersize=4)
+        # Above the curves, except where the axis leaves no room there.
+        place, side = ((7, -11), "left") if x < 0.2 else ((-7, 5), "right")
         axis.annotate(
-            point.name, (x, y), textcoords="offset points", xytext=(7, -11), fontsize=8, color=_ACCENT
+            point.name, (x, y), textcoords="offset points", xytext=place, ha=side, fontsize=8, color=_ACCENT
         )
     axis.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     axis.legend(loc="lower right", fontsize=8, frameon=False)
