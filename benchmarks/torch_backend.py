@@ -72,19 +72,20 @@ class _Forward(nn.Module):
         maps = [values.float() for values in network.resnet.features(x)]
         embedding = maps[-1].mean((2, 3))
         evidence = nn.functional.conv2d(maps[-1], network.resnet.fc.weight.float()[:, :, None, None])
+        features = gate_features(maps)
         return (
             network.resnet.pool(evidence),
             evidence,
             embedding,
-            network.distance(embedding),
-            network.gate(gate_features(maps)),
+            network.distance(features),
+            network.gate(features),
         )
 
 
 def network_from_model(model: Model) -> ScreeningNetwork:
     """The trained network again from the fp32 file that `export.graph` wrote of it.
 
-    Raises ModelError for a file of earlier versions, whose head was another.
+    Raises ModelError for a file of earlier versions, whose head or distance was another.
     """
     if model.card.heatmap_method != HEATMAP_METHOD:
         raise ModelError(f"{model.path}: its head is '{model.card.heatmap_method}': export it anew")
@@ -93,6 +94,8 @@ def network_from_model(model: Model) -> ScreeningNetwork:
         t.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(t).astype(np.float32).copy())
         for t in graph.initializer
     }
+    if "distance.normal.mean" not in values:
+        raise ModelError(f"{model.path}: its distance is that of earlier versions: export it anew")
     factor, offset = float(values["standardise.factor"]), float(values["standardise.offset"])
     std = 1 / (255 * factor)
     tensors = {

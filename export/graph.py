@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from export.network import Gate, GaussianScore, ScreeningNetwork
+from export.network import Distance, Gate, GaussianScore, ScreeningNetwork
 from train.features import gate_pooling
 from train.model import BasicBlock
 
@@ -96,22 +96,33 @@ class _Builder:
         return self.node("Add", [mean, bias], output)
 
     def score(self, features: str, name: str, score: GaussianScore, output: str) -> str:
-        """[N, D] -> [N]."""
+        """[N, D] -> [N]. name: of its parameters, `….mean` and `….whiten`."""
         centred = self.node("Sub", [features, self.parameter(f"{name}.mean", score.mean)], f"{name}.centred")
         z = self.node("MatMul", [centred, self.parameter(f"{name}.whiten", score.whiten)], f"{name}.z")
         squared = self.node("Mul", [z, z], f"{name}.squared")
         mean = self.node("ReduceMean", [squared], f"{name}.mean_square", axes=[1], keepdims=0)
         return self.node("Sqrt", [mean], output)
 
-    def gate(self, layers: list[str], gate: Gate, size: int) -> str:
-        """The maps after layer1 … layer3 -> [N]."""
+    def gate_features(self, layers: list[str], size: int) -> list[str]:
+        """The maps after layer1 … layer3 -> what the gate sees of each, [N, D]."""
         parts = []
         for number in (1, 2):
             kernel, stride = gate_pooling(-(-size // (2 << number)))
             sides = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
             fields = self.node("AveragePool", [layers[number - 1]], f"gate.fields{number}", **sides)
             parts.append(self.node("Flatten", [fields], f"gate.flat{number}", axis=1))
-        parts.append(self.pooled(layers[2], "gate.flat3"))
+        return [*parts, self.pooled(layers[2], "gate.flat3")]
+
+    def distance(self, fields: str, distance: Distance) -> str:
+        """What the gate sees of layer1 -> [N]."""
+        near, far = (
+            self.score(fields, name, score, f"{name}.score")
+            for name, score in (("distance.normal", distance.normal), ("distance.all", distance.all))
+        )
+        return self.node("Div", [near, far], "distance")
+
+    def gate(self, parts: list[str], gate: Gate) -> str:
+        """What it sees of each layer -> [N]."""
         features = self.node("Concat", parts, "gate.features", axis=1)
         score = self.score(features, "gate", gate.score, "gate.score")
         scaled = self.node("Mul", [score, self.parameter("gate.scale", gate.scale)], "gate.scaled")
@@ -147,15 +158,16 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
             assert isinstance(block, BasicBlock)
             x = g.block(x, f"layer{number}.{index}", block)
         layers.append(x)
-    embedding = g.pooled(layers[-1], "embedding")
+    g.pooled(layers[-1], "embedding")
     head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
     g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
     findings, width = resnet.fc.weight.shape
     side = -(-size // 32)
     bias = g.parameter("head.bias", resnet.fc.bias)
     g.log_mean_exp("heatmap", "logits", bias, (findings, side * side))
-    g.score(embedding, "distance", network.distance, "distance")
-    g.gate(layers, network.gate, size)
+    seen = g.gate_features(layers, size)
+    g.distance(seen[0], network.distance)
+    g.gate(seen, network.gate)
 
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size, size])
     shapes: dict[str, list[str | int]] = {

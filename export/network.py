@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from screen.errors import ModelError
 from train.checkpoint import load_checkpoint
-from train.features import GATE_WIDTH, gate_features
-from train.model import EMBEDDING_SIZE, ResNet18, round_to_storage
+from train.features import DISTANCE_WIDTH, GATE_WIDTH, gate_features
+from train.model import ResNet18, round_to_storage
 
 HEATMAP_METHOD = "log_mean_exp"
 """The logit is log(mean(exp(heatmap))) plus the head's bias (`train.model.ResNet18.pool`)."""
 _FITTED = {
-    "distance.mean", "distance.whiten", "gate.mean", "gate.whiten", "gate.scale", "gate.bias", "gate.hidden",
-    "gate.hidden_bias", "gate.head", "gate.head_bias",
+    "distance.normal.mean", "distance.normal.whiten", "distance.all.mean", "distance.all.whiten", "gate.mean",
+    "gate.whiten", "gate.scale", "gate.bias", "gate.hidden", "gate.hidden_bias", "gate.head",
+    "gate.head_bias",
 }  # fmt: skip
 
 
@@ -46,6 +47,21 @@ class GaussianScore(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """[N, D] -> [N]; about 1 for films like those it was fitted on."""
         return ((features - self.mean) @ self.whiten).square().mean(1).sqrt()
+
+
+class Distance(nn.Module):
+    """From normal films, in proportion to that from films as they come (`train.gaussian`)."""
+
+    def __init__(self, normal: GaussianScore, films: GaussianScore) -> None:
+        super().__init__()
+        self.normal = normal
+        self.all = films
+
+    def forward(self, gate_features: Tensor) -> Tensor:
+        """[N, GATE_WIDTH] -> [N]."""
+        fields = gate_features[:, :DISTANCE_WIDTH]
+        ratio: Tensor = self.normal(fields) / self.all(fields)
+        return ratio
 
 
 class Gate(nn.Module):
@@ -81,9 +97,7 @@ class Gate(nn.Module):
 class ScreeningNetwork(nn.Module):
     """uint8 [N, 1, S, S] -> all outputs of the model file."""
 
-    def __init__(
-        self, resnet: ResNet18, distance: GaussianScore, gate: Gate, *, mean: float, std: float
-    ) -> None:
+    def __init__(self, resnet: ResNet18, distance: Distance, gate: Gate, *, mean: float, std: float) -> None:
         super().__init__()
         self.resnet = resnet
         self.distance = distance
@@ -97,12 +111,13 @@ class ScreeningNetwork(nn.Module):
         maps = self.resnet.features(x)
         embedding = maps[-1].mean((2, 3))
         evidence = self.resnet.evidence(maps[-1])
+        features = gate_features(maps)
         return NetworkOutputs(
             logits=self.resnet.pool(evidence),
             heatmap=evidence,
             embedding=embedding,
-            distance=self.distance(embedding),
-            gate=self.gate(gate_features(maps)),
+            distance=self.distance(features),
+            gate=self.gate(features),
         )
 
 
@@ -128,22 +143,20 @@ def network_from_checkpoint(path: Path) -> tuple[ScreeningNetwork, dict[str, Any
 def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float) -> ScreeningNetwork:
     """The network from ResNet-18 weights by torchvision's names and what was fitted on its features.
 
-    The latter are `distance.mean` [512], `distance.whiten` [512, k], and `gate.*`, as `train.gate.Gate` has
-    them for D = `GATE_WIDTH`.
+    The latter are `distance.*`, as `train.gaussian.RelativeDistance` has them for D = `DISTANCE_WIDTH`, and
+    `gate.*`, as `train.gate.Gate` has them for D = `GATE_WIDTH`.
     Raises KeyError for a missing tensor, RuntimeError or ValueError for an unknown one, for a wrong shape,
     and for weights that fp16 does not hold exactly: others would be stored than those that were evaluated.
     """
     if not std > 0:
         raise ValueError("'input_std' must be greater than 0")
-    distance = GaussianScore(
-        _fitted(tensors, "distance.mean", (EMBEDDING_SIZE,)),
-        _fitted(tensors, "distance.whiten", (EMBEDDING_SIZE, None)),
+    distance = Distance(
+        _gaussian(tensors, "distance.normal", DISTANCE_WIDTH),
+        _gaussian(tensors, "distance.all", DISTANCE_WIDTH),
     )
     hidden = _fitted(tensors, "gate.hidden", (GATE_WIDTH, None))
     gate = Gate(
-        GaussianScore(
-            _fitted(tensors, "gate.mean", (GATE_WIDTH,)), _fitted(tensors, "gate.whiten", (GATE_WIDTH, None))
-        ),
+        _gaussian(tensors, "gate", GATE_WIDTH),
         scale=_fitted(tensors, "gate.scale", None),
         bias=_fitted(tensors, "gate.bias", None),
         hidden=hidden,
@@ -163,6 +176,12 @@ def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float)
                 f"'{name}' is not rounded to fp16: what was evaluated is not what would be stored"
             )
     return ScreeningNetwork(resnet, distance, gate, mean=mean, std=std).eval().requires_grad_(False)
+
+
+def _gaussian(tensors: dict[str, Tensor], name: str, width: int) -> GaussianScore:
+    return GaussianScore(
+        _fitted(tensors, f"{name}.mean", (width,)), _fitted(tensors, f"{name}.whiten", (width, None))
+    )
 
 
 def _fitted(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...] | None) -> Tensor:

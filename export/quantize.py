@@ -30,7 +30,7 @@ _FLOAT_PARTS = ("image", "embedding", "logits", "heatmap", "distance", "gate")
 _FLOAT_NODES = ("stem.", "layer1.", "layer2.")
 """Nor are these, nor the sums of the residual stream, by measurement: see docs/decisions.md."""
 _GATE_FEATURES = "gate.features"
-_NEEDED = {"head.bias", "distance.mean", "gate.mean"}
+_NEEDED = {"head.bias", "distance.normal.mean", "gate.mean"}
 
 
 def int8_from_model(model: Model, squares: NDArray[np.uint8], films_digest: str, path: Path) -> Model:
@@ -94,15 +94,16 @@ class _Squares(CalibrationDataReader):  # type: ignore[misc]
 def _undo_mean_shift(graph: onnx.ModelProto, quantised: onnx.ModelProto, squares: NDArray[np.uint8]) -> None:
     """Take the mean error of the features out of what is computed from them (Nagel et al., ICCV 2019).
 
-    Rounding shifts every channel a little, always the same way; head, distance and gate are in float32 and
-    can take the shift back, each in the one tensor that the features are added to.
+    Rounding shifts every channel a little, always the same way; head and gate are in float32 and can take the
+    shift back, each in the one tensor that the features are added to. The distance needs none: all that it
+    comes from is in float32.
     """
-    wanted = ["embedding", _GATE_FEATURES, "logits"]
+    wanted = [_GATE_FEATURES, "logits"]
     before = run_graph(serialised(_with_output(graph, _GATE_FEATURES)), wanted, squares)
     after = run_graph(serialised(_with_output(quantised, _GATE_FEATURES)), wanted, squares)
     shifts = [(a.astype(np.float64) - b).mean(0) for a, b in zip(after, before, strict=True)]
-    embedding, gate_features, logits = shifts
-    for name, shift in (("head.bias", -logits), ("distance.mean", embedding), ("gate.mean", gate_features)):
+    gate_features, logits = shifts
+    for name, shift in (("head.bias", -logits), ("gate.mean", gate_features)):
         tensor = next(t for t in quantised.graph.initializer if t.name == name)
         corrected = numpy_helper.to_array(tensor).astype(np.float64) + shift
         tensor.CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), name))

@@ -74,7 +74,6 @@ def test_distance_and_gate_are_what_their_formulas_say(lesser: str) -> None:
     with torch.inference_mode():
         maps = network.resnet.features((film.float() / 255 - 0.5) / 0.25)
         outputs = network(film)
-    embedding = maps[-1].double().mean((2, 3)).numpy()
     first, second, third = (maps[layer].double().numpy() for layer in range(3))
     assert (first.shape[2:], second.shape[2:]) == ((16, 16), (8, 8))
 
@@ -96,7 +95,8 @@ def test_distance_and_gate_are_what_their_formulas_say(lesser: str) -> None:
     judged = seen @ tensors["gate.head"] + tensors["gate.head_bias"]
     assert (near < judged).all() == (lesser == "near")
     gate = np.minimum(near, judged)
-    np.testing.assert_allclose(outputs.distance.numpy(), score(embedding, "distance"), rtol=1e-4)
+    distance = score(of_first, "distance.normal") / score(of_first, "distance.all")
+    np.testing.assert_allclose(outputs.distance.numpy(), distance, rtol=1e-4)
     np.testing.assert_allclose(outputs.gate.numpy(), gate, rtol=1e-4)
     # Raises if the graph computes anything else.
     model_from_network(network, about(64, FINDINGS), FILMS, Path("m.onnx"))
@@ -112,7 +112,7 @@ def test_convolutions_are_stored_as_fp16_and_nothing_else_is() -> None:
     rest = {t.data_type for t in graph.initializer if t is not shape}
     assert rest == {TensorProto.FLOAT16, TensorProto.FLOAT}
     assert all(t.HasField("raw_data") for t in graph.initializer)
-    for name in ("distance.whiten", "gate.mean", "stem.bn.var", "layer4.1.2.bn.mean"):
+    for name in ("distance.all.whiten", "gate.mean", "stem.bn.var", "layer4.1.2.bn.mean"):
         assert next(t for t in graph.initializer if t.name == name).data_type == TensorProto.FLOAT
 
 
@@ -163,7 +163,12 @@ def tampering_with(monkeypatch: pytest.MonkeyPatch, initializer: str) -> None:
 
 @pytest.mark.parametrize(
     ("initializer", "output"),
-    [("head.bias", "logits"), ("gate.bias", "gate"), ("distance.mean", "distance"), ("stem.bn.bias", "")],
+    [
+        ("head.bias", "logits"),
+        ("gate.bias", "gate"),
+        ("distance.normal.mean", "distance"),
+        ("stem.bn.bias", ""),
+    ],
 )
 def test_a_file_that_differs_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, initializer: str, output: str
@@ -215,7 +220,7 @@ def test_weights_that_are_not_rounded_are_refused() -> None:
         (lambda t, a: t.pop("fc.weight"), "'fc.weight' is missing"),
         (lambda t, a: t.pop("bn1.running_var"), "bn1.running_var"),
         (lambda t, a: t.update({"gate.linear": torch.zeros(896)}), "gate.linear"),
-        (lambda t, a: t.update({"distance.mean": torch.zeros(511)}), "distance.mean"),
+        (lambda t, a: t.update({"distance.all.mean": torch.zeros(575)}), "distance.all.mean"),
         (lambda t, a: t.update({"gate.bias": torch.tensor(float("nan"))}), "gate.bias"),
         (lambda t, a: a.pop("input_mean"), "'input_mean' is missing"),
         (lambda t, a: a.update(input_std=0), "input_std"),

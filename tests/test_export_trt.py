@@ -133,7 +133,7 @@ def test_turing_has_no_products_and_the_same_scores(rtx: ModuleType) -> None:
         strict=True,
     ):
         assert np.allclose(one, other, rtol=1e-5, atol=1e-5), name
-    products = {"gate.z", "distance.z"}
+    products = {"gate.z", "distance.normal.z", "distance.all.z"}
     assert products <= plan_from_rtx(built(tiny(), rtx, ("sm89",)).data).layers.keys()
     assert products.isdisjoint(plan_from_rtx(built(tiny(), rtx, ("sm75",)).data).layers)
 

@@ -85,3 +85,12 @@ def test_the_gate_keeps_what_the_readme_says() -> None:
     assert found["passed"] <= 0.01 * found["pictures"]
     assert f"{found['passed']} of {found['pictures']:,} found ones" in README
     assert f"{lateral['passed']} of {lateral['pictures']} lateral films" in README
+
+
+def test_the_distance_tells_what_the_readme_says() -> None:
+    distance: Any = load_model(None).card.metrics["distance"]
+    low, high = distance["interval"]
+    assert low > 0.6
+    assert f"{distance['auc_within_source']:.3f} [{low:.3f}, {high:.3f}] ({distance['films']} films" in README
+    for source in ("shenzhen", "kermany_walia"):
+        assert f"{distance['by_source'][source]:.3f}" in README, source

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import torch
 
-from export.network import GATE_WIDTH, ScreeningNetwork, network_from_tensors
+from export.network import ScreeningNetwork, network_from_tensors
 from export.onnx import model_from_network
 from screen.film import Pixels
 from screen.model_card import Finding, OperatingPoint
 from screen.preprocess import PreprocessSpec
-from train.model import EMBEDDING_SIZE, ResNet18, round_to_storage
+from train.features import DISTANCE_WIDTH, GATE_WIDTH
+from train.model import ResNet18, round_to_storage
 
 IDENTITY_LOOKUP = (np.arange(256) * 257).astype(np.uint16)
 
@@ -50,8 +51,10 @@ def _random_scores(seed: int, gate_bias: float) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return {
-            "distance.mean": torch.rand(EMBEDDING_SIZE),
-            "distance.whiten": torch.randn(EMBEDDING_SIZE, 16) / 16,
+            "distance.normal.mean": torch.rand(DISTANCE_WIDTH),
+            "distance.normal.whiten": torch.randn(DISTANCE_WIDTH, 16) / 16,
+            "distance.all.mean": torch.rand(DISTANCE_WIDTH),
+            "distance.all.whiten": torch.randn(DISTANCE_WIDTH, 16) / 16,
             "gate.mean": torch.rand(GATE_WIDTH),
             "gate.whiten": torch.randn(GATE_WIDTH, 16) / 16,
             "gate.scale": torch.tensor(0.1),
@@ -82,7 +85,7 @@ def about(size: int, findings: tuple[str, ...]) -> dict[str, Any]:
             asdict(Finding(name, 1.0, 0.0, 0.1, points, "balanced", (0.0, 3.0))) for name in findings
         ],
         "primary": findings[0],
-        "distance_quantiles": [float(q) for q in np.linspace(0, 20, 101)],
+        "distance_quantiles": [float(q) for q in np.linspace(0, 2, 101)],
         "gate_threshold": 0.0,
         "training": {"films": 0},
         "metrics": {"auc": {"value": 0.5}},

@@ -19,17 +19,17 @@ from train.boxes import lesion_sizes
 from train.calibration import Calibration, calibrated
 from train.card import INTENDED_USE
 from train.checkpoint import load_checkpoint, save_checkpoint, under
-from train.features import Features, features_of, heatmaps
+from train.features import DISTANCE_WIDTH, Features, features_of, heatmaps
 from train.films import LabelledFilms
 from train.finetune import KIND as CLASSIFIER
 from train.folds import Split, fold_of
 from train.gate import Gate, Others, fit_gate, gaussian_of, in_another_pose, passed, unknown_kinds
-from train.gaussian import Gaussian
-from train.metrics import patient_bootstrap, within_source_auc
+from train.gaussian import RelativeDistance
+from train.metrics import auc, patient_bootstrap, within_source_auc
 from train.model import ResNet18
 
 KIND = "model"
-DISTANCE_SHRINKAGE = 0.05
+DISTANCE_SHRINKAGE = 0.3
 _POSED = 3
 """Every third film is also turned or inverted, for the gate."""
 
@@ -68,11 +68,13 @@ def calibrate(
     calibration, metrics = out_of_fold or (_from_validation(features, films, judged, settings["seed"]), {})
 
     # Of those whom the finding is looked for in: children of another hospital are another kind of normal.
-    normal = (films.abnormal == 0) & films.scorable()
-    distance = Gaussian.fit(features.embedding[training & normal], DISTANCE_SHRINKAGE)
-    held_out = distance.score(features.embedding[validation & normal])
+    looked_at, normal = films.scorable(), films.abnormal == 0
+    fields = features.gate[:, :DISTANCE_WIDTH]
+    fitted = training & looked_at
+    distance = RelativeDistance.fit(fields[fitted], normal[fitted], DISTANCE_SHRINKAGE)
+    held_out = distance.score(fields[validation & looked_at & normal])
     gate, gate_metrics = _gate(network, films, features, others, settings)
-    distances = distance.score(features.embedding)
+    distances = distance.score(fields)
     scale = _heatmap_scale(network, films.values[judged], settings["mean"], settings["std"])
     model_card: dict[str, Any] = {
         "kind": KIND,
@@ -107,12 +109,7 @@ def calibrate(
         },
         "metrics": {**metrics, "gate": gate_metrics, "distance": _abnormal_auc(distances, films)},
     }
-    scores = {
-        "distance.mean": torch.from_numpy(distance.mean),
-        "distance.whiten": torch.from_numpy(distance.whiten),
-        **gate.tensors(),
-    }
-    save_checkpoint(out, {**weights, **scores}, model_card)
+    save_checkpoint(out, {**weights, **distance.tensors(), **gate.tensors()}, model_card)
 
 
 def _classifier(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -164,11 +161,13 @@ def _gate(
 
 
 def _abnormal_auc(distances: NDArray[np.float32], films: LabelledFilms) -> dict[str, Any]:
-    """How well the distance alone, which knows no label, tells abnormal from normal films of one source.
+    """How well the distance, which knows normal films alone, tells abnormal from normal ones of one source.
 
-    On the test split; empty if it does not hold both.
+    On the test split's films that the finding is looked for in, and in each source, others too; empty if it
+    does not hold both.
     """
-    chosen = np.flatnonzero(films.of(Split.TEST) & ~np.isnan(films.abnormal))
+    judged = films.of(Split.TEST) & ~np.isnan(films.abnormal)
+    chosen = np.flatnonzero(judged & films.scorable())
     labels, sources = films.abnormal[chosen], films.sources[chosen]
     if not np.isfinite(value := within_source_auc(distances[chosen], labels, sources)):
         return {}
@@ -177,10 +176,10 @@ def _abnormal_auc(distances: NDArray[np.float32], films: LabelledFilms) -> dict[
         return within_source_auc(distances[chosen][index], labels[index], sources[index])
 
     by_source = {
-        source: within_source_auc(distances[chosen][of_it], labels[of_it], sources[of_it])
-        for source in sorted(set(sources.tolist()))
-        for of_it in [sources == source]
-        if len(set(labels[of_it].tolist())) == 2
+        source: auc(distances[of_it], films.abnormal[of_it])
+        for source in sorted(set(films.sources[judged].tolist()))
+        for of_it in [judged & (films.sources == source)]
+        if len(set(films.abnormal[of_it].tolist())) == 2
     }
     interval = patient_bootstrap(films.patients[chosen], statistic)
     return {

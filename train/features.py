@@ -11,7 +11,9 @@ from train.augment import plain, standardise
 from train.model import WIDTHS, ResNet18
 
 GATE_GRID = 3
-GATE_WIDTH = (WIDTHS[0] + WIDTHS[1]) * GATE_GRID**2 + WIDTHS[2]
+DISTANCE_WIDTH = WIDTHS[0] * GATE_GRID**2
+"""The first of the gate's features, those of layer1: what the distance from normal films is measured in."""
+GATE_WIDTH = DISTANCE_WIDTH + WIDTHS[1] * GATE_GRID**2 + WIDTHS[2]
 
 
 @dataclass(frozen=True, slots=True)
