@@ -69,6 +69,23 @@ def test_the_readme_quotes_differences_and_few_labels() -> None:
         assert f"{point['value']:.3f} [{point['low']:.3f}, {point['high']:.3f}]" in README, point["start"]
 
 
+def test_decisions_quote_the_ingredients() -> None:
+    decisions = (ROOT / "docs/decisions.md").read_text()
+    measured = json.loads((ROOT / "docs/evaluation/at-128/metrics.json").read_text())
+    rows = {row.split(" | ")[0].strip("| "): row for row in decisions.splitlines() if row.startswith("|")}
+    for recipe in measured["recipes"]:
+        (value,) = (
+            f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]"
+            for f in measured["figures"]
+            if (f["recipe"], f["name"], f["group"]) == (recipe, "auc_within_source", "")
+        )
+        assert value in rows[recipe], recipe
+    for found in measured["comparisons"]:
+        if found["figure"] == "auc_within_source":
+            text = f"{found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+            assert text in rows[found["other"]], found["other"]
+
+
 def test_the_card_that_ships_is_that_of_the_evaluation() -> None:
     shipped = (ROOT / "screen/models/model-card.md").read_text()
     assert shipped == (ROOT / "docs/evaluation/model-card.md").read_text()
