@@ -115,11 +115,11 @@ class _Builder:
 
     def distance(self, fields: str, distance: Distance) -> str:
         """What the gate sees of layer1 -> [N]."""
-        near, far = (
+        normal, films = (
             self.score(fields, name, score, f"{name}.score")
             for name, score in (("distance.normal", distance.normal), ("distance.all", distance.all))
         )
-        return self.node("Div", [near, far], "distance")
+        return self.node("Div", [normal, films], "distance")
 
     def gate(self, parts: list[str], gate: Gate) -> str:
         """What it sees of each layer -> [N]."""
