@@ -36,6 +36,9 @@ def test_a_distance_is_a_ratio_about_one() -> None:
     np.testing.assert_array_equal(
         scores, relative.normal.score(features[:5]) / relative.all.score(features[:5])
     )
+    # Both are of the films that they are named after: none is called sick.
+    np.testing.assert_array_equal(relative.all.whiten, Gaussian.fit(features, 0.3).whiten)
+    np.testing.assert_array_equal(relative.normal.whiten, Gaussian.fit(features[::2], 0.3).whiten)
     assert set(relative.tensors()) == {
         f"distance.{of}.{part}" for of in ("normal", "all") for part in ("mean", "whiten")
     }

@@ -68,11 +68,10 @@ def calibrate(
     calibration, metrics = out_of_fold or (_from_validation(features, films, judged, settings["seed"]), {})
 
     # Of those whom the finding is looked for in: children of another hospital are another kind of normal.
-    looked_at, normal = films.scorable(), films.abnormal == 0
+    fitted, normal = training & films.scorable(), films.abnormal == 0
     fields = features.gate[:, :DISTANCE_WIDTH]
-    fitted = training & looked_at
     distance = RelativeDistance.fit(fields[fitted], normal[fitted], DISTANCE_SHRINKAGE)
-    held_out = distance.score(fields[validation & looked_at & normal])
+    held_out = distance.score(fields[judged & normal])
     gate, gate_metrics = _gate(network, films, features, others, settings)
     distances = distance.score(fields)
     scale = _heatmap_scale(network, films.values[judged], settings["mean"], settings["std"])
