@@ -34,6 +34,10 @@ def checkpoint_from_model(model: Model, out: Path) -> None:
     stored = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
     }
+    if "film.weight.half" not in stored:
+        raise ModelError(
+            f"{model.path}: has no 'film.weight': the release of cxr-screen that made it can read it"
+        )
     tensors = {
         f"network.{name}": value  # a count of batches, which nothing is computed with
         if name.endswith("num_batches_tracked")
@@ -59,6 +63,8 @@ def _name_in_file(name: str) -> str:
         return "head.bias"
     if name == "fc.weight":
         return "head.weight.half"
+    if name == "film.weight":
+        return "film.weight.half"
     *where, module, part = name.split(".")
     if not where:  # conv1 and bn1
         at = "stem"

@@ -158,11 +158,18 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
             assert isinstance(block, BasicBlock)
             x = g.block(x, f"layer{number}.{index}", block)
         layers.append(x)
-    g.pooled(layers[-1], "embedding")
-    head = g.half("head.weight", resnet.fc.weight[:, :, None, None])
-    g.node("Conv", [layers[-1], head], "heatmap", kernel_shape=[1, 1])
     findings, width = resnet.fc.weight.shape
     side = -(-size // 32)
+    # Not ReduceMean, as in `log_mean_exp`: scores hang on this.
+    whole = g.node("AveragePool", [layers[-1]], "embedding.map", kernel_shape=[side] * 2, strides=[side] * 2)
+    g.node("Flatten", [whole], "embedding", axis=1)
+    parts = []
+    for of, name, weight in (
+        (layers[-1], "heatmap.cells", g.half("head.weight", resnet.fc.weight[:, :, None, None])),
+        (whole, "heatmap.film", g.half("film.weight", resnet.film.weight[:, :, None, None])),
+    ):
+        parts.append(g.node("Conv", [of, weight], name, kernel_shape=[1, 1]))
+    g.node("Add", parts, "heatmap")
     bias = g.parameter("head.bias", resnet.fc.bias)
     g.log_mean_exp("heatmap", "logits", bias, (findings, side * side))
     seen = g.gate_features(layers, size)

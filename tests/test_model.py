@@ -7,14 +7,15 @@ from train.model import ResNet18, load_encoder, round_to_storage
 
 
 def test_names_and_size_are_those_of_the_usual_resnet18() -> None:
-    names = set(ResNet18(in_channels=3, num_classes=1000).state_dict())
+    network = ResNet18(in_channels=3, num_classes=1000)
+    names = set(network.state_dict()) - {"film.weight"}
     assert len(names) == 122
     assert {"conv1.weight", "layer1.0.bn2.running_var", "layer4.0.downsample.1.bias", "fc.bias"} <= names
-    parameters = sum(p.numel() for p in ResNet18(in_channels=3, num_classes=1000).parameters())
+    parameters = sum(p.numel() for p in network.parameters()) - network.film.weight.numel()
     assert parameters == 11_689_512  # torchvision's resnet18
 
 
-def test_maps_have_strides_4_to_32_and_the_head_is_linear_on_their_average() -> None:
+def test_maps_have_strides_4_to_32_and_the_head_adds_the_whole_film_to_its_cells() -> None:
     network = ResNet18(num_classes=2).eval()
     x = torch.randn(2, 1, 96, 64)
     maps = network.features(x)
@@ -22,8 +23,10 @@ def test_maps_have_strides_4_to_32_and_the_head_is_linear_on_their_average() -> 
         (2, 64, 24, 16), (2, 128, 12, 8), (2, 256, 6, 4), (2, 512, 3, 2),
     ]  # fmt: skip
     cells = torch.einsum("nchw,kc->nkhw", maps[-1], network.fc.weight)
-    logits = cells.exp().mean((2, 3)).log() + network.fc.bias
+    whole = maps[-1].mean((2, 3)) @ network.film.weight.T
+    logits = cells.exp().mean((2, 3)).log() + whole + network.fc.bias
     torch.testing.assert_close(network(x), logits)
+    torch.testing.assert_close(network.evidence(maps[-1]), cells + whole[:, :, None, None])
 
 
 def test_three_channel_weights_give_the_same_features_for_grey_films() -> None:

@@ -175,6 +175,7 @@ def test_few_labels_leave_what_pretraining_found(
     settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
+    start["film.weight"].zero_()
     finetune(films, settings, start if pretrained else None, tmp_path / "few", {}, lambda line: None)
     trained = under(load_checkpoint(tmp_path / "few")[0], "training.")
     changed = {name.split(".")[0] for name in trained if not torch.equal(trained[name], start[name])}
@@ -347,7 +348,8 @@ def test_without_labels_the_head_of_pretraining_judges(films: LabelledFilms, tmp
     settings, none = FinetuneSettings(), CrossSettings(label_share=0)
     out = cross_validate(films, settings, none, encoder | cells, tmp_path / "0", {}, lambda line: None)
     network = finetuning.ResNet18()
-    network.load_state_dict(encoder | {"fc.weight": head.flatten(1), "fc.bias": cells["cells.bias"]})
+    head_of = {"fc.weight": head.flatten(1), "fc.bias": cells["cells.bias"]}
+    network.load_state_dict(encoder | head_of | {"film.weight": torch.zeros(1, 512)})
     logits = finetuning.predict(network, films.values, 32, settings.mean, settings.std)[:, 0]
     expected = dict(zip(films.files, logits, strict=True))
     with out.open(newline="") as stream:

@@ -25,6 +25,7 @@ INGREDIENTS: Mapping[str, Callable[[FinetuneSettings], FinetuneSettings]] = {
     "side-findings": lambda settings: replace(settings, side=0.0),
     "unfreezing": _unfrozen,
     "weight-average": lambda settings: replace(settings, average=0.0),
+    "whole-film": lambda settings: replace(settings, whole=False),
 }
 """By name, what fine-tuning is without it. Drawn lesions teach places alone, so they go with these."""
 

@@ -49,22 +49,24 @@ class FinetuneSettings:
     would destroy more of what it found than they can add.
     cells: weight of what is known of single places: none holds the finding on a film without it, those in a
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
+    whole: the film as a whole is judged beside its single cells: alone, and with them.
     balanced: films are drawn by `sampling_weights`, else as they come. augmented: every film is seen another
     way each time. doubt: films whose label readers contradict are passed over.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 5))
     samples: int = 4096
     batch_size: int = 32
     few: int = 150
     cells: float = 1.0
     planted: int = 8
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     decay: float = 0.7
     weight_decay: float = 1e-3
     gamma: float = 1.5
     side: float = 1.0
     average: float = 0.99
+    whole: bool = True
     balanced: bool = True
     augmented: bool = True
     doubt: bool = True
@@ -119,11 +121,15 @@ def finetune(
     torch.manual_seed(settings.seed)
     network = ResNet18().to(device)
     begin_with(network, encoder or {})
-    heads = Heads(len(films.side_findings)).to(device)
-    convert_conv2d_weight_memory_format(network, torch.channels_last)
-    averaged = copy.deepcopy(network)
     drawing = _Drawing(films, settings)
     most = len(_parts(network)) if encoder is None or drawing.positives >= settings.few else 1
+    whole = settings.whole and most > 1
+    if whole:
+        # From zero it would ask nothing of the layers below.
+        network.film.reset_parameters()
+    heads = Heads(len(films.side_findings), whole).to(device)
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
+    averaged = copy.deepcopy(network)
     plan = [
         (size, len(_parts(network)) if encoder is None else min(parts, most))
         for epochs, size, parts in settings.stages
@@ -196,6 +202,7 @@ def finetune(
 def begin_with(network: ResNet18, encoder: Mapping[str, Tensor]) -> None:
     """Load an encoder, see `finetune`, if there is one; the head is that of its cells, or knows nothing."""
     nn.init.zeros_(network.fc.weight)
+    nn.init.zeros_(network.film.weight)
     nn.init.constant_(network.fc.bias, -3)  # few cells hold a lesion
     if encoder:
         load_encoder(network, {k: v for k, v in encoder.items() if not k.startswith(CELLS)})
@@ -273,10 +280,13 @@ class _Drawing:
 class Heads(nn.Module):
     """What training needs on top of the network, and what nobody ships: the side findings, and the line from
     the network's logit to that of a film among as many with the finding as without.
+
+    whole: films are judged as a whole as well.
     """
 
-    def __init__(self, side_findings: int) -> None:
+    def __init__(self, side_findings: int, whole: bool) -> None:
         super().__init__()
+        self.whole = whole
         self.side_weight = nn.Parameter(torch.zeros(side_findings, EMBEDDING_SIZE))
         self.side_bias = nn.Parameter(torch.zeros(side_findings))
         self.scale = nn.Parameter(torch.ones(()))
@@ -285,9 +295,15 @@ class Heads(nn.Module):
     def loss(self, network: ResNet18, last_map: Tensor, batch: _Batch, settings: FinetuneSettings) -> Tensor:
         """Of films, and of single cells. last_map: float32 [B + P, 512, h, w]."""
         films = len(batch.targets)
-        evidence = network.evidence(last_map)
-        logits = network.pool(evidence[:films]) * self.scale + self.offset
-        total = losses.focal(logits, batch.targets[:, :1], settings.gamma)
+        evidence = network.cells(last_map)
+        by_cells = network.pool(evidence[:films]) * self.scale + self.offset
+        judged = [by_cells]
+        if self.whole:
+            by_whole = network.whole(last_map[:films]) * self.scale
+            judged += [by_whole, by_cells + by_whole]
+        total = last_map.new_zeros(())
+        for logits in judged:
+            total = total + losses.focal(logits, batch.targets[:, :1], settings.gamma)
         side = F.linear(last_map[:films].mean((2, 3)), self.side_weight, self.side_bias)
         total = total + settings.side * losses.focal(side, batch.targets[:, 1:], settings.gamma)
         if settings.cells:
@@ -319,7 +335,7 @@ def _plain_settings(settings: FinetuneSettings) -> dict[str, Any]:
 
 def _parts(network: ResNet18) -> list[list[nn.Module]]:
     stem: list[nn.Module] = [network.layer1, network.conv1, network.bn1]
-    return [[network.fc], [network.layer4], [network.layer3], [network.layer2], stem]
+    return [[network.fc, network.film], [network.layer4], [network.layer3], [network.layer2], stem]
 
 
 def _groups(network: ResNet18, settings: FinetuneSettings) -> list[dict[str, Any]]:

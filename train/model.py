@@ -1,5 +1,6 @@
 """ResNet-18 (He et al., CVPR 2016) for one-channel squares, with the parameter names of torchvision's.
 
+Its head has two parts: `fc` looks for a lesion in each cell of the last map, `film` at their average.
 Published weights load by name: a three-channel `conv1.weight` is summed over its channels, which is the
 same network for a grey picture in all three.
 """
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EMBEDDING_SIZE = 512
+HEAD = ("fc.", "film.")
+"""How the names of the head's parameters begin."""
 WIDTHS = (64, 128, 256, EMBEDDING_SIZE)
 
 
@@ -51,6 +54,7 @@ class ResNet18(nn.Module):
         self.layer3 = _layer(WIDTHS[1], WIDTHS[2], 2)
         self.layer4 = _layer(WIDTHS[2], WIDTHS[3], 2)
         self.fc = nn.Linear(EMBEDDING_SIZE, num_classes)
+        self.film = nn.Linear(EMBEDDING_SIZE, num_classes, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -72,9 +76,18 @@ class ResNet18(nn.Module):
         """The embedding [N, 512]: global average of the last map."""
         return self.last_map(x).mean((2, 3))
 
-    def evidence(self, last_map: Tensor) -> Tensor:
-        """[N, 512, h, w] -> [N, K, h, w]: what each cell of the last map says, logits before the bias."""
+    def cells(self, last_map: Tensor) -> Tensor:
+        """[N, 512, h, w] -> [N, K, h, w]: what each cell of the last map says for itself."""
         return F.conv2d(last_map, self.fc.weight[:, :, None, None])
+
+    def whole(self, last_map: Tensor) -> Tensor:
+        """[N, 512, h, w] -> [N, K]: what the film says as a whole, by its embedding."""
+        out: Tensor = self.film(last_map.mean((2, 3)))
+        return out
+
+    def evidence(self, last_map: Tensor) -> Tensor:
+        """[N, 512, h, w] -> [N, K, h, w]: cell by cell with the whole film's part, logits before the bias."""
+        return self.cells(last_map) + self.whole(last_map)[:, :, None, None]
 
     def pool(self, evidence: Tensor) -> Tensor:
         """[N, K, h, w] -> logits [N, K]: log-mean-exp, so that one cell is enough.
@@ -96,16 +109,16 @@ def _layer(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
 
 
 def load_encoder(network: ResNet18, weights: Mapping[str, Tensor]) -> None:
-    """Load everything but the head; `fc.*` in `weights` is ignored.
+    """Load everything but the head; `fc.*` and `film.*` in `weights` are ignored.
 
     Raises ValueError, naming them, if other parameters are missing or unknown.
     """
-    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
     conv1 = weights.get("conv1.weight")
     if conv1 is not None and conv1.shape[1] == 3 and network.conv1.in_channels == 1:
         weights["conv1.weight"] = conv1.sum(1, keepdim=True)
     missing, unknown = network.load_state_dict(weights, strict=False)
-    missing = [name for name in missing if not name.startswith("fc.")]
+    missing = [name for name in missing if not name.startswith(HEAD)]
     if missing or unknown:
         raise ValueError(f"not the weights of a ResNet-18: missing {missing[:3]}, unknown {unknown[:3]}")
 
