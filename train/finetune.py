@@ -54,7 +54,7 @@ class FinetuneSettings:
     way each time. doubt: films whose label readers contradict are passed over.
     """
 
-    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 5))
+    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
     samples: int = 4096
     batch_size: int = 32
     few: int = 150

@@ -18,7 +18,7 @@ from train.commands.options import data_options, say, size_option
     help="Pictures that are no chest film, for the gate.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; resumed if it is there.")
-@click.option("--epochs", default=4, show_default=True, help="Of pre-training.")
+@click.option("--epochs", default=3, show_default=True, help="Of pre-training at full size.")
 @click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
 @click.option("--ablations", is_flag=True, help="The recipe without each of its ingredients, too.")
 @size_option
