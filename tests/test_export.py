@@ -105,7 +105,7 @@ def test_distance_and_gate_are_what_their_formulas_say(lesser: str) -> None:
 def test_convolutions_are_stored_as_fp16_and_nothing_else_is() -> None:
     graph = onnx.ModelProto.FromString(tiny_model_bytes()).graph
     halves = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
-    assert len(halves) == 21
+    assert len(halves) == 22
     assert all(name.endswith(".weight.half") for name in halves)
     (shape,) = (t for t in graph.initializer if t.data_type == TensorProto.INT64)
     assert shape.name == "logits.shape"
@@ -132,7 +132,7 @@ def test_a_runtime_computes_plain_fp32_convolutions(tmp_path: Path) -> None:
     nodes = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert nodes.count("BatchNormalization") == 0
     assert nodes.count("Cast") == 1
-    assert nodes.count("Conv") + nodes.count("FusedConv") == 21
+    assert nodes.count("Conv") + nodes.count("FusedConv") == 22
 
 
 def test_equal_checkpoints_give_equal_files(checkpoint: Path, tmp_path: Path) -> None:

@@ -75,16 +75,16 @@ def test_the_built_engine_is_half_for_these_gpus_and_batches(shipped: VerifiedEn
     convolutions = {
         node.name for node in onnx.ModelProto.FromString(model.data).graph.node if node.op_type == "Conv"
     }
-    assert half == convolutions - {"heatmap"}
+    assert half == convolutions - {"heatmap.cells", "heatmap.film"}
     assert len(half) == 20
-    assert plan.layers["heatmap"] == "float"
+    assert plan.layers["heatmap.cells"] == plan.layers["heatmap.film"] == "float"
     size = model.card.input_size
     assert has_profile(shipped.data, [(batch, 1, size, size) for batch in (1, 8, 32)])
     assert not has_profile(shipped.data, [(batch, 1, size, size) for batch in (1, 8, 64)])
     manifest = shipped.manifest
     assert manifest.weights_digest == model.card.weights_digest
     assert (manifest.precision, manifest.profile, manifest.targets) == ("fp16", (1, 8, 32), TARGETS)
-    assert (manifest.library, manifest.layers) == ("tensorrt_rtx", {"float": 1, "half": 20})
+    assert (manifest.library, manifest.layers) == ("tensorrt_rtx", {"float": 2, "half": 20})
     assert manifest.certificate is None
 
 
@@ -209,7 +209,7 @@ def test_the_command_line(rtx: ModuleType, tmp_path: Path) -> None:
         cli, [*command, "--for", "SM86, sm89,sm86", "--batch", "1,2,4", "--sign-key", str(private)]
     )
     assert done.exit_code == 0, done.output
-    assert "for sm86, sm89, fp16 (convolutions: 1 float, 20 half), batches 1, 2, 4" in done.stderr
+    assert "for sm86, sm89, fp16 (convolutions: 2 float, 20 half), batches 1, 2, 4" in done.stderr
     assert verified_engine(out, public).manifest.targets == ("sm86", "sm89")
     assert json.loads(manifest_path(out).read_text())["seal"]["method"] == "ed25519"
     done = CliRunner().invoke(cli, [*command, "--for", "sm89"])

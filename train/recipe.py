@@ -20,8 +20,8 @@ _COARSE = ("--size", "128", "--epochs", "4")
 class Recipe:
     """table: of labels, whose films are judged. training_tables: more, to train on alone. others: pictures
     that are no chest film. out: folder for all that is made.
-    epochs: of pre-training at full size, after a coarse one. size: of the squares, pixels. ablations: the recipe without each ingredient, in
-    the same folds. common: options of every command.
+    epochs: of pre-training at full size, after a coarse one. size: of the squares, pixels. ablations: the
+    recipe without each ingredient, in the same folds. common: options of every command.
     """
 
     table: Path
