@@ -389,6 +389,27 @@ def test_disputed_films_are_not_trained_on(films: LabelledFilms) -> None:
     assert (drawn & (films.labels == 1)).any()
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_whole_film_is_judged_by_its_own_part_too(whole: bool) -> None:
+    """Cells that are sure, and rightly so, leave the film's part something to learn."""
+    torch.manual_seed(0)
+    network, heads = finetuning.ResNet18(), finetuning.Heads(0, whole)
+    maps = torch.zeros(2, 512, 1, 1)
+    maps[0, 0], maps[1, 1] = 100, 100
+    with torch.no_grad():
+        network.fc.weight[0, :2] = torch.tensor([1.0, -1.0])
+        network.film.weight.zero_()
+    batch = finetuning._Batch(maps, torch.tensor([[1.0], [0.0]]), torch.full((2, 1), torch.nan))
+    loss = heads.loss(network, maps, batch, FinetuneSettings(cells=0.0))
+    torch.autograd.backward(loss)
+    assert network.fc.weight.grad is not None
+    if whole:
+        assert network.film.weight.grad is not None
+        assert network.film.weight.grad[0, 0] < 0 < network.film.weight.grad[0, 1]
+    else:
+        assert network.film.weight.grad is None
+
+
 @pytest.mark.parametrize("name", INGREDIENTS)
 def test_fine_tuning_goes_without_each_ingredient(films: LabelledFilms, tmp_path: Path, name: str) -> None:
     whole = FinetuneSettings(stages=((2, 32, 2),), samples=32, batch_size=16, few=0)
