@@ -71,10 +71,12 @@ class _Forward(nn.Module):
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         maps = [values.float() for values in network.resnet.features(x)]
         embedding = maps[-1].mean((2, 3))
-        evidence = nn.functional.conv2d(maps[-1], network.resnet.fc.weight.float()[:, :, None, None])
+        head = network.resnet
+        cells = nn.functional.conv2d(maps[-1], head.fc.weight.float()[:, :, None, None])
+        evidence = cells + nn.functional.linear(embedding, head.film.weight.float())[:, :, None, None]
         features = gate_features(maps)
         return (
-            network.resnet.pool(evidence),
+            head.pool(evidence),
             evidence,
             embedding,
             network.distance(features),
@@ -94,8 +96,8 @@ def network_from_model(model: Model) -> ScreeningNetwork:
         t.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(t).astype(np.float32).copy())
         for t in graph.initializer
     }
-    if "distance.normal.mean" not in values:
-        raise ModelError(f"{model.path}: its distance is that of earlier versions: export it anew")
+    if not {"distance.normal.mean", "film.weight"} <= values.keys():
+        raise ModelError(f"{model.path}: its head or distance is that of earlier versions: export it anew")
     factor, offset = float(values["standardise.factor"]), float(values["standardise.offset"])
     std = 1 / (255 * factor)
     tensors = {
@@ -108,7 +110,11 @@ def _resnet(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same by torchvision's names."""
     with torch.device("meta"):
         names = ResNet18(num_classes=len(values["head.bias"])).state_dict()
-    tensors = {"fc.weight": values["head.weight"].flatten(1), "fc.bias": values["head.bias"]}
+    tensors = {
+        "fc.weight": values["head.weight"].flatten(1),
+        "fc.bias": values["head.bias"],
+        "film.weight": values["film.weight"].flatten(1),
+    }
     for name in names.keys() - tensors.keys():
         counter = name.endswith("num_batches_tracked")
         tensors[name] = torch.tensor(0) if counter else values[_graph_name(name)]
