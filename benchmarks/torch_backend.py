@@ -41,6 +41,8 @@ class TorchBackend(Backend):
         network = network_from_model(model)
         if half:
             network.resnet.half()
+            for head in (network.resnet.fc, network.resnet.film):
+                head.float()
         network.to(device, memory_format=torch.channels_last)
         forward = _Forward(network, torch.float16 if half else torch.float32)
         self._forward = torch.compile(forward, mode="max-autotune", fullgraph=True) if compiled else forward
@@ -71,12 +73,10 @@ class _Forward(nn.Module):
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         maps = [values.float() for values in network.resnet.features(x)]
         embedding = maps[-1].mean((2, 3))
-        head = network.resnet
-        cells = nn.functional.conv2d(maps[-1], head.fc.weight.float()[:, :, None, None])
-        evidence = cells + nn.functional.linear(embedding, head.film.weight.float())[:, :, None, None]
+        evidence = network.resnet.evidence(maps[-1])
         features = gate_features(maps)
         return (
-            head.pool(evidence),
+            network.resnet.pool(evidence),
             evidence,
             embedding,
             network.distance(features),

@@ -59,7 +59,7 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
 
 @torch.inference_mode()
 def heatmaps(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
-    """uint8 [N, S, S] -> what single cells say of finding 0, float32 [N, h, w].
+    """uint8 [N, S, S] -> the evidence for finding 0, float32 [N, h, w]: `ResNet18.evidence`.
 
     Logits before the bias: the log of the mean of their exp, plus the head's bias, is the film's logit.
     """

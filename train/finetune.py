@@ -295,20 +295,21 @@ class Heads(nn.Module):
     def loss(self, network: ResNet18, last_map: Tensor, batch: _Batch, settings: FinetuneSettings) -> Tensor:
         """Of films, and of single cells. last_map: float32 [B + P, 512, h, w]."""
         films = len(batch.targets)
-        evidence = network.cells(last_map)
-        by_cells = network.pool(evidence[:films]) * self.scale + self.offset
+        said = network.cells(last_map)
+        embedding = last_map[:films].mean((2, 3))
+        by_cells = network.pool(said[:films]) * self.scale + self.offset
         judged = [by_cells]
         if self.whole:
-            by_whole = network.whole(last_map[:films]) * self.scale
+            by_whole = network.film(embedding) * self.scale
             judged += [by_whole, by_cells + by_whole]
         total = last_map.new_zeros(())
         for logits in judged:
             total = total + losses.focal(logits, batch.targets[:, :1], settings.gamma)
-        side = F.linear(last_map[:films].mean((2, 3)), self.side_weight, self.side_bias)
+        side = F.linear(embedding, self.side_weight, self.side_bias)
         total = total + settings.side * losses.focal(side, batch.targets[:, 1:], settings.gamma)
         if settings.cells:
             known = ~batch.cells.isnan()
-            cells = evidence[:, 0].flatten(1) + network.fc.bias[0]
+            cells = said[:, 0].flatten(1) + network.fc.bias[0]
             found = F.binary_cross_entropy_with_logits(cells[known], batch.cells[known])
             total = total + settings.cells * found
         return total

@@ -80,14 +80,10 @@ class ResNet18(nn.Module):
         """[N, 512, h, w] -> [N, K, h, w]: what each cell of the last map says for itself."""
         return F.conv2d(last_map, self.fc.weight[:, :, None, None])
 
-    def whole(self, last_map: Tensor) -> Tensor:
-        """[N, 512, h, w] -> [N, K]: what the film says as a whole, by its embedding."""
-        out: Tensor = self.film(last_map.mean((2, 3)))
-        return out
-
     def evidence(self, last_map: Tensor) -> Tensor:
         """[N, 512, h, w] -> [N, K, h, w]: cell by cell with the whole film's part, logits before the bias."""
-        return self.cells(last_map) + self.whole(last_map)[:, :, None, None]
+        whole: Tensor = self.film(last_map.mean((2, 3)))
+        return self.cells(last_map) + whole[:, :, None, None]
 
     def pool(self, evidence: Tensor) -> Tensor:
         """[N, K, h, w] -> logits [N, K]: log-mean-exp, so that one cell is enough.
