@@ -20,6 +20,7 @@ INGREDIENTS: Mapping[str, Callable[[FinetuneSettings], FinetuneSettings]] = {
     "doubt": lambda settings: replace(settings, doubt=False),
     "drawn-lesions": lambda settings: replace(settings, planted=0),
     "focal-loss": lambda settings: replace(settings, gamma=0.0),
+    "halfway": lambda settings: replace(settings, way=1.0),
     "layer-rates": lambda settings: replace(settings, decay=1.0),
     "places": lambda settings: replace(settings, cells=0.0, planted=0),
     "side-findings": lambda settings: replace(settings, side=0.0),

@@ -50,6 +50,9 @@ class FinetuneSettings:
     cells: weight of what is known of single places: none holds the finding on a film without it, those in a
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
     whole: the film as a whole is judged beside its single cells: alone, and with them.
+    way: how much of the way from pre-training's weights to fine-tuning's is gone in the end, 0 … 1: what few
+    labels teach is noisy, and halfway most of it is left with half of the noise (WiSE-FT, Wortsman et al.,
+    CVPR 2022). From random weights it is all of the way.
     balanced: films are drawn by `sampling_weights`, else as they come. augmented: every film is seen another
     way each time. doubt: films whose label readers contradict are passed over.
     """
@@ -67,6 +70,7 @@ class FinetuneSettings:
     side: float = 1.0
     average: float = 0.99
     whole: bool = True
+    way: float = 0.5
     balanced: bool = True
     augmented: bool = True
     doubt: bool = True
@@ -114,13 +118,15 @@ def finetune(
 
     encoder: weights to begin with, by `ResNet18`'s names, and `cells.*`, a head that finds lesions in the
     last map, if pre-training had one; None begins from random ones. The checkpoint holds the network to go on
-    with, its optimizer, and the averaged network, rounded as it will be stored, under `network.`; `NAME.csv`
-    has a line an epoch.
+    with, its optimizer, and under `network.` what is kept: part of the way to the averaged network, rounded
+    as it will be stored; `NAME.csv` has a line an epoch.
     """
     device = compute.device
     torch.manual_seed(settings.seed)
     network = ResNet18().to(device)
     begin_with(network, encoder or {})
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
+    start, way = copy.deepcopy(network), settings.way if encoder is not None else 1.0
     drawing = _Drawing(films, settings)
     most = len(_parts(network)) if encoder is None or drawing.positives >= settings.few else 1
     whole = settings.whole and most > 1
@@ -128,7 +134,6 @@ def finetune(
         # From zero it would ask nothing of the layers below.
         network.film.reset_parameters()
     heads = Heads(len(films.side_findings), whole).to(device)
-    convert_conv2d_weight_memory_format(network, torch.channels_last)
     averaged = copy.deepcopy(network)
     plan = [
         (size, len(_parts(network)) if encoder is None else min(parts, most))
@@ -177,7 +182,8 @@ def finetune(
             _average(averaged, network, min(settings.average, (1 + steps_taken) / (10 + steps_taken)))
             loss_sum += loss.item()
         seconds = time.monotonic() - started
-        final = copy.deepcopy(averaged)
+        final = copy.deepcopy(start)
+        _average(final, averaged, 1 - way)
         round_to_storage(final)
         measured = _validate(final, films, size, settings)
         tensors = {f"network.{name}": value for name, value in final.state_dict().items()}
