@@ -1,6 +1,7 @@
 """What README and model card say was measured stands in `metrics.json`, and is about the shipped model."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def test_training_makes_the_squares_that_the_shipped_model_takes() -> None:
     for name in ("finetune", "crossvalidate", "recipe"):
         (size,) = (option for option in cli.commands[name].params if option.name == "size")
         assert size.default == spec.size, name
+
+
+def test_the_shipped_model_is_of_the_recipe_that_is_here() -> None:
+    trained: Any = load_model(None).card.training
+    assert trained["settings"] == json.loads(json.dumps(asdict(FinetuneSettings())))
 
 
 @pytest.mark.parametrize("name", ["auc_within_source", "auc_jsrt", "auc_pooled"])

@@ -419,23 +419,21 @@ def test_the_whole_films_part_begins_at_random(films: LabelledFilms, tmp_path: P
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_what_is_kept_lies_halfway_from_pretraining(
+def test_what_is_kept_lies_on_the_way_from_pretraining(
     films: LabelledFilms, tmp_path: Path, pretrained: bool
 ) -> None:
-    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0)
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0, way=0.25)
+    gone = 0.25 if pretrained else 1.0
     torch.manual_seed(5)
     start = finetuning.ResNet18().state_dict()
     finetune(films, settings, start if pretrained else None, tmp_path / "f", {}, lambda line: None)
     tensors, _ = load_checkpoint(tmp_path / "f")
     averaged, kept = under(tensors, "averaged."), under(tensors, "network.")
     for name in ("layer4.1.conv2.weight", "layer4.1.bn2.bias", "layer4.1.bn2.running_var"):
-        reached = averaged[name].lerp(start[name], 0.5) if pretrained else averaged[name]
         assert not torch.allclose(averaged[name], start[name], atol=1e-4)
-        assert torch.allclose(kept[name], reached, atol=1e-4)
-    # The start's film part says nothing: halfway to what was learned is half of it.
-    assert torch.allclose(
-        kept["film.weight"], averaged["film.weight"] * (0.5 if pretrained else 1), atol=1e-4
-    )
+        assert torch.allclose(kept[name], start[name].lerp(averaged[name], gone), atol=1e-4)
+    # The start's film part says nothing.
+    assert torch.allclose(kept["film.weight"], gone * averaged["film.weight"], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)
