@@ -51,7 +51,7 @@ class FinetuneSettings:
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
     whole: the film as a whole is judged beside its single cells: alone, and with them.
     way: how much of the way from pre-training's weights to fine-tuning's is gone in the end, 0 … 1: what few
-    labels teach is noisy, and halfway most of it is left with half of the noise (WiSE-FT, Wortsman et al.,
+    labels teach is noisy, and two runs differ much less halfway than at their ends (WiSE-FT, Wortsman et al.,
     CVPR 2022). From random weights it is all of the way.
     balanced: films are drawn by `sampling_weights`, else as they come. augmented: every film is seen another
     way each time. doubt: films whose label readers contradict are passed over.
@@ -301,9 +301,9 @@ class Heads(nn.Module):
     def loss(self, network: ResNet18, last_map: Tensor, batch: _Batch, settings: FinetuneSettings) -> Tensor:
         """Of films, and of single cells. last_map: float32 [B + P, 512, h, w]."""
         films = len(batch.targets)
-        said = network.cells(last_map)
+        cell_logits = network.cells(last_map)
         embedding = last_map[:films].mean((2, 3))
-        by_cells = network.pool(said[:films]) * self.scale + self.offset
+        by_cells = network.pool(cell_logits[:films]) * self.scale + self.offset
         judged = [by_cells]
         if self.whole:
             by_whole = network.film(embedding) * self.scale
@@ -315,7 +315,7 @@ class Heads(nn.Module):
         total = total + settings.side * losses.focal(side, batch.targets[:, 1:], settings.gamma)
         if settings.cells:
             known = ~batch.cells.isnan()
-            cells = said[:, 0].flatten(1) + network.fc.bias[0]
+            cells = cell_logits[:, 0].flatten(1) + network.fc.bias[0]
             found = F.binary_cross_entropy_with_logits(cells[known], batch.cells[known])
             total = total + settings.cells * found
         return total
