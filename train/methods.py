@@ -153,6 +153,9 @@ class Distilled(Planted):
             raise UsageError("--method distilled learns from other runs: name them with --teacher CHECKPOINT")
         self._teachers = tuple(teachers)
         self.foretold = nn.ModuleList(nn.Conv2d(EMBEDDING_SIZE, EMBEDDING_SIZE, 1) for _ in teachers)
+        for weights in self.foretold.parameters():
+            # What random ones foretell is so wrong that the network would unlearn what it began with.
+            nn.init.zeros_(weights)
 
     def prepare(self, views: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Drawn lesions; cells that hold one, what teachers' cells say (NaN: none looks), their maps."""
