@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.calibration import calibration_line, cross_fitted, platt, sigmoid
-from train.finetune import sampling_weights
 from train.metrics import (
     auc,
     brier,
@@ -22,6 +21,7 @@ from train.metrics import (
     within_source_auc,
 )
 from train.operating_points import thresholds
+from train.sampling import sampling_weights
 
 
 def slow_pairs(scores: list[int], labels: list[int]) -> list[float]:

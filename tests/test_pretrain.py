@@ -240,8 +240,10 @@ def test_a_network_learns_what_others_see_at_their_sizes() -> None:
         learner.step(learner.views(batch, batch, generator), groups, settings.learning_rate)
         for _ in range(40)
     ]
-    for name, share in {"maps": 0.7, "averages": 0.6, "cells": 0.6}.items():
-        assert logged[-1][name] < share * logged[0][name], name
+    # What it begins with is the teachers' means, which leave all of their spread to be learned.
+    assert max(logged[0][name].item() for name in ("maps", "averages")) <= 1
+    for name, share in {"maps": 0.7, "averages": 0.95, "cells": 0.1}.items():
+        assert np.mean([terms[name].item() for terms in logged[-5:]]) < share * logged[0][name], name
     assert not any("teacher" in name for name in learner.tensors())
 
 

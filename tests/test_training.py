@@ -22,7 +22,7 @@ from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
 from train import crossfit
 from train import finetune as finetuning
-from train.ablation import INGREDIENTS, left_out
+from train.ablation import OF_HEAD, OF_LAYERS, left_out
 from train.boxes import Box
 from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
 from train.cli import cli
@@ -73,6 +73,14 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def films(table: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledFilms:
     return labelled_films(table, Columns(), SPEC, tmp_path_factory.mktemp("cache"), 0, quiet)
+
+
+def planted_start() -> dict[str, torch.Tensor]:
+    """Weights of a network with a head that finds what is bright, as pre-training gives them."""
+    torch.manual_seed(4)
+    start = finetuning.ResNet18().state_dict()
+    head = torch.ones(1, finetuning.EMBEDDING_SIZE, 1, 1)
+    return start | {"cells.weight": head / 100, "cells.bias": torch.tensor([-2.0])}
 
 
 def test_training_sees_the_bytes_that_screening_sees(films: LabelledFilms, table: Path) -> None:
@@ -157,7 +165,7 @@ def test_a_resumed_fine_tuning_ends_with_the_same_weights(films: LabelledFilms, 
 
 
 def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path: Path) -> None:
-    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0)
+    settings = FinetuneSettings(layers=True, stages=((1, 32, 2),), samples=32, batch_size=16, few=0)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
     start["fc.weight"].zero_()
@@ -168,11 +176,60 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
     assert not {"layer4.0.conv1.weight", "layer4.0.bn1.running_mean", "fc.weight"} & same
 
 
+def test_the_head_alone_learns_unless_layers_are_asked_for(films: LabelledFilms, tmp_path: Path) -> None:
+    start = planted_start()
+    lines: list[str] = []
+    finetune(films, FinetuneSettings().at(32), start, tmp_path / "head", {}, lines.append)
+    kept = under(load_checkpoint(tmp_path / "head")[0], "network.")
+    network = finetuning.ResNet18()
+    finetuning.begin_with(network, start)
+    finetuning.round_to_storage(network)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(kept[name], value)}
+    assert changed == {"film.weight", "fc.bias"}
+    assert lines[0].startswith("head fitted on 68 films")
+    with pytest.raises(UsageError, match="other settings"):
+        finetune(films, FinetuneSettings(shrinkage=1).at(32), start, tmp_path / "head", {}, lines.append)
+
+
+def test_a_head_learns_from_training_films_and_no_disputed_ones(films: LabelledFilms, tmp_path: Path) -> None:
+    """Whatever the others' labels are, it is the same."""
+    disputed = np.arange(len(films.labels)) % 5 == 0
+    heads = []
+    for others in (0.0, 1.0):
+        labels = np.where(disputed | ~films.of(Split.TRAIN), np.float32(others), films.labels)
+        known, out = replace(films, labels=labels, disputed=disputed), tmp_path / str(others)
+        finetune(known, FinetuneSettings().at(32), planted_start(), out, {}, lambda line: None)
+        heads.append(under(load_checkpoint(out)[0], "network."))
+    assert torch.equal(heads[0]["film.weight"], heads[1]["film.weight"])
+    assert heads[0]["film.weight"].any()
+
+
+def test_heads_of_folds_are_those_that_each_fold_would_get_alone(
+    films: LabelledFilms, tmp_path: Path
+) -> None:
+    """What the network makes of films is asked for once for all folds."""
+    settings, start = FinetuneSettings(shrinkage=100.0).at(32), planted_start()
+    cross = CrossSettings(folds=(0, 3), seeds=(0, 1))
+    out = cross_validate(films, settings, cross, start, tmp_path / "cv", {}, lambda line: None)
+    with out.open(newline="") as stream:
+        judged = list(csv.DictReader(stream))
+    assert {row["seed"] for row in judged} == {"0"}  # nothing is random
+    for fold in cross.folds:
+        divided = films.divided(crossfit._rule(cross, fold))
+        finetune(divided, settings, start, tmp_path / str(fold), {}, lambda line: None)
+        network = finetuning.ResNet18()
+        network.load_state_dict(under(load_checkpoint(tmp_path / str(fold))[0], "network."))
+        logits = finetuning.predict(network, films.values, 32, settings.mean, settings.std)[:, 0]
+        expected = dict(zip(films.files, logits, strict=True))
+        of_it = {row["file"]: float(row["logit"]) for row in judged if int(row["fold"]) == fold}
+        assert of_it == pytest.approx({file: expected[file] for file in of_it}, abs=1e-5)
+
+
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_few_labels_leave_what_pretraining_found(
     films: LabelledFilms, tmp_path: Path, pretrained: bool
 ) -> None:
-    settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
+    settings = FinetuneSettings(layers=True, stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
     start["film.weight"].zero_()
@@ -223,7 +280,9 @@ def test_the_whole_chain_on_the_command_line(
     settings = FinetuneSettings(  # learns what shows on these films, however the processor rounds
         stages=((4, 24, 5),), samples=96, batch_size=16, learning_rate=3e-3, few=0, cells=0.0, planted=0
     )
-    monkeypatch.setattr(finetuning, "FinetuneSettings", lambda seed: settings)
+    monkeypatch.setattr(
+        finetuning, "FinetuneSettings", lambda layers, seed: replace(settings, layers=layers, seed=seed)
+    )
     monkeypatch.setattr("train.films._MIN_SIDE_FILMS", 5)  # so that there is a side finding
     others = tmp_path / "others"
     others.mkdir()
@@ -239,7 +298,7 @@ def test_the_whole_chain_on_the_command_line(
     run("pretrain", table, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
     with Path("simclr.csv").open() as stream:
         assert 0 <= float(next(csv.DictReader(stream))["knn_auc"]) <= 1
-    run("finetune", table, "--weights", "simclr", "--size", "32", "--out", "classifier")
+    run("finetune", table, "--weights", "simclr", "--layers", "--size", "32", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())
     assert before["preprocess"]["size"] == 32
@@ -412,7 +471,7 @@ def test_the_whole_film_is_judged_by_its_own_part_too(whole: bool) -> None:
 
 def test_the_whole_films_part_begins_at_random(films: LabelledFilms, tmp_path: Path) -> None:
     """From zero it asked nothing of the layers below, and stayed there (docs/decisions.md)."""
-    settings = FinetuneSettings(stages=((1, 32, 2),), samples=16, batch_size=16, few=0)
+    settings = FinetuneSettings(layers=True, stages=((1, 32, 2),), samples=16, batch_size=16, few=0)
     finetune(films, settings, finetuning.ResNet18().state_dict(), tmp_path / "f", {}, lambda line: None)
     film = under(load_checkpoint(tmp_path / "f")[0], "training.")["film.weight"]
     assert film.norm() > 0.3
@@ -422,7 +481,7 @@ def test_the_whole_films_part_begins_at_random(films: LabelledFilms, tmp_path: P
 def test_what_is_kept_lies_on_the_way_from_pretraining(
     films: LabelledFilms, tmp_path: Path, pretrained: bool
 ) -> None:
-    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0, way=0.25)
+    settings = FinetuneSettings(layers=True, stages=((1, 32, 2),), samples=32, batch_size=16, few=0, way=0.25)
     gone = 0.25 if pretrained else 1.0
     torch.manual_seed(5)
     start = finetuning.ResNet18().state_dict()
@@ -436,9 +495,13 @@ def test_what_is_kept_lies_on_the_way_from_pretraining(
     assert torch.allclose(kept["film.weight"], gone * averaged["film.weight"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", INGREDIENTS)
-def test_fine_tuning_goes_without_each_ingredient(films: LabelledFilms, tmp_path: Path, name: str) -> None:
-    whole = FinetuneSettings(stages=((2, 32, 2),), samples=32, batch_size=16, few=0)
+@pytest.mark.parametrize(
+    ("name", "layers"), [*((name, True) for name in OF_LAYERS), *((name, False) for name in OF_HEAD)]
+)
+def test_fine_tuning_goes_without_each_ingredient(
+    films: LabelledFilms, tmp_path: Path, name: str, layers: bool
+) -> None:
+    whole = FinetuneSettings(layers=layers, stages=((2, 32, 2),), samples=32, batch_size=16, few=0)
     disputed = films.labels == np.where(np.arange(len(films.labels)) % 2, 1, -1)
     side = {"side_findings": ("Mass",), "side_labels": films.labels[:, None]}
     films = replace(films, disputed=disputed, **side)
@@ -452,7 +515,9 @@ def test_fine_tuning_goes_without_each_ingredient(films: LabelledFilms, tmp_path
 
 
 def test_as_they_come_films_are_drawn_alike_and_seen_as_they_are(films: LabelledFilms) -> None:
-    settings = left_out(FinetuneSettings(samples=200, batch_size=20), ["balance", "augmentation", "places"])
+    settings = left_out(
+        FinetuneSettings(layers=True, samples=200, batch_size=20), ["balance", "augmentation", "places"]
+    )
     batches = list(finetuning._Drawing(films, settings).batches(0, 10, 32, torch.device("cpu")))
     assert torch.cat([batch.targets[:, 0] for batch in batches]).mean() < 0.45  # a third of them
     training = films.values[films.of(Split.TRAIN)]

@@ -14,10 +14,23 @@ def _unfrozen(settings: FinetuneSettings) -> FinetuneSettings:
     return replace(settings, stages=tuple((epochs, size, EVERY_PART) for epochs, size, _ in settings.stages))
 
 
-INGREDIENTS: Mapping[str, Callable[[FinetuneSettings], FinetuneSettings]] = {
-    "augmentation": lambda settings: replace(settings, augmented=False),
+Ingredients = Mapping[str, Callable[[FinetuneSettings], FinetuneSettings]]
+"""By name, what the recipe is without it."""
+
+_OF_BOTH: Ingredients = {
     "balance": lambda settings: replace(settings, balanced=False),
     "doubt": lambda settings: replace(settings, doubt=False),
+}
+
+OF_HEAD: Ingredients = {
+    **_OF_BOTH,
+    "shrinkage": lambda settings: replace(settings, shrinkage=1.0),
+}
+"""Where the head alone is fitted."""
+
+OF_LAYERS: Ingredients = {
+    **_OF_BOTH,
+    "augmentation": lambda settings: replace(settings, augmented=False),
     "drawn-lesions": lambda settings: replace(settings, planted=0),
     "focal-loss": lambda settings: replace(settings, gamma=0.0),
     "halfway": lambda settings: replace(settings, way=1.0),
@@ -28,13 +41,18 @@ INGREDIENTS: Mapping[str, Callable[[FinetuneSettings], FinetuneSettings]] = {
     "weight-average": lambda settings: replace(settings, average=0.0),
     "whole-film": lambda settings: replace(settings, whole=False),
 }
-"""By name, what fine-tuning is without it. Drawn lesions teach places alone, so they go with these."""
+"""Where layers learn. Drawn lesions teach places alone, so they go with these."""
 
 
 def left_out(settings: FinetuneSettings, names: Iterable[str]) -> FinetuneSettings:
-    """The recipe without those ingredients; UsageError if there is no such one."""
+    """The recipe without those ingredients; UsageError if it has no such one."""
+    known, elsewhere = (OF_LAYERS, OF_HEAD) if settings.layers else (OF_HEAD, OF_LAYERS)
     for name in names:
-        if name not in INGREDIENTS:
-            raise UsageError(f"no ingredient is named '{name}': there are {', '.join(INGREDIENTS)}")
-        settings = INGREDIENTS[name](settings)
+        if name not in known:
+            hint = f"; {name} is one {'without' if settings.layers else 'with'} --layers"
+            raise UsageError(
+                f"there is no ingredient '{name}' here, but {', '.join(known)}"
+                + (hint if name in elsewhere else "")
+            )
+        settings = known[name](settings)
     return settings

@@ -16,7 +16,7 @@ from train.checkpoint import load_checkpoint, under
 from train.compute import CPU, Compute
 from train.features import features_of, heatmaps
 from train.films import LabelledFilms
-from train.finetune import CELLS, FinetuneSettings, begin_with, finetune
+from train.finetune import CELLS, FinetuneSettings, begin_with, finetune, seen_by
 from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
 from train.model import ResNet18
 from train.predictions import PREDICTION_COLUMNS
@@ -53,13 +53,16 @@ def cross_validate(
 
     No validation films: the recipe is fixed, its last epoch counts. What is there is not made again: a
     folder of another recipe is refused with UsageError, and so is judging without labels if pre-training left
-    no head.
+    no head. Where the head alone is fitted one seed is all there is: nothing in it is random.
     """
     if cross.label_share == 0 and not under(encoder or {}, CELLS):
         raise UsageError("without labels only a network of 'pretrain --method planted' can judge: --weights")
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
-    for seed in cross.seeds:
+    seen = None
+    if encoder is not None and not settings.layers and cross.label_share:
+        seen = seen_by(encoder, films, settings, compute)
+    for seed in cross.seeds if seen is None else cross.seeds[:1]:
         for fold in cross.folds:
             checkpoint = folder / f"fold{fold}-seed{seed}"
             report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
@@ -69,7 +72,7 @@ def cross_validate(
                 begin_with(network, encoder or {})
             else:
                 seeded = replace(settings, seed=seed)
-                finetune(divided, seeded, encoder, checkpoint, dict(about), report, compute)
+                finetune(divided, seeded, encoder, checkpoint, dict(about), report, compute, seen)
                 network.load_state_dict(under(load_checkpoint(checkpoint)[0], "network."))
             rows += _judged(divided, network, settings, fold, seed)
     out = folder / PREDICTIONS

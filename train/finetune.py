@@ -1,4 +1,6 @@
-"""Fine-tuning for one finding with few labels: focal loss, balanced sampling, progressive unfreezing."""
+"""Fine-tuning for one finding with few labels: of the head alone, or of the network's layers too, with focal
+loss, balanced sampling and progressive unfreezing.
+"""
 
 import copy
 import csv
@@ -21,12 +23,15 @@ from train.augment import FINETUNE, UNCHANGED, Draws, augment_marked, plain, ree
 from train.boxes import marks_from_boxes
 from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
 from train.compute import CPU, Compute
+from train.features import Features, features_of
 from train.films import LabelledFilms
 from train.folds import Split
+from train.head import fit_film
 from train.metrics import auc, within_source_auc
 from train.model import EMBEDDING_SIZE, ResNet18, load_encoder, round_to_storage
 from train.parallel import WHOLE
 from train.planting import Planting, cells_from_marks, plant
+from train.sampling import sampling_weights
 from train.schedule import learning_rate
 
 KIND = "classifier"
@@ -38,8 +43,13 @@ CELLS = "cells."
 class FinetuneSettings:
     """One recipe.
 
+    layers: the network's layers learn too, as the fields below from `stages` on say; else it stays as
+    pre-training left it, and its head is fitted by a regression (`train.head`). From random weights they do.
+    shrinkage: of that regression. balanced: films count, or are drawn, by `sampling_weights`, else as they
+    come. doubt: films whose label readers contradict are passed over.
     stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
     down: fc, layer4, layer3, layer2, layer1 with the stem. From random weights all of them learn throughout.
+    The last side is that of the squares that the network is for.
     decay: each part learns this much slower than the one above it. average: per-step decay of the weight
     average that is kept (0: none).
     side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
@@ -53,10 +63,13 @@ class FinetuneSettings:
     way: how much of the way from pre-training's weights to fine-tuning's is gone in the end, 0 … 1: what few
     labels teach is noisy, and two runs differ much less halfway than at their ends (WiSE-FT, Wortsman et al.,
     CVPR 2022). From random weights it is all of the way.
-    balanced: films are drawn by `sampling_weights`, else as they come. augmented: every film is seen another
-    way each time. doubt: films whose label readers contradict are passed over.
+    augmented: every film is seen another way each time.
     """
 
+    layers: bool = False
+    shrinkage: float = 10_000.0
+    balanced: bool = True
+    doubt: bool = True
     stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
     samples: int = 4096
     batch_size: int = 32
@@ -71,9 +84,7 @@ class FinetuneSettings:
     average: float = 0.99
     whole: bool = True
     way: float = 0.5
-    balanced: bool = True
     augmented: bool = True
-    doubt: bool = True
     seed: int = 0
     mean: float = 0.5
     std: float = 0.25
@@ -81,26 +92,6 @@ class FinetuneSettings:
     def at(self, size: int) -> "FinetuneSettings":
         """The same for squares of that side, pixels."""
         return replace(self, stages=tuple((epochs, size, parts) for epochs, _, parts in self.stages))
-
-
-def sampling_weights(labels: NDArray[np.float32], sources: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Weights [N] for drawing films: in every source as many positives as negatives.
-
-    A source's share is that of its films that have a counterpart; a source with one label only gets none:
-    its look alone would tell the label. With this there is no positive weight in the loss: once is enough.
-    """
-    weights = np.zeros(len(labels))
-    for source in np.unique(sources):
-        positive, negative = ((sources == source) & (labels == value) for value in (1, 0))
-        pairs = min(positive.sum(), negative.sum())
-        # Between the number of pairs and the number of films: few positives are not drawn to shreds.
-        share = np.sqrt(float(pairs) * (positive.sum() + negative.sum()))
-        for side in (positive, negative):
-            if pairs:
-                weights[side] = share / 2 / side.sum()
-    if not weights.any():
-        raise UsageError("no source has films of both labels: nothing can be learned but the source")
-    return np.asarray(weights / weights.sum())
 
 
 def finetune(
@@ -111,15 +102,84 @@ def finetune(
     about: dict[str, Any],
     report: Callable[[str], None],
     compute: Compute = CPU,
+    seen: Features | None = None,
 ) -> None:
-    """Trains on the training split, looks at the validation split after every epoch, never at the test split.
+    """Learns from the training split, looks at the validation split, never at the test split.
 
-    Without validation films the figures that are logged are NaN.
+    Without validation films the figures that are reported are NaN.
 
     encoder: weights to begin with, by `ResNet18`'s names, and `cells.*`, a head that finds lesions in the
-    last map, if pre-training had one; None begins from random ones. The checkpoint holds the network to go on
-    with, its optimizer, and under `network.` what is kept: part of the way to the averaged network, rounded
-    as it will be stored; `NAME.csv` has a line an epoch.
+    last map, if pre-training had one; None begins from random ones. The checkpoint holds under `network.`
+    what is kept, rounded as it will be stored. seen: what `seen_by` gave for these films, if it is known.
+    """
+    if encoder is not None and not settings.layers:
+        _fit_head(films, settings, encoder, checkpoint, about, report, compute, seen)
+    else:
+        _train_layers(films, settings, encoder, checkpoint, about, report, compute)
+
+
+def seen_by(
+    encoder: Mapping[str, Tensor], films: LabelledFilms, settings: FinetuneSettings, compute: Compute = CPU
+) -> Features:
+    """What the network of pre-training, as it will be stored, makes of all films; see `finetune`."""
+    network = _begun(encoder).to(compute.device)
+    return features_of(network, films.values, settings.mean, settings.std)
+
+
+def _fit_head(
+    films: LabelledFilms,
+    settings: FinetuneSettings,
+    encoder: Mapping[str, Tensor],
+    checkpoint: Path,
+    about: dict[str, Any],
+    report: Callable[[str], None],
+    compute: Compute,
+    seen: Features | None,
+) -> None:
+    """The same labels give the same head, so there is nothing to resume."""
+    _earlier(checkpoint, settings)
+    seen = seen or seen_by(encoder, films, settings, compute)
+    weights = _weights(films, settings)
+    film, bias = fit_film(
+        seen.logits[:, 0], seen.embedding, films.labels, films.sources, weights, settings.shrinkage
+    )
+    network = _begun(encoder)
+    with torch.no_grad():
+        network.film.weight[0] = torch.from_numpy(film)
+        network.fc.bias.add_(bias)
+    round_to_storage(network)
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    size = settings.stages[-1][1]
+    within, pooled = _validate(network.to(compute.device), films, size, settings)
+    save_checkpoint(
+        checkpoint, tensors, {**about, "kind": KIND, "epoch": 0, "settings": _plain_settings(settings)}
+    )
+    report(
+        f"head fitted on {np.count_nonzero(weights)} films: "
+        f"validation AUC within source {within:.3f}, pooled {pooled:.3f}"
+    )
+
+
+def _begun(encoder: Mapping[str, Tensor]) -> ResNet18:
+    network = ResNet18()
+    begin_with(network, encoder)
+    round_to_storage(network)
+    return network
+
+
+def _train_layers(
+    films: LabelledFilms,
+    settings: FinetuneSettings,
+    encoder: dict[str, Tensor] | None,
+    checkpoint: Path,
+    about: dict[str, Any],
+    report: Callable[[str], None],
+    compute: Compute,
+) -> None:
+    """Looks at the validation split after every epoch.
+
+    The checkpoint holds the network to go on with and its optimizer too; what is kept is part of the way to
+    the averaged network. `NAME.csv` has a line an epoch.
     """
     device = compute.device
     torch.manual_seed(settings.seed)
@@ -148,12 +208,8 @@ def finetune(
     ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
     first_epoch = 0
-    if checkpoint.with_name(checkpoint.name + ".json").is_file():
-        tensors, old = load_checkpoint(checkpoint)
-        if old["kind"] != KIND or old["settings"] != _plain_settings(settings):
-            raise UsageError(
-                f"{checkpoint} is a checkpoint of other settings: choose another name or remove it"
-            )
+    if earlier := _earlier(checkpoint, settings):
+        tensors, old = earlier
         network.load_state_dict(under(tensors, "training."))
         averaged.load_state_dict(under(tensors, "averaged."))
         heads.load_state_dict(under(tensors, "heads."))
@@ -216,6 +272,21 @@ def begin_with(network: ResNet18, encoder: Mapping[str, Tensor]) -> None:
         network.fc.load_state_dict({"weight": cells["weight"].flatten(1), "bias": cells["bias"]})
 
 
+def _trained_on(films: LabelledFilms, settings: FinetuneSettings) -> NDArray[np.bool_]:
+    return films.of(Split.TRAIN) & ~(films.disputed & settings.doubt)
+
+
+def _weights(films: LabelledFilms, settings: FinetuneSettings) -> NDArray[np.float64]:
+    """Of the films [N] whose labels are learned."""
+    training = _trained_on(films, settings)
+    weights = np.zeros(len(films.labels))
+    if settings.balanced:
+        weights[training] = sampling_weights(films.labels[training], films.sources[training])
+    else:
+        weights[training] = ~np.isnan(films.labels[training])
+    return weights
+
+
 class _Batch(NamedTuple):
     """x: float32 [B + P, 1, S, S], 0 … 1, films and P more with lesions drawn into them. targets: [B, 1 + A],
     the finding and the side findings. cells: [B + P, cells], see `train.planting`. NaN is unknown.
@@ -231,12 +302,8 @@ class _Drawing:
 
     def __init__(self, films: LabelledFilms, settings: FinetuneSettings) -> None:
         self._films, self._settings = films, settings
-        training = films.of(Split.TRAIN) & ~(films.disputed & settings.doubt)
-        self._weights = np.zeros(len(films.labels))
-        if settings.balanced:
-            self._weights[training] = sampling_weights(films.labels[training], films.sources[training])
-        else:
-            self._weights[training] = ~np.isnan(films.labels[training])
+        training = _trained_on(films, settings)
+        self._weights = _weights(films, settings)
         # Boxes of a source with one label say what the finding looks like; the rest of such films would say
         # what the source looks like.
         boxed = np.array([bool(boxes) for boxes in films.boxes])
@@ -333,6 +400,16 @@ def predict(
         for i in range(0, len(squares), 64)
     ]
     return torch.cat(parts).cpu().numpy()
+
+
+def _earlier(checkpoint: Path, settings: FinetuneSettings) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What is there under that name; UsageError if it is of another recipe."""
+    if not checkpoint.with_name(checkpoint.name + ".json").is_file():
+        return None
+    tensors, about = load_checkpoint(checkpoint)
+    if about["kind"] != KIND or about["settings"] != _plain_settings(settings):
+        raise UsageError(f"{checkpoint} is a checkpoint of other settings: choose another name or remove it")
+    return tensors, about
 
 
 def _plain_settings(settings: FinetuneSettings) -> dict[str, Any]:

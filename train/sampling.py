@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.errors import UsageError
+
 MOST = 2.0
 """Times that a film of a small source may come in one epoch."""
 
@@ -70,3 +72,23 @@ def partners(
     step = 1 + (generator.random(len(films)) * (size - 1)).astype(np.intp)
     step[(size == 1) | (generator.random(len(films)) >= probability)] = 0
     return order[starts[groups[films]] + (place[films] + step) % size]
+
+
+def sampling_weights(labels: NDArray[np.float32], sources: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Weights [N] for drawing films: in every source as many positives as negatives.
+
+    A source's share is that of its films that have a counterpart; a source with one label only gets none:
+    its look alone would tell the label. With this there is no positive weight in the loss: once is enough.
+    """
+    weights = np.zeros(len(labels))
+    for source in np.unique(sources):
+        positive, negative = ((sources == source) & (labels == value) for value in (1, 0))
+        pairs = min(positive.sum(), negative.sum())
+        # Between the number of pairs and the number of films: few positives are not drawn to shreds.
+        share = np.sqrt(float(pairs) * (positive.sum() + negative.sum()))
+        for side in (positive, negative):
+            if pairs:
+                weights[side] = share / 2 / side.sum()
+    if not weights.any():
+        raise UsageError("no source has films of both labels: nothing can be learned but the source")
+    return np.asarray(weights / weights.sum())

@@ -9,6 +9,7 @@ from train.commands.options import (
     columns_of,
     compute_options,
     data_options,
+    layers_option,
     pretraining_of,
     say,
     size_option,
@@ -33,13 +34,14 @@ from train.progress import progress_bar
     "--everything", is_flag=True,
     help="Train on all patients: for a recipe that `crossvalidate` has measured.",
 )  # fmt: skip
+@layers_option
 @size_option
 @compute_options
 @data_options
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    size: int, device: str, precision: str, cache: Path, seed: int, **options: Any,
+    layers: bool, size: int, device: str, precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
@@ -61,7 +63,7 @@ def finetune(
         films = films.divided(lambda _: Split.TRAIN)
     encoder, provenance = encoder_of(films, films.of(Split.TRAIN), weights, options)
     say("{films} films of {patients} patients, {positives} positive".format(**provenance))
-    settings = engine.FinetuneSettings(seed=seed).at(size)
+    settings = engine.FinetuneSettings(layers=layers or encoder is None, seed=seed).at(size)
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}}
     engine.finetune(films, settings, encoder, out, about, say, compute)
@@ -92,14 +94,15 @@ def finetune(
     "--without", multiple=True, metavar="INGREDIENT",
     help="Leave a part of the recipe out, to see what it is worth; see train/ablation.py.",
 )  # fmt: skip
+@layers_option
 @size_option
 @compute_options
 @data_options
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, without: tuple[str, ...], size: int, device: str,
-    precision: str, cache: Path, seed: int, **options: Any,
+    folds: tuple[int, ...], label_share: float, without: tuple[str, ...], layers: bool, size: int,
+    device: str, precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
@@ -112,7 +115,7 @@ def crossvalidate(
     from train.films import labelled_films
     from train.finetune import FinetuneSettings
 
-    settings = left_out(FinetuneSettings(seed=seed).at(size), without)
+    settings = left_out(FinetuneSettings(layers=layers or weights is None, seed=seed).at(size), without)
     films = labelled_films(
         table,
         columns_of(options),
@@ -162,6 +165,6 @@ def encoder_of(
     tensors, about = load_checkpoint(weights)
     provenance["pretraining"] = pretraining_of(about)
     encoder = under(tensors, "network.")
-    if about["kind"] == "planted":
+    if about["kind"] in ("planted", "distilled"):
         encoder |= {f"{CELLS}{name}": value for name, value in under(tensors, "method.head.").items()}
     return encoder, provenance

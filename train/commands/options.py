@@ -61,6 +61,14 @@ def size_option(command: FC) -> FC:
     )(command)  # fmt: skip
 
 
+def layers_option(command: FC) -> FC:
+    """What learns."""
+    return click.option(
+        "--layers", is_flag=True,
+        help="The network's layers learn too, not its head alone. Without --weights they always do.",
+    )(command)  # fmt: skip
+
+
 def compute_options(command: FC) -> FC:
     """On what, and in which precision, is trained."""
     for option in (
