@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -213,16 +214,20 @@ def test_heads_of_folds_are_those_that_each_fold_would_get_alone(
     out = cross_validate(films, settings, cross, start, tmp_path / "cv", {}, lambda line: None)
     with out.open(newline="") as stream:
         judged = list(csv.DictReader(stream))
-    assert {row["seed"] for row in judged} == {"0"}  # nothing is random
-    for fold in cross.folds:
-        divided = films.divided(crossfit._rule(cross, fold))
-        finetune(divided, settings, start, tmp_path / str(fold), {}, lambda line: None)
+    for seed, fold in product(cross.seeds, cross.folds):
+        of_it = [row for row in judged if (int(row["seed"]), int(row["fold"])) == (seed, fold)]
+        # Nothing but the division is random in it, so each seed has its own.
+        held_out = {patient for patient in films.patients if cross_fold_of(patient, seed) == fold}
+        assert {row["patient_id"] for row in of_it} == held_out
+        rest = films.divided(lambda patient, out=held_out: Split.TEST if patient in out else Split.TRAIN)
+        alone = tmp_path / f"{fold}-{seed}"
+        finetune(rest, replace(settings, seed=seed), start, alone, {}, lambda line: None)
         network = finetuning.ResNet18()
-        network.load_state_dict(under(load_checkpoint(tmp_path / str(fold))[0], "network."))
+        network.load_state_dict(under(load_checkpoint(alone)[0], "network."))
         logits = finetuning.predict(network, films.values, 32, settings.mean, settings.std)[:, 0]
         expected = dict(zip(films.files, logits, strict=True))
-        of_it = {row["file"]: float(row["logit"]) for row in judged if int(row["fold"]) == fold}
-        assert of_it == pytest.approx({file: expected[file] for file in of_it}, abs=1e-5)
+        found = {row["file"]: float(row["logit"]) for row in of_it}
+        assert found == pytest.approx({file: expected[file] for file in found}, abs=1e-5)
 
 
 @pytest.mark.parametrize("pretrained", [True, False])

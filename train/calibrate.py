@@ -19,7 +19,7 @@ from train.boxes import lesion_sizes
 from train.calibration import Calibration, calibrated
 from train.card import INTENDED_USE
 from train.checkpoint import load_checkpoint, save_checkpoint, under
-from train.features import DISTANCE_WIDTH, Features, features_of, heatmaps
+from train.features import DISTANCE_WIDTH, Features, features_of
 from train.films import LabelledFilms
 from train.finetune import KIND as CLASSIFIER
 from train.folds import Split, fold_of
@@ -74,7 +74,7 @@ def calibrate(
     held_out = distance.score(fields[judged & normal])
     gate, gate_metrics = _gate(network, films, features, others, settings)
     distances = distance.score(fields)
-    scale = _heatmap_scale(network, films.values[judged], settings["mean"], settings["std"])
+    scale = _heatmap_scale(features.evidence[judged, 0])
     model_card: dict[str, Any] = {
         "kind": KIND,
         "name": name,
@@ -199,10 +199,7 @@ def _from_validation(
     return calibrated(logits[None], films.labels[judged], folds[None], patients, measured_on)
 
 
-def _heatmap_scale(
-    network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float
-) -> tuple[float, float]:
-    """Class activation at the 85th and the 99th percentile of all places on validation films."""
-    values = heatmaps(network, squares, mean, std)
-    low, high = np.quantile(values, [0.85, 0.99])
+def _heatmap_scale(heatmaps: NDArray[np.float32]) -> tuple[float, float]:
+    """The 85th and the 99th percentile of all places on validation films. heatmaps: [N, h, w]."""
+    low, high = np.quantile(heatmaps, [0.85, 0.99])
     return float(low), float(high)

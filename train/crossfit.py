@@ -14,7 +14,7 @@ from screen.errors import UsageError
 from screen.preprocess import Geometry
 from train.checkpoint import load_checkpoint, under
 from train.compute import CPU, Compute
-from train.features import features_of, heatmaps
+from train.features import Features, features_of, with_film
 from train.films import LabelledFilms
 from train.finetune import CELLS, FinetuneSettings, begin_with, finetune, seen_by
 from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
@@ -28,8 +28,9 @@ PREDICTIONS = "predictions.csv"
 class CrossSettings:
     """What is compared on equal folds.
 
-    split_seed: of the folds. seeds: one fine-tuning each in every fold. folds: those that are held out in
-    turn. label_share: share of the other folds' patients whose labels are used, 0 … 1; with 0 nothing is
+    split_seed: of the folds. seeds: one fine-tuning each in every fold; where the head alone is fitted, in
+    which nothing is random, each divides the patients anew. folds: those that are held out in turn.
+    label_share: share of the other folds' patients whose labels are used, 0 … 1; with 0 nothing is
     fine-tuned, and the head of pre-training judges.
     """
 
@@ -53,7 +54,7 @@ def cross_validate(
 
     No validation films: the recipe is fixed, its last epoch counts. What is there is not made again: a
     folder of another recipe is refused with UsageError, and so is judging without labels if pre-training left
-    no head. Where the head alone is fitted one seed is all there is: nothing in it is random.
+    no head.
     """
     if cross.label_share == 0 and not under(encoder or {}, CELLS):
         raise UsageError("without labels only a network of 'pretrain --method planted' can judge: --weights")
@@ -62,11 +63,12 @@ def cross_validate(
     seen = None
     if encoder is not None and not settings.layers and cross.label_share:
         seen = seen_by(encoder, films, settings, compute)
-    for seed in cross.seeds if seen is None else cross.seeds[:1]:
+    for seed in cross.seeds:
+        division = cross.split_seed if seen is None else seed
         for fold in cross.folds:
             checkpoint = folder / f"fold{fold}-seed{seed}"
             report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
-            divided = films.divided(_rule(cross, fold))
+            divided = films.divided(_rule(division, fold, cross.label_share))
             network = ResNet18()
             if cross.label_share == 0:
                 begin_with(network, encoder or {})
@@ -74,7 +76,12 @@ def cross_validate(
                 seeded = replace(settings, seed=seed)
                 finetune(divided, seeded, encoder, checkpoint, dict(about), report, compute, seen)
                 network.load_state_dict(under(load_checkpoint(checkpoint)[0], "network."))
-            rows += _judged(divided, network, settings, fold, seed)
+            chosen = np.flatnonzero(divided.of(Split.TEST) & divided.scorable())
+            if seen is None:
+                found = features_of(network, divided.values[chosen], settings.mean, settings.std)
+            else:
+                found = with_film(seen.of(chosen), network)
+            rows += _judged(divided, chosen, found, fold, seed)
     out = folder / PREDICTIONS
     temporary = out.with_name(f".{PREDICTIONS}")
     with temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -85,23 +92,19 @@ def cross_validate(
     return out
 
 
-def _rule(cross: CrossSettings, held_out: int) -> Callable[[str], Split]:
+def _rule(split_seed: int, held_out: int, label_share: float) -> Callable[[str], Split]:
     def side(patient: str) -> Split:
-        if cross_fold_of(patient, cross.split_seed) == held_out:
+        if cross_fold_of(patient, split_seed) == held_out:
             return Split.TEST
-        labelled = label_rank(patient, cross.split_seed) < cross.label_share
+        labelled = label_rank(patient, split_seed) < label_share
         return Split.TRAIN if labelled else Split.LEFT_OUT
 
     return side
 
 
 def _judged(
-    films: LabelledFilms, network: ResNet18, settings: FinetuneSettings, fold: int, seed: int
+    films: LabelledFilms, chosen: NDArray[np.intp], found: Features, fold: int, seed: int
 ) -> Sequence[list[object]]:
-    chosen = np.flatnonzero(films.of(Split.TEST) & films.scorable())
-    values = films.values[chosen]
-    logits = features_of(network, values, settings.mean, settings.std).logits[:, 0]
-    maps = heatmaps(network, values, settings.mean, settings.std)
     return [
         [
             films.files[film],
@@ -111,7 +114,7 @@ def _judged(
             f"{logit:.6f}",
             *(f"{place:.4f}" for place in peak(heatmap, films.geometry[film])),
         ]
-        for film, logit, heatmap in zip(chosen, logits, maps, strict=True)
+        for film, logit, heatmap in zip(chosen, found.logits[:, 0], found.evidence[:, 0], strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
-"""What a network makes of films: logits, pooled features, heat maps. Batched, without augmentation."""
+"""What a network makes of films: logits, heat maps, pooled features. Batched, without augmentation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,11 +18,20 @@ GATE_WIDTH = DISTANCE_WIDTH + WIDTHS[1] * GATE_GRID**2 + WIDTHS[2]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """logits [N, K], embedding [N, 512], gate [N, GATE_WIDTH]: float32, of N films."""
+    """logits [N, K], evidence [N, K, h, w] (the heat maps, see `ResNet18.evidence`), embedding [N, 512],
+    gate [N, GATE_WIDTH]: float32, of N films.
+    """
 
     logits: NDArray[np.float32]
+    evidence: NDArray[np.float32]
     embedding: NDArray[np.float32]
     gate: NDArray[np.float32]
+
+    def of(self, films: NDArray[np.intp]) -> "Features":
+        """Those of some films."""
+        return Features(
+            *(values[films] for values in (self.logits, self.evidence, self.embedding, self.gate))
+        )
 
 
 def gate_pooling(side: int) -> tuple[int, int]:
@@ -46,26 +55,19 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
     """uint8 [N, S, S] -> features, without augmentation, at the squares' own size."""
     network.eval()
     device = next(network.parameters()).device
-    logits, embeddings, gates = [], [], []
+    parts: list[tuple[torch.Tensor, ...]] = []
     for i in range(0, len(squares), 64):
         x = plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), squares.shape[-1])
         maps = network.features(standardise(x, mean, std))
-        embedding = maps[-1].mean((2, 3))
-        logits.append(network.pool(network.evidence(maps[-1])).cpu())
-        embeddings.append(embedding.cpu())
-        gates.append(gate_features(maps).cpu())
-    return Features(*(torch.cat(parts).numpy() for parts in (logits, embeddings, gates)))
+        evidence, embedding = network.evidence(maps[-1]), maps[-1].mean((2, 3))
+        parts.append((network.pool(evidence), evidence, embedding, gate_features(maps)))
+    return Features(*(torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True)))
 
 
 @torch.inference_mode()
-def heatmaps(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
-    """uint8 [N, S, S] -> the evidence for finding 0, float32 [N, h, w]: `ResNet18.evidence`.
-
-    Logits before the bias: the log of the mean of their exp, plus the head's bias, is the film's logit.
-    """
-    network.eval()
-    parts = []
-    for i in range(0, len(squares), 64):
-        x = plain(torch.from_numpy(squares[i : i + 64].copy()), squares.shape[-1])
-        parts.append(network.evidence(network.last_map(standardise(x, mean, std)))[:, 0])
-    return torch.cat(parts).numpy()
+def with_film(features: Features, network: ResNet18) -> Features:
+    """The same of a network that differs from theirs, whose `film` was zero, in `film` and the bias alone."""
+    network = network.cpu()
+    whole = network.film(torch.from_numpy(features.embedding))
+    evidence = torch.from_numpy(features.evidence) + whole[:, :, None, None]
+    return replace(features, logits=network.pool(evidence).numpy(), evidence=evidence.numpy())
