@@ -140,7 +140,8 @@ class Planted(Method):
 
 class Distilled(Planted):
     """What several networks see, in one: beside finding drawn lesions it foretells the teachers' last maps,
-    cell by cell and on average, in units of their spread; its cells say what theirs say on average.
+    on average and, of those that look for lesions, cell by cell, in units of their spread; its cells say what
+    theirs say on average.
 
     Networks that were pre-trained apart err apart, and the mean of their scores is worth more than any of
     them; this costs at night what one costs. Maps foretold by a regressor: FitNets, Romero et al., ICLR 2015;
@@ -192,7 +193,11 @@ class Distilled(Planted):
             ),
             strict=True,
         )
-        maps_error, averages_error = torch.stack(by_map).mean(), torch.stack(by_average).mean()
+        # What tells one film from another has no place; learned cell by cell it helped within a collection
+        # and harmed on another hospital's films (docs/decisions.md).
+        places = [error for error, teacher in zip(by_map, self._teachers, strict=True) if teacher.looks]
+        maps_error = torch.stack(places).mean() if places else first.new_zeros(())
+        averages_error = torch.stack(by_average).mean()
         known = ~said.isnan()
         # Without a teacher that looks for lesions this is 0, not the mean of nothing.
         cells_error = (logits[known] - said[known]).square().sum() / _spread(said[known]).clamp(min=1)

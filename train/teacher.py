@@ -36,6 +36,11 @@ class Teacher:
         looks = head.keys() == {"weight", "bias"} and head["weight"].ndim == 4
         self._head = (head["weight"].to(compute.device), head["bias"].to(compute.device)) if looks else None
 
+    @property
+    def looks(self) -> bool:
+        """For lesions, so that what it says of single cells is about something."""
+        return self._head is not None
+
     @torch.no_grad()
     def __call__(self, films: Tensor) -> tuple[Tensor, Tensor | None]:
         """Films float32 [N, 1, S, S], 0 … 1 -> its last maps [N, 512, h, w], and its cells' logits
