@@ -58,7 +58,12 @@ def test_it_is_the_regression_that_it_says(known: Known) -> None:
         solver.zero_grad()
         logits = features @ coefficients + cells * rest[0] + of_source @ rest[1:]
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        loss = share @ entropy + 10 * coefficients.square().sum() + rest.square().sum() / 2
+        loss = (
+            share @ entropy
+            + 10 * coefficients.square().sum()
+            + rest[1:].square().sum() / 2
+            + 50 * (rest[0] - 0.5).square()
+        )
         torch.autograd.backward(loss)
         return loss
 
@@ -93,6 +98,16 @@ def test_films_without_weight_teach_nothing(known: Known) -> None:
     known.embedding[weights == 0] *= 9
     after, _ = fit_film(*known, 7 * weights, 20.0)
     assert np.array_equal(before, after)
+
+
+def test_a_handful_of_labels_does_not_turn_the_cells_round(known: Known) -> None:
+    """By chance they say the contrary."""
+    weights = np.zeros(FILMS)
+    weights[:12] = 1
+    known.labels[:12] = known.cells[:12] < np.median(known.cells[:12])
+    film, bias = fit_film(*known, weights, 1000.0)
+    logits = known.cells + known.embedding @ film + bias
+    assert auc(logits[12:], known.labels[12:]) > auc(known.cells[12:], known.labels[12:]) - 0.03
 
 
 def test_cells_that_say_nothing_leave_it_to_the_film(known: Known) -> None:

@@ -10,6 +10,10 @@ from screen.errors import UsageError
 from train.calibration import sigmoid
 
 _STEPS = 50
+_BELIEF = 0.5, 100.0
+"""Mean and precision of the cells' slope, in units of their spread, before any label: a handful of labels
+must not turn round what pre-training found.
+"""
 
 
 def fit_film(
@@ -25,7 +29,7 @@ def fit_film(
     The logit of a film is cells + embedding · weights + bias, in the cells' units. A ridge logistic
     regression (le Cessie & van Houwelingen 1992): a slope for the cells, an intercept for each source, so
     that its look tells nothing, and for each of the embedding's features, in units of its spread, a
-    coefficient that is normal a priori, with the variance 1 / shrinkage.
+    coefficient that is normal a priori, with the variance 1 / shrinkage (about 0; the slope's is about .5).
 
     cells: logits [N]. embedding: [N, 512]. labels: 0 or 1. weights: of the films, ≥ 0; they are taken to add
     up to the number of films that have one. Cells that are alike on all films, which pre-training did not
@@ -41,12 +45,14 @@ def fit_film(
     slope = np.zeros(len(own)) if silent else (own - own.mean()) / own_spread
     names = np.unique(sources[learnt])
     columns = np.column_stack([(values - mean) / spread, slope, sources[learnt][:, None] == names])
-    # One for slope and intercepts, which is next to nothing: it keeps them finite where labels are few.
-    penalty = np.concatenate([np.full(len(mean), shrinkage), np.ones(1 + len(names))])
-    beta = np.zeros(columns.shape[1])
+    # One for the intercepts, which is next to nothing: it keeps them finite where labels are few.
+    penalty = np.concatenate([np.full(len(mean), shrinkage), [_BELIEF[1]], np.ones(len(names))])
+    prior = np.zeros(columns.shape[1])
+    prior[len(mean)] = _BELIEF[0]
+    beta = prior.copy()
     for _ in range(_STEPS):
         p = sigmoid(np.clip(columns @ beta, -30, 30))
-        gradient = columns.T @ (share * (targets - p)) - penalty * beta
+        gradient = columns.T @ (share * (targets - p)) - penalty * (beta - prior)
         curvature = (columns.T * (share * p * (1 - p))) @ columns + np.diag(penalty)
         step = np.linalg.solve(curvature, gradient)
         beta += step
@@ -56,7 +62,7 @@ def fit_film(
     if not silent and said <= 0:
         raise UsageError(
             "pre-training's head says less of the finding where the labels say that it is: "
-            "is the label column the right one? Few labels may do that by chance: use more, or none"
+            "is the label column the right one?"
         )
     film = features / spread if silent else features / spread * (own_spread / said)
     return film, float(-mean @ film)

@@ -115,7 +115,7 @@ class Recipe:
             learn("planted-on", 1, *_PLANTED, *full, "--epochs", "4", "--weights", made("planted")),
             learn("apart", 0, *_APART),
             learn(
-                "pretrained", 3, "--method", "distilled", "--batch-size", "32", *full, "--epochs", "3",
+                "pretrained", 3, "--method", "distilled", "--batch-size", "32", *full, "--epochs", "1",
                 "--weights", made("planted"), *_repeated("--teacher", teachers),
             ),
         ]  # fmt: skip
