@@ -166,7 +166,7 @@ def test_a_resumed_fine_tuning_ends_with_the_same_weights(films: LabelledFilms, 
 
 
 def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path: Path) -> None:
-    settings = FinetuneSettings(layers=True, stages=((1, 32, 2),), samples=32, batch_size=16, few=0)
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
     start["fc.weight"].zero_()
@@ -177,10 +177,10 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
     assert not {"layer4.0.conv1.weight", "layer4.0.bn1.running_mean", "fc.weight"} & same
 
 
-def test_the_head_alone_learns_unless_layers_are_asked_for(films: LabelledFilms, tmp_path: Path) -> None:
+def test_the_head_alone_learns_if_that_is_asked_for(films: LabelledFilms, tmp_path: Path) -> None:
     start = planted_start()
     lines: list[str] = []
-    finetune(films, FinetuneSettings().at(32), start, tmp_path / "head", {}, lines.append)
+    finetune(films, FinetuneSettings(head_alone=True).at(32), start, tmp_path / "head", {}, lines.append)
     kept = under(load_checkpoint(tmp_path / "head")[0], "network.")
     network = finetuning.ResNet18()
     finetuning.begin_with(network, start)
@@ -189,7 +189,14 @@ def test_the_head_alone_learns_unless_layers_are_asked_for(films: LabelledFilms,
     assert changed == {"film.weight", "fc.bias"}
     assert lines[0].startswith("head fitted on 68 films")
     with pytest.raises(UsageError, match="other settings"):
-        finetune(films, FinetuneSettings(shrinkage=1).at(32), start, tmp_path / "head", {}, lines.append)
+        finetune(
+            films,
+            FinetuneSettings(head_alone=True, shrinkage=1).at(32),
+            start,
+            tmp_path / "head",
+            {},
+            lines.append,
+        )
 
 
 def test_a_head_learns_from_training_films_and_no_disputed_ones(films: LabelledFilms, tmp_path: Path) -> None:
@@ -199,7 +206,7 @@ def test_a_head_learns_from_training_films_and_no_disputed_ones(films: LabelledF
     for others in (0.0, 1.0):
         labels = np.where(disputed | ~films.of(Split.TRAIN), np.float32(others), films.labels)
         known, out = replace(films, labels=labels, disputed=disputed), tmp_path / str(others)
-        finetune(known, FinetuneSettings().at(32), planted_start(), out, {}, lambda line: None)
+        finetune(known, FinetuneSettings(head_alone=True).at(32), planted_start(), out, {}, lambda line: None)
         heads.append(under(load_checkpoint(out)[0], "network."))
     assert torch.equal(heads[0]["film.weight"], heads[1]["film.weight"])
     assert heads[0]["film.weight"].any()
@@ -209,7 +216,7 @@ def test_heads_of_folds_are_those_that_each_fold_would_get_alone(
     films: LabelledFilms, tmp_path: Path
 ) -> None:
     """What the network makes of films is asked for once for all folds."""
-    settings, start = FinetuneSettings(shrinkage=100.0).at(32), planted_start()
+    settings, start = FinetuneSettings(head_alone=True, shrinkage=100.0).at(32), planted_start()
     cross = CrossSettings(folds=(0, 3), seeds=(0, 1))
     out = cross_validate(films, settings, cross, start, tmp_path / "cv", {}, lambda line: None)
     with out.open(newline="") as stream:
@@ -234,7 +241,7 @@ def test_heads_of_folds_are_those_that_each_fold_would_get_alone(
 def test_few_labels_leave_what_pretraining_found(
     films: LabelledFilms, tmp_path: Path, pretrained: bool
 ) -> None:
-    settings = FinetuneSettings(layers=True, stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
+    settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
     start["film.weight"].zero_()
@@ -286,7 +293,9 @@ def test_the_whole_chain_on_the_command_line(
         stages=((4, 24, 5),), samples=96, batch_size=16, learning_rate=3e-3, few=0, cells=0.0, planted=0
     )
     monkeypatch.setattr(
-        finetuning, "FinetuneSettings", lambda layers, seed: replace(settings, layers=layers, seed=seed)
+        finetuning,
+        "FinetuneSettings",
+        lambda head_alone, seed: replace(settings, head_alone=head_alone, seed=seed),
     )
     monkeypatch.setattr("train.films._MIN_SIDE_FILMS", 5)  # so that there is a side finding
     others = tmp_path / "others"
@@ -303,7 +312,7 @@ def test_the_whole_chain_on_the_command_line(
     run("pretrain", table, "--out", "simclr", "--epochs", "1", "--batch-size", "16", "--size", "32")
     with Path("simclr.csv").open() as stream:
         assert 0 <= float(next(csv.DictReader(stream))["knn_auc"]) <= 1
-    run("finetune", table, "--weights", "simclr", "--layers", "--size", "32", "--out", "classifier")
+    run("finetune", table, "--weights", "simclr", "--size", "32", "--out", "classifier")
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())
     assert before["preprocess"]["size"] == 32
@@ -476,7 +485,7 @@ def test_the_whole_film_is_judged_by_its_own_part_too(whole: bool) -> None:
 
 def test_the_whole_films_part_begins_at_random(films: LabelledFilms, tmp_path: Path) -> None:
     """From zero it asked nothing of the layers below, and stayed there (docs/decisions.md)."""
-    settings = FinetuneSettings(layers=True, stages=((1, 32, 2),), samples=16, batch_size=16, few=0)
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=16, batch_size=16, few=0)
     finetune(films, settings, finetuning.ResNet18().state_dict(), tmp_path / "f", {}, lambda line: None)
     film = under(load_checkpoint(tmp_path / "f")[0], "training.")["film.weight"]
     assert film.norm() > 0.3
@@ -486,7 +495,7 @@ def test_the_whole_films_part_begins_at_random(films: LabelledFilms, tmp_path: P
 def test_what_is_kept_lies_on_the_way_from_pretraining(
     films: LabelledFilms, tmp_path: Path, pretrained: bool
 ) -> None:
-    settings = FinetuneSettings(layers=True, stages=((1, 32, 2),), samples=32, batch_size=16, few=0, way=0.25)
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=0, way=0.25)
     gone = 0.25 if pretrained else 1.0
     torch.manual_seed(5)
     start = finetuning.ResNet18().state_dict()
@@ -501,12 +510,12 @@ def test_what_is_kept_lies_on_the_way_from_pretraining(
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"), [*((name, True) for name in OF_LAYERS), *((name, False) for name in OF_HEAD)]
+    ("name", "head_alone"), [*((name, False) for name in OF_LAYERS), *((name, True) for name in OF_HEAD)]
 )
 def test_fine_tuning_goes_without_each_ingredient(
-    films: LabelledFilms, tmp_path: Path, name: str, layers: bool
+    films: LabelledFilms, tmp_path: Path, name: str, head_alone: bool
 ) -> None:
-    whole = FinetuneSettings(layers=layers, stages=((2, 32, 2),), samples=32, batch_size=16, few=0)
+    whole = FinetuneSettings(head_alone=head_alone, stages=((2, 32, 2),), samples=32, batch_size=16, few=0)
     disputed = films.labels == np.where(np.arange(len(films.labels)) % 2, 1, -1)
     side = {"side_findings": ("Mass",), "side_labels": films.labels[:, None]}
     films = replace(films, disputed=disputed, **side)
@@ -520,9 +529,7 @@ def test_fine_tuning_goes_without_each_ingredient(
 
 
 def test_as_they_come_films_are_drawn_alike_and_seen_as_they_are(films: LabelledFilms) -> None:
-    settings = left_out(
-        FinetuneSettings(layers=True, samples=200, batch_size=20), ["balance", "augmentation", "places"]
-    )
+    settings = left_out(FinetuneSettings(samples=200, batch_size=20), ["balance", "augmentation", "places"])
     batches = list(finetuning._Drawing(films, settings).batches(0, 10, 32, torch.device("cpu")))
     assert torch.cat([batch.targets[:, 0] for batch in batches]).mean() < 0.45  # a third of them
     training = films.values[films.of(Split.TRAIN)]

@@ -46,10 +46,10 @@ OF_LAYERS: Ingredients = {
 
 def left_out(settings: FinetuneSettings, names: Iterable[str]) -> FinetuneSettings:
     """The recipe without those ingredients; UsageError if it has no such one."""
-    known, elsewhere = (OF_LAYERS, OF_HEAD) if settings.layers else (OF_HEAD, OF_LAYERS)
+    known, elsewhere = (OF_HEAD, OF_LAYERS) if settings.head_alone else (OF_LAYERS, OF_HEAD)
     for name in names:
         if name not in known:
-            hint = f"; {name} is one {'without' if settings.layers else 'with'} --layers"
+            hint = f"; {name} is one {'without' if settings.head_alone else 'with'} --head-alone"
             raise UsageError(
                 f"there is no ingredient '{name}' here, but {', '.join(known)}"
                 + (hint if name in elsewhere else "")

@@ -61,7 +61,7 @@ def cross_validate(
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     seen = None
-    if encoder is not None and not settings.layers and cross.label_share:
+    if encoder is not None and settings.head_alone and cross.label_share:
         seen = seen_by(encoder, films, settings, compute)
     for seed in cross.seeds:
         division = cross.split_seed if seen is None else seed

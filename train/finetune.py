@@ -1,5 +1,5 @@
-"""Fine-tuning for one finding with few labels: of the head alone, or of the network's layers too, with focal
-loss, balanced sampling and progressive unfreezing.
+"""Fine-tuning for one finding with few labels: focal loss, balanced sampling, progressive unfreezing; or of
+the head alone.
 """
 
 import copy
@@ -43,10 +43,10 @@ CELLS = "cells."
 class FinetuneSettings:
     """One recipe.
 
-    layers: the network's layers learn too, as the fields below from `stages` on say; else it stays as
-    pre-training left it, and its head is fitted by a regression (`train.head`). From random weights they do.
-    shrinkage: of that regression. balanced: films count, or are drawn, by `sampling_weights`, else as they
-    come. doubt: films whose label readers contradict are passed over.
+    head_alone: the network stays as pre-training left it, and its head is fitted by a regression
+    (`train.head`); else its layers learn too, as the fields from `stages` on say. shrinkage: of the
+    regression. balanced: films count, or are drawn, by `sampling_weights`, else as they come. doubt: films
+    whose label readers contradict are passed over.
     stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
     down: fc, layer4, layer3, layer2, layer1 with the stem. From random weights all of them learn throughout.
     The last side is that of the squares that the network is for.
@@ -66,7 +66,7 @@ class FinetuneSettings:
     augmented: every film is seen another way each time.
     """
 
-    layers: bool = False
+    head_alone: bool = False
     shrinkage: float = 10_000.0
     balanced: bool = True
     doubt: bool = True
@@ -112,7 +112,11 @@ def finetune(
     last map, if pre-training had one; None begins from random ones. The checkpoint holds under `network.`
     what is kept, rounded as it will be stored. seen: what `seen_by` gave for these films, if it is known.
     """
-    if encoder is not None and not settings.layers:
+    if settings.head_alone:
+        if encoder is None:
+            raise UsageError(
+                "the head alone can be fitted on a pre-trained network only: --weights CHECKPOINT"
+            )
         _fit_head(films, settings, encoder, checkpoint, about, report, compute, seen)
     else:
         _train_layers(films, settings, encoder, checkpoint, about, report, compute)

@@ -9,7 +9,7 @@ from train.commands.options import (
     columns_of,
     compute_options,
     data_options,
-    layers_option,
+    head_option,
     pretraining_of,
     say,
     size_option,
@@ -34,14 +34,14 @@ from train.progress import progress_bar
     "--everything", is_flag=True,
     help="Train on all patients: for a recipe that `crossvalidate` has measured.",
 )  # fmt: skip
-@layers_option
+@head_option
 @size_option
 @compute_options
 @data_options
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    layers: bool, size: int, device: str, precision: str, cache: Path, seed: int, **options: Any,
+    head_alone: bool, size: int, device: str, precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
@@ -63,7 +63,7 @@ def finetune(
         films = films.divided(lambda _: Split.TRAIN)
     encoder, provenance = encoder_of(films, films.of(Split.TRAIN), weights, options)
     say("{films} films of {patients} patients, {positives} positive".format(**provenance))
-    settings = engine.FinetuneSettings(layers=layers or encoder is None, seed=seed).at(size)
+    settings = engine.FinetuneSettings(head_alone=head_alone, seed=seed).at(size)
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}}
     engine.finetune(films, settings, encoder, out, about, say, compute)
@@ -94,14 +94,14 @@ def finetune(
     "--without", multiple=True, metavar="INGREDIENT",
     help="Leave a part of the recipe out, to see what it is worth; see train/ablation.py.",
 )  # fmt: skip
-@layers_option
+@head_option
 @size_option
 @compute_options
 @data_options
 @table_options
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
-    folds: tuple[int, ...], label_share: float, without: tuple[str, ...], layers: bool, size: int,
+    folds: tuple[int, ...], label_share: float, without: tuple[str, ...], head_alone: bool, size: int,
     device: str, precision: str, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
@@ -115,7 +115,7 @@ def crossvalidate(
     from train.films import labelled_films
     from train.finetune import FinetuneSettings
 
-    settings = left_out(FinetuneSettings(layers=layers or weights is None, seed=seed).at(size), without)
+    settings = left_out(FinetuneSettings(head_alone=head_alone, seed=seed).at(size), without)
     films = labelled_films(
         table,
         columns_of(options),

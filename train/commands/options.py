@@ -61,11 +61,11 @@ def size_option(command: FC) -> FC:
     )(command)  # fmt: skip
 
 
-def layers_option(command: FC) -> FC:
+def head_option(command: FC) -> FC:
     """What learns."""
     return click.option(
-        "--layers", is_flag=True,
-        help="The network's layers learn too, not its head alone. Without --weights they always do.",
+        "--head-alone", is_flag=True,
+        help="The network stays as pre-training left it, and its head is fitted at once: needs --weights.",
     )(command)  # fmt: skip
 
 

@@ -18,16 +18,14 @@ from train.commands.options import data_options, say, size_option
     help="Pictures that are no chest film, for the gate.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; resumed if it is there.")
-@click.option("--seeds", default=1, show_default=True, help="Random starts in each fold.")
-@click.option(
-    "--ablations", is_flag=True,
-    help="The recipe without each of its ingredients, and with layers that learn, too.",
-)  # fmt: skip
+@click.option("--epochs", default=3, show_default=True, help="Of pre-training at full size.")
+@click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
+@click.option("--ablations", is_flag=True, help="The recipe without each of its ingredients, too.")
 @size_option
 @data_options
 def recipe(
     table: Path, training_table: tuple[Path, ...], others: tuple[Path, ...], out: Path,
-    seeds: int, ablations: bool, size: int, cache: Path, seed: int,
+    epochs: int, seeds: int, ablations: bool, size: int, cache: Path, seed: int,
 ) -> None:  # fmt: skip
     """The shipped model from a table of labels, and what proves it: pre-training, five folds beside a random
     start, all labels, a tenth of them and none, the model from all patients, calibrated on the folds.
@@ -40,7 +38,8 @@ def recipe(
     from train.recipe import Recipe
 
     out.mkdir(parents=True, exist_ok=True)
-    stages = Recipe(table, training_table, others, out, seeds, size, ablations, cache, seed)
+    common = ("--cache", str(cache), "--seed", str(seed))
+    stages = Recipe(table, training_table, others, out, epochs, seeds, size, ablations, common)
     for command in stages.commands():
         say(shlex.join(["screen", "train", *command]))
         cli.main(command, standalone_mode=False)
