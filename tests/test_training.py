@@ -244,11 +244,43 @@ def test_few_labels_leave_what_pretraining_found(
     settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
-    start["film.weight"].zero_()
-    finetune(films, settings, start if pretrained else None, tmp_path / "few", {}, lambda line: None)
-    trained = under(load_checkpoint(tmp_path / "few")[0], "training.")
-    changed = {name.split(".")[0] for name in trained if not torch.equal(trained[name], start[name])}
-    assert changed == ({"fc"} if pretrained else {name.split(".")[0] for name in start})
+    network = finetuning.ResNet18()
+    network.load_state_dict(start)
+    finetuning.round_to_storage(network)
+    encoder = start | {"cells.weight": start["fc.weight"][:, :, None, None], "cells.bias": start["fc.bias"]}
+    finetune(films, settings, encoder if pretrained else None, tmp_path / "few", {}, lambda line: None)
+    kept = under(load_checkpoint(tmp_path / "few")[0], "network.")
+    changed = {
+        name.split(".")[0]
+        for name, value in network.state_dict().items()
+        if not torch.equal(kept[name], value)
+    }
+    assert changed == ({"fc", "film"} if pretrained else {name.split(".")[0] for name in start})
+
+
+def test_folds_with_few_labels_and_with_more_are_judged_each_by_its_network(
+    films: LabelledFilms, tmp_path: Path
+) -> None:
+    start, cross = planted_start(), CrossSettings(folds=(0, 3))
+    positives = {
+        fold: int(films.labels[[cross_fold_of(patient, 0) != fold for patient in films.patients]].sum())
+        for fold in cross.folds
+    }
+    few = max(positives.values())
+    assert min(positives.values()) < few
+    settings = FinetuneSettings(stages=((1, 32, 2),), samples=32, batch_size=16, few=few)
+    out = cross_validate(films, settings, cross, start, tmp_path / "cv", {}, lambda line: None)
+    with out.open(newline="") as stream:
+        judged = list(csv.DictReader(stream))
+    for fold in cross.folds:
+        tensors, _ = load_checkpoint(tmp_path / "cv" / f"fold{fold}-seed0")
+        assert ("training.fc.weight" in tensors) == (positives[fold] >= few)
+        network = finetuning.ResNet18()
+        network.load_state_dict(under(tensors, "network."))
+        logits = finetuning.predict(network, films.values, 32, settings.mean, settings.std)[:, 0]
+        expected = dict(zip(films.files, logits, strict=True))
+        found = {row["file"]: float(row["logit"]) for row in judged if int(row["fold"]) == fold}
+        assert found == pytest.approx({file: expected[file] for file in found}, abs=1e-5)
 
 
 def test_only_training_patients_are_trained_on(

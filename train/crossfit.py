@@ -16,7 +16,7 @@ from train.checkpoint import load_checkpoint, under
 from train.compute import CPU, Compute
 from train.features import Features, features_of, with_film
 from train.films import LabelledFilms
-from train.finetune import CELLS, FinetuneSettings, begin_with, finetune, seen_by
+from train.finetune import CELLS, FinetuneSettings, begin_with, finetune, fits_head, seen_by
 from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
 from train.model import ResNet18
 from train.predictions import PREDICTION_COLUMNS
@@ -28,8 +28,8 @@ PREDICTIONS = "predictions.csv"
 class CrossSettings:
     """What is compared on equal folds.
 
-    split_seed: of the folds. seeds: one fine-tuning each in every fold; where the head alone is fitted, in
-    which nothing is random, each divides the patients anew. folds: those that are held out in turn.
+    split_seed: of the folds. seeds: one fine-tuning each in every fold; with `head_alone`, where nothing is
+    random, each divides the patients anew. folds: those that are held out in turn.
     label_share: share of the other folds' patients whose labels are used, 0 … 1; with 0 nothing is
     fine-tuned, and the head of pre-training judges.
     """
@@ -61,26 +61,28 @@ def cross_validate(
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
     seen = None
-    if encoder is not None and settings.head_alone and cross.label_share:
-        seen = seen_by(encoder, films, settings, compute)
     for seed in cross.seeds:
-        division = cross.split_seed if seen is None else seed
+        division = seed if settings.head_alone else cross.split_seed
         for fold in cross.folds:
             checkpoint = folder / f"fold{fold}-seed{seed}"
             report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
             divided = films.divided(_rule(division, fold, cross.label_share))
+            untouched = None
+            if encoder is not None and cross.label_share and fits_head(divided, settings):
+                # The network is the same in all of these folds.
+                untouched = seen = seen or seen_by(encoder, films, settings, compute)
             network = ResNet18()
             if cross.label_share == 0:
                 begin_with(network, encoder or {})
             else:
                 seeded = replace(settings, seed=seed)
-                finetune(divided, seeded, encoder, checkpoint, dict(about), report, compute, seen)
+                finetune(divided, seeded, encoder, checkpoint, dict(about), report, compute, untouched)
                 network.load_state_dict(under(load_checkpoint(checkpoint)[0], "network."))
             chosen = np.flatnonzero(divided.of(Split.TEST) & divided.scorable())
-            if seen is None:
+            if untouched is None:
                 found = features_of(network, divided.values[chosen], settings.mean, settings.std)
             else:
-                found = with_film(seen.of(chosen), network)
+                found = with_film(untouched.of(chosen), network)
             rows += _judged(divided, chosen, found, fold, seed)
     out = folder / PREDICTIONS
     temporary = out.with_name(f".{PREDICTIONS}")

@@ -55,8 +55,8 @@ class FinetuneSettings:
     side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
     else is on a film says more about it than one bit does. samples: films drawn an epoch, but no film is
     drawn more than twice on average: few labels are learned in few steps.
-    few: with fewer films with the finding than this the head alone learns, if there was pre-training: so few
-    would destroy more of what it found than they can add.
+    few: with fewer films with the finding than this the head alone is fitted, if there was pre-training: so
+    few would destroy more of what it found than they can add.
     cells: weight of what is known of single places: none holds the finding on a film without it, those in a
     reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
     whole: the film as a whole is judged beside its single cells: alone, and with them.
@@ -112,14 +112,18 @@ def finetune(
     last map, if pre-training had one; None begins from random ones. The checkpoint holds under `network.`
     what is kept, rounded as it will be stored. seen: what `seen_by` gave for these films, if it is known.
     """
-    if settings.head_alone:
-        if encoder is None:
-            raise UsageError(
-                "the head alone can be fitted on a pre-trained network only: --weights CHECKPOINT"
-            )
+    if encoder is not None and fits_head(films, settings):
         _fit_head(films, settings, encoder, checkpoint, about, report, compute, seen)
+    elif settings.head_alone:
+        raise UsageError("the head alone can be fitted on a pre-trained network only: --weights CHECKPOINT")
     else:
         _train_layers(films, settings, encoder, checkpoint, about, report, compute)
+
+
+def fits_head(films: LabelledFilms, settings: FinetuneSettings) -> bool:
+    """Of a pre-trained network the head alone: as asked for, or because few films have the finding."""
+    positives = int((films.labels[_trained_on(films, settings) & films.scorable()] == 1).sum())
+    return settings.head_alone or positives < settings.few
 
 
 def seen_by(
@@ -192,15 +196,13 @@ def _train_layers(
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     start, way = copy.deepcopy(network), settings.way if encoder is not None else 1.0
     drawing = _Drawing(films, settings)
-    most = len(_parts(network)) if encoder is None or drawing.positives >= settings.few else 1
-    whole = settings.whole and most > 1
-    if whole:
+    if settings.whole:
         # From zero it would ask nothing of the layers below.
         network.film.reset_parameters()
-    heads = Heads(len(films.side_findings), whole).to(device)
+    heads = Heads(len(films.side_findings), settings.whole).to(device)
     averaged = copy.deepcopy(network)
     plan = [
-        (size, len(_parts(network)) if encoder is None else min(parts, most))
+        (size, len(_parts(network)) if encoder is None else parts)
         for epochs, size, parts in settings.stages
         for _ in range(epochs)
     ]
@@ -314,8 +316,6 @@ class _Drawing:
         self._places_only = training & boxed & (self._weights == 0) & bool(settings.cells)
         self._weights[self._places_only] = self._weights[self._weights > 0].mean()
         self._weights /= self._weights.sum()
-        self.positives = int((films.labels[training & films.scorable()] == 1).sum())
-        """Films with the finding."""
         self._without = np.flatnonzero(training & films.scorable() & (films.labels == 0))
 
     def steps(self) -> int:
