@@ -241,7 +241,7 @@ def test_heads_of_folds_are_those_that_each_fold_would_get_alone(
 def test_few_labels_leave_what_pretraining_found(
     films: LabelledFilms, tmp_path: Path, pretrained: bool
 ) -> None:
-    settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16)
+    settings = FinetuneSettings(stages=((1, 32, 2), (1, 32, 5)), samples=32, batch_size=16, few=40)
     torch.manual_seed(settings.seed)
     start = finetuning.ResNet18().state_dict()
     network = finetuning.ResNet18()
@@ -256,6 +256,11 @@ def test_few_labels_leave_what_pretraining_found(
         if not torch.equal(kept[name], value)
     }
     assert changed == ({"fc", "film"} if pretrained else {name.split(".")[0] for name in start})
+    if pretrained:  # with more labels under the same name its layers learn
+        more = replace(films, labels=(np.arange(len(films.labels)) % 9 > 0).astype(np.float32))
+        finetune(more, settings, encoder, tmp_path / "few", {}, lambda line: None)
+        kept = under(load_checkpoint(tmp_path / "few")[0], "network.")
+        assert not torch.equal(kept["layer4.0.conv1.weight"], network.layer4[0].conv1.weight)
 
 
 def test_folds_with_few_labels_and_with_more_are_judged_each_by_its_network(

@@ -214,7 +214,8 @@ def _train_layers(
     ]
     optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
     first_epoch = 0
-    if earlier := _earlier(checkpoint, settings):
+    # Without an epoch it is a head that was fitted when labels were fewer: there is nothing to go on with.
+    if (earlier := _earlier(checkpoint, settings)) and earlier[1]["epoch"]:
         tensors, old = earlier
         network.load_state_dict(under(tensors, "training."))
         averaged.load_state_dict(under(tensors, "averaged."))
