@@ -199,6 +199,11 @@ def test_the_head_alone_learns_if_that_is_asked_for(films: LabelledFilms, tmp_pa
         )
 
 
+def test_a_head_alone_needs_a_pretrained_network(films: LabelledFilms, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--weights"):
+        finetune(films, FinetuneSettings(head_alone=True), None, tmp_path / "none", {}, lambda line: None)
+
+
 def test_a_head_learns_from_training_films_and_no_disputed_ones(films: LabelledFilms, tmp_path: Path) -> None:
     """Whatever the others' labels are, it is the same."""
     disputed = np.arange(len(films.labels)) % 5 == 0
