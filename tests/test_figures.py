@@ -10,7 +10,7 @@ import pytest
 from screen.modelfile import load_model
 from screen.preprocess import PreprocessSpec
 from train.cli import cli
-from train.finetune import FinetuneSettings
+from train.settings import FinetuneSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,8 @@ import pytest
 from screen.errors import UsageError
 from train.ablation import OF_HEAD, OF_LAYERS, left_out
 from train.cli import cli
-from train.finetune import FinetuneSettings
 from train.recipe import Recipe
+from train.settings import FinetuneSettings
 
 
 def test_every_command_is_one_and_finds_what_came_before(tmp_path: Path) -> None:

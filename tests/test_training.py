@@ -21,17 +21,20 @@ from screen.errors import UsageError
 from screen.policy import FULL
 from screen.preprocess import Geometry, PreprocessSpec
 from screen.readers import Limits
+from train import batches as batching
 from train import crossfit
 from train import finetune as finetuning
 from train.ablation import OF_HEAD, OF_LAYERS, left_out
+from train.batches import Batch, Batches
 from train.boxes import Box
 from train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
 from train.cli import cli
 from train.crossfit import CrossSettings, cross_validate, peak
 from train.films import LabelledFilms, labelled_films, unlabelled_films
-from train.finetune import FinetuneSettings, finetune
+from train.finetune import finetune
 from train.folds import Split, cross_fold_of, label_rank, split_of
 from train.predictions import PREDICTION_COLUMNS
+from train.settings import FinetuneSettings
 from train.table import Columns
 
 SPEC = PreprocessSpec(size=32)
@@ -297,13 +300,13 @@ def test_only_training_patients_are_trained_on(
     films: LabelledFilms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
-    reequalise = finetuning.reequalise
+    reequalise = batching.reequalise
 
     def spy(squares: torch.Tensor, probability: float, generator: np.random.Generator) -> torch.Tensor:
         seen.append(squares)
         return reequalise(squares, probability, generator)
 
-    monkeypatch.setattr(finetuning, "reequalise", spy)
+    monkeypatch.setattr(batching, "reequalise", spy)
     settings = FinetuneSettings(stages=((1, 32, 1),), samples=256, batch_size=32)
     finetune(films, settings, None, tmp_path / "split", {}, lambda line: None)
     drawn = {square.tobytes() for batch in seen for square in batch.numpy()}
@@ -484,7 +487,7 @@ def test_boxes_teach_places_where_the_source_would_tell_the_label(films: Labelle
     disputed[np.flatnonzero(films.of(Split.TRAIN) & (films.labels == 0))[:5]] = True
     known = replace(films, sources=sources, boxes=tuple(boxes), disputed=disputed)
     settings = FinetuneSettings(samples=400, batch_size=20, planted=4)
-    batches = list(finetuning._Drawing(known, settings).batches(0, 20, 32, torch.device("cpu")))
+    batches = list(Batches(known, settings).of_epoch(0, 20, 32, torch.device("cpu")))
     assert all(len(batch.x) == len(batch.cells) == 24 for batch in batches)
     places_only = torch.cat([batch.targets[:, 0].isnan() & (batch.cells[:20, 0] == 1) for batch in batches])
     labelled = torch.cat([batch.targets[:, 0] for batch in batches])
@@ -498,7 +501,7 @@ def test_boxes_teach_places_where_the_source_would_tell_the_label(films: Labelle
 
 def test_disputed_films_are_not_trained_on(films: LabelledFilms) -> None:
     disputed = films.labels == np.where(np.arange(len(films.labels)) % 2, 1, -1)  # every other positive
-    drawing = finetuning._Drawing(replace(films, disputed=disputed), FinetuneSettings())
+    drawing = Batches(replace(films, disputed=disputed), FinetuneSettings())
     drawn = drawing._weights > 0
     assert not (drawn & disputed).any()
     assert (drawn & (films.labels == 1)).any()
@@ -514,7 +517,7 @@ def test_the_whole_film_is_judged_by_its_own_part_too(whole: bool) -> None:
     with torch.no_grad():
         network.fc.weight[0, :2] = torch.tensor([1.0, -1.0])
         network.film.weight.zero_()
-    batch = finetuning._Batch(maps, torch.tensor([[1.0], [0.0]]), torch.full((2, 1), torch.nan))
+    batch = Batch(maps, torch.tensor([[1.0], [0.0]]), torch.full((2, 1), torch.nan))
     loss = heads.loss(network, maps, batch, FinetuneSettings(cells=0.0))
     torch.autograd.backward(loss)
     assert network.fc.weight.grad is not None
@@ -572,7 +575,7 @@ def test_fine_tuning_goes_without_each_ingredient(
 
 def test_as_they_come_films_are_drawn_alike_and_seen_as_they_are(films: LabelledFilms) -> None:
     settings = left_out(FinetuneSettings(samples=200, batch_size=20), ["balance", "augmentation", "places"])
-    batches = list(finetuning._Drawing(films, settings).batches(0, 10, 32, torch.device("cpu")))
+    batches = list(Batches(films, settings).of_epoch(0, 10, 32, torch.device("cpu")))
     assert torch.cat([batch.targets[:, 0] for batch in batches]).mean() < 0.45  # a third of them
     training = films.values[films.of(Split.TRAIN)]
     for x in batches[0].x[:, 0].mul(255).numpy():

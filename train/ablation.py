@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from screen.errors import UsageError
-from train.finetune import FinetuneSettings
+from train.settings import FinetuneSettings
 
 EVERY_PART = 5
 """Of the network: head, layer4, layer3, layer2, layer1 with the stem."""

@@ -16,10 +16,11 @@ from train.checkpoint import load_checkpoint, under
 from train.compute import CPU, Compute
 from train.features import Features, features_of, with_film
 from train.films import LabelledFilms
-from train.finetune import CELLS, FinetuneSettings, begin_with, finetune, fits_head, seen_by
+from train.finetune import CELLS, begin_with, finetune, fits_head, seen_by
 from train.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
 from train.model import ResNet18
 from train.predictions import PREDICTION_COLUMNS
+from train.settings import FinetuneSettings
 
 PREDICTIONS = "predictions.csv"
 

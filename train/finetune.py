@@ -5,10 +5,10 @@ the head alone.
 import copy
 import csv
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
 from train import losses
-from train.augment import FINETUNE, UNCHANGED, Draws, augment_marked, plain, reequalise, standardise
-from train.boxes import marks_from_boxes
+from train.augment import plain, standardise
+from train.batches import Batch, Batches, label_weights, learned_from
 from train.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint, under
 from train.compute import CPU, Compute
 from train.features import Features, features_of
@@ -29,69 +29,12 @@ from train.folds import Split
 from train.head import fit_film
 from train.metrics import auc, within_source_auc
 from train.model import EMBEDDING_SIZE, ResNet18, load_encoder, round_to_storage
-from train.parallel import WHOLE
-from train.planting import Planting, cells_from_marks, plant
-from train.sampling import sampling_weights
 from train.schedule import learning_rate
+from train.settings import FinetuneSettings
 
 KIND = "classifier"
 CELLS = "cells."
 """Before the names of a head, in an encoder's weights, that finds lesions in the last map."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneSettings:
-    """One recipe.
-
-    head_alone: the network stays as pre-training left it, and its head is fitted by a regression
-    (`train.head`); else its layers learn too, as the fields from `stages` on say. shrinkage: of the
-    regression. balanced: films count, or are drawn, by `sampling_weights`, else as they come. doubt: films
-    whose label readers contradict are passed over.
-    stages: (epochs, side of the input, number of trainable parts), in order; the parts are, from the head
-    down: fc, layer4, layer3, layer2, layer1 with the stem. From random weights all of them learn throughout.
-    The last side is that of the squares that the network is for.
-    decay: each part learns this much slower than the one above it. average: per-step decay of the weight
-    average that is kept (0: none).
-    side: weight of the side findings in the loss, each of them a head that is thrown away in the end: what
-    else is on a film says more about it than one bit does. samples: films drawn an epoch, but no film is
-    drawn more than twice on average: few labels are learned in few steps.
-    few: with fewer films with the finding than this the head alone is fitted, if there was pre-training: so
-    few would destroy more of what it found than they can add.
-    cells: weight of what is known of single places: none holds the finding on a film without it, those in a
-    reader's box do. planted: films with lesions drawn into them beside each batch, for the same purpose.
-    whole: the film as a whole is judged beside its single cells: alone, and with them.
-    way: how much of the way from pre-training's weights to fine-tuning's is gone in the end, 0 … 1: what few
-    labels teach is noisy, and two runs differ much less halfway than at their ends (WiSE-FT, Wortsman et al.,
-    CVPR 2022). From random weights it is all of the way.
-    augmented: every film is seen another way each time.
-    """
-
-    head_alone: bool = False
-    shrinkage: float = 10_000.0
-    balanced: bool = True
-    doubt: bool = True
-    stages: tuple[tuple[int, int, int], ...] = ((1, 224, 2), (3, 224, 4))
-    samples: int = 4096
-    batch_size: int = 32
-    few: int = 150
-    cells: float = 1.0
-    planted: int = 8
-    learning_rate: float = 1e-3
-    decay: float = 0.7
-    weight_decay: float = 1e-3
-    gamma: float = 1.5
-    side: float = 1.0
-    average: float = 0.99
-    whole: bool = True
-    way: float = 0.5
-    augmented: bool = True
-    seed: int = 0
-    mean: float = 0.5
-    std: float = 0.25
-
-    def at(self, size: int) -> "FinetuneSettings":
-        """The same for squares of that side, pixels."""
-        return replace(self, stages=tuple((epochs, size, parts) for epochs, _, parts in self.stages))
 
 
 def finetune(
@@ -122,7 +65,7 @@ def finetune(
 
 def fits_head(films: LabelledFilms, settings: FinetuneSettings) -> bool:
     """Of a pre-trained network the head alone: as asked for, or because few films have the finding."""
-    positives = int((films.labels[_trained_on(films, settings) & films.scorable()] == 1).sum())
+    positives = int((films.labels[learned_from(films, settings) & films.scorable()] == 1).sum())
     return settings.head_alone or positives < settings.few
 
 
@@ -147,7 +90,7 @@ def _fit_head(
     """The same labels give the same head, so there is nothing to resume."""
     _earlier(checkpoint, settings)
     seen = seen or seen_by(encoder, films, settings, compute)
-    weights = _weights(films, settings)
+    weights = label_weights(films, settings)
     film, bias = fit_film(
         seen.logits[:, 0], seen.embedding, films.labels, films.sources, weights, settings.shrinkage
     )
@@ -195,7 +138,7 @@ def _train_layers(
     begin_with(network, encoder or {})
     convert_conv2d_weight_memory_format(network, torch.channels_last)
     start, way = copy.deepcopy(network), settings.way if encoder is not None else 1.0
-    drawing = _Drawing(films, settings)
+    batches = Batches(films, settings)
     if settings.whole:
         # From zero it would ask nothing of the layers below.
         network.film.reset_parameters()
@@ -223,14 +166,14 @@ def _train_layers(
         restore_optimizer(optimizer, tensors)
         first_epoch = int(old["epoch"])
         report(f"resumed after epoch {first_epoch}")
-    per_epoch = drawing.steps()
+    per_epoch = batches.steps()
     steps_taken = first_epoch * per_epoch
     for epoch in range(first_epoch, len(plan)):
         size, parts = plan[epoch]
         started = time.monotonic()
         _unfreeze(network, parts)
         loss_sum = 0.0
-        for batch in drawing.batches(epoch, per_epoch, size, device):
+        for batch in batches.of_epoch(epoch, per_epoch, size, device):
             rate = learning_rate(steps_taken, len(plan) * per_epoch, per_epoch // 2, settings.learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
@@ -279,82 +222,6 @@ def begin_with(network: ResNet18, encoder: Mapping[str, Tensor]) -> None:
         network.fc.load_state_dict({"weight": cells["weight"].flatten(1), "bias": cells["bias"]})
 
 
-def _trained_on(films: LabelledFilms, settings: FinetuneSettings) -> NDArray[np.bool_]:
-    return films.of(Split.TRAIN) & ~(films.disputed & settings.doubt)
-
-
-def _weights(films: LabelledFilms, settings: FinetuneSettings) -> NDArray[np.float64]:
-    """Of the films [N] whose labels are learned."""
-    training = _trained_on(films, settings)
-    weights = np.zeros(len(films.labels))
-    if settings.balanced:
-        weights[training] = sampling_weights(films.labels[training], films.sources[training])
-    else:
-        weights[training] = ~np.isnan(films.labels[training])
-    return weights
-
-
-class _Batch(NamedTuple):
-    """x: float32 [B + P, 1, S, S], 0 … 1, films and P more with lesions drawn into them. targets: [B, 1 + A],
-    the finding and the side findings. cells: [B + P, cells], see `train.planting`. NaN is unknown.
-    """
-
-    x: Tensor
-    targets: Tensor
-    cells: Tensor
-
-
-class _Drawing:
-    """Which training films a step sees, and what is known about them."""
-
-    def __init__(self, films: LabelledFilms, settings: FinetuneSettings) -> None:
-        self._films, self._settings = films, settings
-        training = _trained_on(films, settings)
-        self._weights = _weights(films, settings)
-        # Boxes of a source with one label say what the finding looks like; the rest of such films would say
-        # what the source looks like.
-        boxed = np.array([bool(boxes) for boxes in films.boxes])
-        self._places_only = training & boxed & (self._weights == 0) & bool(settings.cells)
-        self._weights[self._places_only] = self._weights[self._weights > 0].mean()
-        self._weights /= self._weights.sum()
-        self._without = np.flatnonzero(training & films.scorable() & (films.labels == 0))
-
-    def steps(self) -> int:
-        """Of an epoch."""
-        samples = min(self._settings.samples, 2 * int((self._weights > 0).sum()))
-        return max(1, samples // self._settings.batch_size)
-
-    def batches(self, epoch: int, count: int, size: int, device: torch.device) -> Iterator[_Batch]:
-        """Of one epoch: all random numbers come from the seed and the epoch's number."""
-        films, settings = self._films, self._settings
-        recipe = FINETUNE if settings.augmented else UNCHANGED
-        generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
-        draws = np.random.default_rng((settings.seed, epoch))
-        chosen = draws.choice(len(self._weights), count * settings.batch_size, p=self._weights)
-        ground = draws.choice(self._without, count * settings.planted)
-        for index in range(count):
-            batch = chosen[index * settings.batch_size : (index + 1) * settings.batch_size]
-            planted = ground[index * settings.planted : (index + 1) * settings.planted]
-            both = np.concatenate([batch, planted])
-            squares = reequalise(torch.from_numpy(films.values[both]).to(device), recipe.clahe, draws)
-            marks = np.stack([marks_from_boxes(films.boxes[film], films.geometry[film]) for film in both])
-            x, seen = augment_marked(squares, torch.from_numpy(marks).to(device), size, recipe, generator)
-            labels = films.labels[batch, None]
-            targets = np.concatenate([labels, films.side_labels[batch]], 1)
-            targets[self._places_only[batch]] = np.nan
-            cells = cells_from_marks(seen)
-            # Where a film with the finding has it is known from boxes alone.
-            boxed = np.array([bool(films.boxes[film]) for film in batch])
-            unknown = np.flatnonzero((films.labels[batch] == 1) & ~boxed)
-            cells[torch.from_numpy(unknown).to(device)] = float("nan")
-            if settings.planted:
-                shown = Draws(settings.planted, generator, WHOLE)
-                with_lesions, drawn = plant(x[len(batch) :], Planting(), shown)
-                x = torch.cat([x[: len(batch)], with_lesions])
-                cells = torch.cat([cells[: len(batch)], drawn])
-            yield _Batch(x, torch.from_numpy(targets).to(device), cells)
-
-
 class Heads(nn.Module):
     """What training needs on top of the network, and what nobody ships: the side findings, and the line from
     the network's logit to that of a film among as many with the finding as without.
@@ -370,7 +237,7 @@ class Heads(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.offset = nn.Parameter(torch.tensor(3.0))
 
-    def loss(self, network: ResNet18, last_map: Tensor, batch: _Batch, settings: FinetuneSettings) -> Tensor:
+    def loss(self, network: ResNet18, last_map: Tensor, batch: Batch, settings: FinetuneSettings) -> Tensor:
         """Of films, and of single cells. last_map: float32 [B + P, 512, h, w]."""
         films = len(batch.targets)
         cell_logits = network.cells(last_map)

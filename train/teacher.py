@@ -14,6 +14,14 @@ from train.compute import CPU, Compute
 from train.model import ResNet18, load_encoder
 
 
+def cells_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a checkpoint of `pretrain`, weight [1, 512, 1, 1] and bias of the head that finds lesions in single
+    cells; empty if its head is a projector.
+    """
+    head = under(tensors, "method.head.")
+    return head if head.keys() == {"weight", "bias"} and head["weight"].ndim == 4 else {}
+
+
 class Teacher:
     """A network of an earlier run, which is asked and does not learn.
 
@@ -31,10 +39,8 @@ class Teacher:
         load_encoder(self._network, under(tensors, "network."))
         self._network.to(compute.device).eval().requires_grad_(False)
         convert_conv2d_weight_memory_format(self._network, torch.channels_last)
-        head = under(tensors, "method.head.")
-        # A head for single cells is a 1×1 convolution; a projector is not.
-        looks = head.keys() == {"weight", "bias"} and head["weight"].ndim == 4
-        self._head = (head["weight"].to(compute.device), head["bias"].to(compute.device)) if looks else None
+        head = cells_head(tensors)
+        self._head = (head["weight"].to(compute.device), head["bias"].to(compute.device)) if head else None
 
     @property
     def looks(self) -> bool:

@@ -49,6 +49,7 @@ def finetune(
     from train.compute import Compute
     from train.films import labelled_films
     from train.folds import Split
+    from train.settings import FinetuneSettings
 
     films = labelled_films(
         table,
@@ -63,7 +64,7 @@ def finetune(
         films = films.divided(lambda _: Split.TRAIN)
     encoder, provenance = encoder_of(films, films.of(Split.TRAIN), weights, options)
     say("{films} films of {patients} patients, {positives} positive".format(**provenance))
-    settings = engine.FinetuneSettings(head_alone=head_alone, seed=seed).at(size)
+    settings = FinetuneSettings(head_alone=head_alone, seed=seed).at(size)
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}}
     engine.finetune(films, settings, encoder, out, about, say, compute)
@@ -113,7 +114,7 @@ def crossvalidate(
     from train.compute import Compute
     from train.crossfit import CrossSettings, cross_validate
     from train.films import labelled_films
-    from train.finetune import FinetuneSettings
+    from train.settings import FinetuneSettings
 
     settings = left_out(FinetuneSettings(head_alone=head_alone, seed=seed).at(size), without)
     films = labelled_films(
@@ -149,6 +150,7 @@ def encoder_of(
     from train.checkpoint import load_checkpoint, under
     from train.finetune import CELLS
     from train.provenance import code_version
+    from train.teacher import cells_head
 
     used = used & films.scorable()
     provenance: dict[str, Any] = {
@@ -165,6 +167,5 @@ def encoder_of(
     tensors, about = load_checkpoint(weights)
     provenance["pretraining"] = pretraining_of(about)
     encoder = under(tensors, "network.")
-    if about["kind"] in ("planted", "distilled"):
-        encoder |= {f"{CELLS}{name}": value for name, value in under(tensors, "method.head.").items()}
+    encoder |= {f"{CELLS}{name}": value for name, value in cells_head(tensors).items()}
     return encoder, provenance
