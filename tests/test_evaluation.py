@@ -12,11 +12,13 @@ from predicted import write_csv, write_predictions, write_table
 
 from screen.errors import UsageError
 from train.cli import cli
-from train.evaluation import HEADLINE, Evaluation, evaluate
+from train.evaluation import BORNE_OUT, CONTRADICTED, HEADLINE, Evaluation, evaluate
+from train.metrics import within_source_auc
 from train.predictions import PREDICTION_COLUMNS, Cohort, read_cohort, read_recipe
 from train.table import Columns
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared/data"
+GAINS = (("good", 1.5), ("again", 1.5), ("idle", 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,9 @@ def cohort(table: Path) -> Cohort:
 
 @pytest.fixture(scope="module")
 def evaluation(table: Path, cohort: Cohort) -> Evaluation:
-    files = {"good": 1.5, "again": 1.5, "idle": 0.0}
     recipes = [
         read_recipe(name, write_predictions(table, f"{name}.csv", gain, seeds=2), cohort)
-        for name, gain in files.items()
+        for name, gain in GAINS
     ]
     return evaluate(cohort, recipes, {}, "tumor")
 
@@ -64,6 +65,32 @@ def test_paired_differences(evaluation: Evaluation) -> None:
     assert idle.excludes_zero
     assert idle.difference == pytest.approx(0.86 - 0.5, abs=0.12)
     assert ("idle", "auc_jsrt") in found
+
+
+def test_labels_that_other_films_bear_out_are_measured_apart(table: Path, cohort: Cohort) -> None:
+    # Every film has one neighbour: of the first four of eight it says the same, of the others the contrary.
+    listed = ["Image Index,Finding Labels,Follow-up #,Patient ID"]
+    for index in range(240):
+        positive, agrees = index % 4 == 0, index % 8 < 4
+        for number, found in enumerate((positive, positive == agrees)):
+            name = f"{index}.png" if number == 0 else f"{index}-later.png"
+            listed.append(f"{name},{'Mass' if found else 'No Finding'},{number},P{index}")
+    follow_ups = table.parent / "Data_Entry_2017.csv"
+    follow_ups.write_text("\n".join(listed) + "\n")
+    known = read_cohort([table], Columns(), follow_ups)
+    recipes = [
+        read_recipe(name, write_predictions(table, f"{name}.csv", gain), known) for name, gain in GAINS
+    ]
+    result = evaluate(known, recipes, {}, "tumor")
+    first = np.array([int(Path(file).stem) % 8 < 4 for file in known.files])
+    for name, films in ((BORNE_OUT, first & known.headline), (CONTRADICTED, ~first & known.headline)):
+        figure = result.figure(name)
+        assert (figure.films, figure.positives) == (80, 20)
+        expected = within_source_auc(recipes[0].logits[0][films], known.labels[films], known.sources[films])
+        assert figure.value == pytest.approx(expected)
+    assert {c.figure for c in result.comparisons} == {HEADLINE, BORNE_OUT, "auc_jsrt"}
+    assert not any(cohort.standings)
+    assert not any(f.name == BORNE_OUT for f in evaluate(cohort, recipes, {}, "tumor").figures["good"])
 
 
 def test_calibration_is_measured_out_of_fold(evaluation: Evaluation) -> None:

@@ -108,5 +108,5 @@ def test_a_table_of_other_things_has_no_true_shapes(tmp_path: Path, text: str, s
 def test_a_broken_archive_has_no_true_shapes(tmp_path: Path) -> None:
     sizes = tmp_path / "sizes.csv.gz"
     sizes.write_bytes(gzip.compress(TRUE_SIZES.encode())[:-20])
-    with pytest.raises(UsageError, match="true sizes"):
+    with pytest.raises(UsageError, match="Data_Entry_2017"):
         read_true_shapes(sizes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from screen.expected import expected
 from screen.model_card import ModelCard
-from train.evaluation import HEADLINE, Comparison, Evaluation
+from train.evaluation import BORNE_OUT, CONTRADICTED, HEADLINE, Comparison, Evaluation
 from train.metrics import Figure
 
 INTENDED_USE = (
@@ -106,6 +106,8 @@ def _headline(evaluation: Evaluation) -> Iterator[str]:
     names = {
         HEADLINE: "**AUC, pairs within one source**",
         "auc_within_source_and_fold": "AUC, pairs within one source and fold (one network's scores alone)",
+        BORNE_OUT: "AUC, pairs within one source, labels that the patient's other films bear out",
+        CONTRADICTED: "AUC, pairs within one source, labels that they contradict",
         "auc_pooled": "AUC, all films pooled (the source helps here)",
         "sensitivity_at_specificity_90": "sensitivity at 90 % specificity",
         "sensitivity_at_specificity_95": "sensitivity at 95 % specificity",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from screen.errors import UsageError
 from train.calibration import Calibration, calibrated, calibration_line, cross_fitted
+from train.followups import Standing
 from train.metrics import (
     FEW,
     Figure,
@@ -34,6 +35,8 @@ from train.pointing import Pointing, pointing
 from train.predictions import Cohort, Recipe
 
 HEADLINE = "auc_within_source"
+BORNE_OUT, CONTRADICTED = (f"{HEADLINE}_{standing.name.lower()}" for standing in Standing if standing)
+"""The same over films whose label the patient's other films bear out, or contradict (`train.followups`)."""
 _BINS = 10
 
 Films = NDArray[np.intp]
@@ -234,25 +237,34 @@ class _Measure:
         )
 
     def aucs(self, recipe: Recipe) -> list[Figure]:
-        """Headline first; then other hospitals, and all pooled."""
-        covered, cohort = recipe.covered, self._cohort
-        headline, everything = np.flatnonzero(covered & cohort.headline), np.flatnonzero(covered)
+        """Headline first; then by how labels stand, of other hospitals, and all pooled."""
+        covered = recipe.covered
+        headline, everything = np.flatnonzero(covered & self._cohort.headline), np.flatnonzero(covered)
         return [
             self.figure(HEADLINE, headline, self.auc(recipe, headline)),
             self.figure("auc_within_source_and_fold", headline, self.auc(recipe, headline, "fold")),
             *(
-                self.figure(f"auc_{source}", films, self.auc(recipe, films))
-                for source, films in self._other_hospitals(covered)
+                self.figure(name, films, self.auc(recipe, films))
+                for name, films in self._standing(covered) + self._other_hospitals(covered)
             ),
             self.figure("auc_pooled", everything, self.auc(recipe, everything, "")),
         ]
+
+    def _standing(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films]]:
+        """The headline's films whose labels other films bear out or contradict; none if none is known."""
+        standings = self._cohort.standings
+        groups = [
+            (name, np.flatnonzero(covered & self._cohort.headline & (standings == standing.value)))
+            for name, standing in ((BORNE_OUT, Standing.BORNE_OUT), (CONTRADICTED, Standing.CONTRADICTED))
+        ]
+        return [(name, films) for name, films in groups if len(films)]
 
     def _other_hospitals(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films]]:
         """Collections outside the headline that have films without the finding too."""
         sources, labels = self._cohort.sources, self._cohort.labels
         elsewhere = covered & ~self._cohort.headline
         return [
-            (str(source), np.flatnonzero(elsewhere & (sources == source)))
+            (f"auc_{source}", np.flatnonzero(elsewhere & (sources == source)))
             for source in np.unique(sources[elsewhere & (labels == 0)])
         ]
 
@@ -324,11 +336,15 @@ class _Measure:
         return figures
 
     def compare(self, recipe: Recipe, other: Recipe) -> list[Comparison]:
-        """Headline and every other hospital's AUC, on the films that both recipes have."""
+        """AUCs within sources, on the films that both recipes have.
+
+        Not over labels that other films contradict: agreeing with most of these is no merit.
+        """
         both = recipe.covered & other.covered
         groups = [
             (HEADLINE, np.flatnonzero(both & self._cohort.headline)),
-            *((f"auc_{source}", films) for source, films in self._other_hospitals(both)),
+            *((name, films) for name, films in self._standing(both) if name == BORNE_OUT),
+            *self._other_hospitals(both),
         ]
         compared = []
         for name, films in groups:

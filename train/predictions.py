@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from screen.errors import UsageError
 from train.boxes import Box, tumor_boxes
+from train.followups import Standing, standings
 from train.metrics import scorable
 from train.table import Columns, read_table
 
@@ -33,8 +34,8 @@ class Cohort:
     licences: str [N]. headline: mask [N] of the films that the headline counts: NIH's where the table says
     which those are, for another hospital's collection is a figure of its own, else all; without sources that
     have no film without the finding. slices: what else is
-    known, str [N] by name (`view`, `sex`, `age`, `label basis`), empty where it is not. boxes: the lesions
-    of each film.
+    known, str [N] by name (`view`, `sex`, `age`, `label basis`), empty where it is not. standings: str [N], a
+    `Standing` each: what the patient's other films say of the label. boxes: the lesions of each film.
     """
 
     files: tuple[str, ...]
@@ -45,6 +46,7 @@ class Cohort:
     licences: NDArray[np.str_]
     headline: NDArray[np.bool_]
     slices: Mapping[str, NDArray[np.str_]]
+    standings: NDArray[np.str_]
     boxes: tuple[tuple[Box, ...], ...]
 
 
@@ -69,8 +71,11 @@ class Recipe:
         return np.asarray(~np.isnan(self.logits[0]))
 
 
-def read_cohort(tables: Sequence[Path], columns: Columns) -> Cohort:
-    """The films of tables of labels. Raises UsageError if one is broken or a film is listed twice."""
+def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | None = None) -> Cohort:
+    """The films of tables of labels. Raises UsageError if one is broken or a film is listed twice.
+
+    follow_ups: NIH's table, see `train.followups`; without it nothing is known of patients' other films.
+    """
     rows: dict[str, tuple[Mapping[str, str], Path, float]] = {}
     for table in tables:
         if table.is_dir():
@@ -93,7 +98,9 @@ def read_cohort(tables: Sequence[Path], columns: Columns) -> Cohort:
     def texts(column: str) -> NDArray[np.str_]:
         return np.array([row.get(column) or "" for row in facts])
 
-    nih = texts("nih_image_index") != ""
+    stand = standings(follow_ups) if follow_ups else {}
+    names = texts("nih_image_index")
+    nih = names != ""
     in_pairs = np.isin(sources[kept], np.unique(sources[kept][labels[kept] == 0]))
     return Cohort(
         files=tuple(file for file, _ in of_cohort),
@@ -109,6 +116,7 @@ def read_cohort(tables: Sequence[Path], columns: Columns) -> Cohort:
             "age": np.array([_age_group(row.get("age") or "") for row in facts]),
             "label basis": texts("tumor_label_basis"),
         },
+        standings=np.array([stand.get(name, Standing.OPEN).value for name in names.tolist()], np.str_),
         boxes=tuple(tuple(tumor_boxes(row)) for row in facts),
     )
 

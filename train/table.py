@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,23 +98,31 @@ def read_true_shapes(path: Path) -> dict[str, tuple[int, int]]:
     NIH squeezed films of any shape into 1024 × 1024 pixels; this table has what they were before.
     Raises UsageError if it is not that table.
     """
+    shapes = {}
+    # The header's own comma splits `OriginalImage[Width,Height]` in two.
+    for line, (index, width, height) in read_nih_index(path, ("OriginalImage[Width", "Height]")):
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            raise UsageError(f"{path}, line {line}: a film's width and height must be numbers")
+        shapes[index] = (int(height), int(width))
+    return shapes
+
+
+def read_nih_index(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """NIH's table: of each film the line, and its image index with what `columns` say.
+
+    Raises UsageError if it is not that table.
+    """
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: no table of true sizes can be read from it ({error})") from error
+        raise UsageError(f"{path}: name NIH's Data_Entry_2017 table ({error})") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    # The header's own comma splits `OriginalImage[Width,Height]` in two.
-    needed = ("Image Index", "OriginalImage[Width", "Height]")
+    needed = ("Image Index", *columns)
     if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
         raise UsageError(f"{path}: no column '{missing[0]}': name NIH's Data_Entry_2017 table")
-    shapes = {}
     for row in reader:
-        index, width, height = (row[name] for name in needed)
-        if not (width and height and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-            raise UsageError(f"{path}, line {reader.line_num}: a film's width and height must be numbers")
-        shapes[index] = (int(height), int(width))
-    return shapes
+        yield reader.line_num, tuple(row[name] or "" for name in needed)
 
 
 def _names(cell: str) -> frozenset[str] | None:

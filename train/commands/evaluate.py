@@ -22,6 +22,11 @@ from train.progress import progress_bar
     help="Predictions after fine-tuning from the start NAME with the labels of so many patients.",
 )  # fmt: skip
 @click.option("--model", type=FILE, help="Model file that the first recipe made, for the model card.")
+@click.option(
+    "--follow-up-table",
+    type=FILE,
+    help="NIH's Data_Entry_2017*.csv[.gz]: measures apart the labels that patients' other films bear out.",
+)
 @click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for figures, plots and card."
@@ -30,7 +35,7 @@ from train.progress import progress_bar
 @table_options
 def evaluate(
     inputs: tuple[Path, ...], predictions: tuple[str, ...], efficiency: tuple[str, ...], model: Path | None,
-    finding: str, out: Path, cache: Path, seed: int, **options: Any,
+    follow_up_table: Path | None, finding: str, out: Path, cache: Path, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure recipes by their out-of-fold predictions, or one model on the test split.
 
@@ -45,7 +50,7 @@ def evaluate(
     from train.predictions import read_cohort, read_recipe
 
     if predictions:
-        cohort = read_cohort(inputs, columns_of(options))
+        cohort = read_cohort(inputs, columns_of(options), follow_up_table)
         recipes = [read_recipe(name, file, cohort) for name, file in map(_named, predictions)]
         starts = {}
         for given in efficiency:
@@ -54,7 +59,7 @@ def evaluate(
             starts[start, share] = read_recipe(efficiency_name(start, share), file, cohort)
         evaluation = measure(cohort, recipes, starts, finding)
         pictures = pictures_from_files(cohort.paths)
-    elif len(inputs) == 2 and not efficiency:
+    elif len(inputs) == 2 and not efficiency and not follow_up_table:
         from train.films import labelled_films
         from train.test_split import evaluate_test_split, spec_of
 
