@@ -19,9 +19,9 @@ def table(folder: Path, *lines: str) -> Path:
 
 
 def of(folder: Path, *findings: str) -> list[str]:
-    """The standings of one patient's films, in their order; listed backwards, beside another patient's."""
+    """The standings of one patient's films, in their order; listed in none, among another patient's."""
     lines = [f"a{at}.png,{found},{at},1" for at, found in enumerate(findings)]
-    found = standings(table(folder, "b.png,Mass,1,2", *reversed(lines)))
+    found = standings(table(folder, *lines[1::2], "b.png,Mass,1,2", *lines[::2]))
     return [found[f"a{at}.png"].value for at in range(len(findings))]
 
 
