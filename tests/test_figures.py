@@ -52,7 +52,9 @@ def test_the_shipped_model_is_of_the_recipe_that_is_here() -> None:
     assert not here["head_alone"]  # which is newer than the model
 
 
-@pytest.mark.parametrize("name", ["auc_within_source", "auc_within_source_borne_out", "auc_jsrt", "auc_pooled"])
+@pytest.mark.parametrize(
+    "name", ["auc_within_source", "auc_within_source_borne_out", "auc_jsrt", "auc_pooled"]
+)
 def test_the_readme_quotes_every_recipe(name: str) -> None:
     for recipe in METRICS["recipes"]:
         assert quoted(name, recipe) in README, recipe
