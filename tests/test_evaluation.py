@@ -12,7 +12,7 @@ from predicted import write_csv, write_predictions, write_table
 
 from screen.errors import UsageError
 from train.cli import cli
-from train.evaluation import BORNE_OUT, CONTRADICTED, HEADLINE, Evaluation, evaluate
+from train.evaluation import BORNE_OUT, HEADLINE, Evaluation, evaluate
 from train.metrics import within_source_auc
 from train.predictions import PREDICTION_COLUMNS, Cohort, read_cohort, read_recipe
 from train.table import Columns
@@ -67,30 +67,58 @@ def test_paired_differences(evaluation: Evaluation) -> None:
     assert ("idle", "auc_jsrt") in found
 
 
-def test_labels_that_other_films_bear_out_are_measured_apart(table: Path, cohort: Cohort) -> None:
-    # Every film has one neighbour: of the first four of eight it says the same, of the others the contrary.
+def write_follow_ups(table: Path) -> Path:
+    """Of eight films, the later ones of the first four have the same label, of the others the contrary.
+
+    Patients of the first eight of sixteen have one later film, the others two.
+    """
     listed = ["Image Index,Finding Labels,Follow-up #,Patient ID"]
     for index in range(240):
-        positive, agrees = index % 4 == 0, index % 8 < 4
-        for number, found in enumerate((positive, positive == agrees)):
-            name = f"{index}.png" if number == 0 else f"{index}-later.png"
+        positive = index % 4 == 0
+        later = [positive == (index % 8 < 4)] * (1 + (index % 16 >= 8))
+        for number, found in enumerate([positive, *later]):
+            name = f"{index}-{number}.png" if number else f"{index}.png"
             listed.append(f"{name},{'Mass' if found else 'No Finding'},{number},P{index}")
     follow_ups = table.parent / "Data_Entry_2017.csv"
     follow_ups.write_text("\n".join(listed) + "\n")
-    known = read_cohort([table], Columns(), follow_ups)
+    return follow_ups
+
+
+def test_labels_that_other_films_bear_out_are_measured_apart(table: Path, cohort: Cohort) -> None:
+    known = read_cohort([table], Columns(), write_follow_ups(table))
     recipes = [
         read_recipe(name, write_predictions(table, f"{name}.csv", gain), known) for name, gain in GAINS
     ]
     result = evaluate(known, recipes, {}, "tumor")
-    first = np.array([int(Path(file).stem) % 8 < 4 for file in known.files])
-    for name, films in ((BORNE_OUT, first & known.headline), (CONTRADICTED, ~first & known.headline)):
-        figure = result.figure(name)
-        assert (figure.films, figure.positives) == (80, 20)
-        expected = within_source_auc(recipes[0].logits[0][films], known.labels[films], known.sources[films])
-        assert figure.value == pytest.approx(expected)
+    figure = result.figure(BORNE_OUT)
+    assert (figure.films, figure.positives) == (80, 20)
+    numbers = np.array([int(Path(file).stem) for file in known.files])
+    films = (numbers % 8 < 4) & known.headline
+    alike = np.char.add(known.sources, np.where(numbers % 16 < 8, " one later", " two later"))
+    expected = within_source_auc(recipes[0].logits[0][films], known.labels[films], alike[films])
+    assert figure.value == pytest.approx(expected)
     assert {c.figure for c in result.comparisons} == {HEADLINE, BORNE_OUT, "auc_jsrt"}
-    assert not any(cohort.standings)
+    assert not any(cohort.borne_out)
     assert not any(f.name == BORNE_OUT for f in evaluate(cohort, recipes, {}, "tumor").figures["good"])
+
+
+def test_a_film_without_nihs_name_is_known_by_its_files(tmp_path: Path) -> None:
+    rows = [[f"images/{index}.png", f"P{index}", index % 4 == 0] for index in range(240)]
+    plain = write_csv(
+        tmp_path / "labels.csv", ["file", "patient_id", "tumor"], [[*r[:2], int(r[2])] for r in rows]
+    )
+    follow_ups = write_follow_ups(plain)
+    assert read_cohort([plain], Columns(), follow_ups).borne_out[:6].tolist() == ["2"] * 4 + [""] * 2
+    other = write_csv(tmp_path / "other.csv", ["file", "patient_id", "tumor"], [["a", "A", 1], ["b", "B", 0]])
+    with pytest.raises(UsageError, match="nothing of the films"):
+        read_cohort([other], Columns(), follow_ups)
+
+
+def test_a_model_on_the_test_split_knows_no_follow_ups(table: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", "model", table, "--follow-up-table", write_follow_ups(table), "--out", tmp_path]
+    result = CliRunner().invoke(cli, [str(a) for a in arguments])
+    assert isinstance(result.exception, UsageError)
+    assert "--predictions" in str(result.exception)
 
 
 def test_calibration_is_measured_out_of_fold(evaluation: Evaluation) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from screen.errors import UsageError
 from train.calibration import Calibration, calibrated, calibration_line, cross_fitted
-from train.followups import Standing
 from train.metrics import (
     FEW,
     Figure,
@@ -35,8 +34,8 @@ from train.pointing import Pointing, pointing
 from train.predictions import Cohort, Recipe
 
 HEADLINE = "auc_within_source"
-BORNE_OUT, CONTRADICTED = (f"{HEADLINE}_{standing.name.lower()}" for standing in Standing if standing)
-"""The same over films whose label the patient's other films bear out, or contradict (`train.followups`)."""
+BORNE_OUT = f"{HEADLINE}_borne_out"
+"""The same over films whose label the patient's others bear out, in pairs of patients with about as many."""
 _BINS = 10
 
 Films = NDArray[np.intp]
@@ -220,10 +219,15 @@ class _Measure:
         return Figure(name, value, low, high, len(films), positives, group)
 
     def auc(self, recipe: Recipe, films: Films, of_one: str = "source") -> Statistic:
-        """The AUC over pairs of one `source`, of one source and `fold`, or of all films (empty)."""
+        """The AUC over pairs of one `source`, of one source and `fold`, or of all films (empty).
+
+        `borne out`: of one source, and of patients with about as many films.
+        """
         sources, labels = self._cohort.sources[films], self._cohort.labels[films]
         if not of_one:
             sources = np.zeros_like(sources)
+        elif of_one == "borne out":
+            sources = np.char.add(np.char.add(sources, "\n"), self._cohort.borne_out[films])
         return mean_over(
             [
                 partial(
@@ -237,36 +241,33 @@ class _Measure:
         )
 
     def aucs(self, recipe: Recipe) -> list[Figure]:
-        """Headline first; then by how labels stand, of other hospitals, and all pooled."""
-        covered = recipe.covered
-        headline, everything = np.flatnonzero(covered & self._cohort.headline), np.flatnonzero(covered)
+        """Headline first."""
+        headline, *others = self._compared(recipe.covered)
+        everything = np.flatnonzero(recipe.covered)
         return [
-            self.figure(HEADLINE, headline, self.auc(recipe, headline)),
-            self.figure("auc_within_source_and_fold", headline, self.auc(recipe, headline, "fold")),
-            *(
-                self.figure(name, films, self.auc(recipe, films))
-                for name, films in self._standing(covered) + self._other_hospitals(covered)
-            ),
-            self.figure("auc_pooled", everything, self.auc(recipe, everything, "")),
+            self.figure(name, films, self.auc(recipe, films, of_one))
+            for name, films, of_one in (
+                headline,
+                (f"{HEADLINE}_and_fold", headline[1], "fold"),
+                *others,
+                ("auc_pooled", everything, ""),
+            )
         ]
 
-    def _standing(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films]]:
-        """The headline's films whose labels other films bear out or contradict; none if none is known."""
-        standings = self._cohort.standings
-        groups = [
-            (name, np.flatnonzero(covered & self._cohort.headline & (standings == standing.value)))
-            for name, standing in ((BORNE_OUT, Standing.BORNE_OUT), (CONTRADICTED, Standing.CONTRADICTED))
-        ]
-        return [(name, films) for name, films in groups if len(films)]
+    def _compared(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films, str]]:
+        """What recipes are compared in, by which films, in which pairs (see `auc`).
 
-    def _other_hospitals(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films]]:
-        """Collections outside the headline that have films without the finding too."""
-        sources, labels = self._cohort.sources, self._cohort.labels
-        elsewhere = covered & ~self._cohort.headline
-        return [
-            (f"auc_{source}", np.flatnonzero(elsewhere & (sources == source)))
-            for source in np.unique(sources[elsewhere & (labels == 0)])
-        ]
+        The headline, borne-out labels if any are known, and collections outside the headline that have films
+        without the finding too.
+        """
+        cohort = self._cohort
+        headline, elsewhere = covered & cohort.headline, covered & ~cohort.headline
+        groups = [(HEADLINE, headline, "source")]
+        if cohort.borne_out.any():
+            groups.append((BORNE_OUT, headline & (cohort.borne_out != ""), "borne out"))
+        for source in np.unique(cohort.sources[elsewhere & (cohort.labels == 0)]):
+            groups.append((f"auc_{source}", elsewhere & (cohort.sources == source), "source"))
+        return [(name, np.flatnonzero(mask), of_one) for name, mask, of_one in groups]
 
     def seeds(self, recipe: Recipe) -> list[Figure]:
         """The headline of each seed by itself."""
@@ -336,19 +337,10 @@ class _Measure:
         return figures
 
     def compare(self, recipe: Recipe, other: Recipe) -> list[Comparison]:
-        """AUCs within sources, on the films that both recipes have.
-
-        Not over labels that other films contradict: agreeing with most of these is no merit.
-        """
-        both = recipe.covered & other.covered
-        groups = [
-            (HEADLINE, np.flatnonzero(both & self._cohort.headline)),
-            *((name, films) for name, films in self._standing(both) if name == BORNE_OUT),
-            *self._other_hospitals(both),
-        ]
+        """AUCs within sources, on the films that both recipes have."""
         compared = []
-        for name, films in groups:
-            one, two = self.auc(recipe, films), self.auc(other, films)
+        for name, films, of_one in self._compared(recipe.covered & other.covered):
+            one, two = self.auc(recipe, films, of_one), self.auc(other, films, of_one)
 
             def difference(
                 weights: NDArray[np.float64], one: Statistic = one, two: Statistic = two

@@ -1,12 +1,11 @@
-"""What a patient's other films say of a film's label.
+"""Which labels a patient's other films bear out.
 
-Labels that were mined from reports err, one film at a time; what is in a chest mostly stays there. So whether
-the films before and after say the same tells right labels from wrong ones, without anybody looking at a film
-(docs/decisions.md has how well, by what radiologists saw).
+Labels that were mined from reports err, one film at a time; what is in a chest mostly stays there. So a label
+that other films' reports repeat is likelier to be right, without anybody looking at a film (docs/decisions.md
+has how much likelier, by what radiologists saw, and what that does not prove).
 """
 
 from collections import defaultdict
-from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,44 +13,42 @@ from screen.errors import UsageError
 from train.boxes import NIH_TUMOR
 from train.table import read_nih_index
 
-
-class Standing(StrEnum):
-    """Of a label among those of the patient's other films."""
-
-    BORNE_OUT = "borne out"
-    CONTRADICTED = "contradicted"
-    OPEN = ""
+_COLUMNS = ("Patient ID", "Follow-up #", "Finding Labels")
 
 
-def standings(table: Path) -> dict[str, Standing]:
-    """NIH's table (`Data_Entry_2017*.csv`, `.gz` too): image index -> how its label, Mass or Nodule, stands.
+def borne_out(table: Path) -> dict[str, str]:
+    """Of the films whose label, Mass or Nodule, is borne out: image index -> how many films the patient has.
 
-    With the finding it is borne out if the film before or after has it, contradicted if no other film of the
-    patient does. Without it, it is borne out if no other film has the finding, contradicted if the one
-    before or after does. Patients with one film leave it open. Raises UsageError if it is not that table.
+    With the finding it is borne out if the film before or after has it too; without it, if no other film of
+    the patient has it. Numbers of films come as `2`, `3 to 4`, `5 to 8`, … : who is filmed often is sicker,
+    so films are compared with those of patients that have about as many. table: NIH's
+    (`Data_Entry_2017*.csv`, `.gz` too); UsageError if it is not that, or says something twice or not at all.
     """
-    films: dict[str, list[tuple[int, str, bool]]] = defaultdict(list)
-    columns = ("Finding Labels", "Follow-up #", "Patient ID")
-    for line, (index, findings, number, patient) in read_nih_index(table, columns):
-        if not number.isdecimal():
-            raise UsageError(f"{table}, line {line}: a follow-up's number must be one")
-        films[patient].append((int(number), index, not NIH_TUMOR.isdisjoint(findings.split("|"))))
-    result = {}
-    for of_patient in films.values():
-        of_patient.sort()
-        count = sum(found for _, _, found in of_patient)
-        beside = dict.fromkeys((index for _, index, _ in of_patient), False)
-        for (_, before, found_before), (_, after, found_after) in pairwise(of_patient):
-            beside[before] |= found_after
-            beside[after] |= found_before
-        for _, index, found in of_patient:
-            if len(of_patient) == 1:
-                standing = Standing.OPEN
-            elif beside[index]:
-                standing = Standing.BORNE_OUT if found else Standing.CONTRADICTED
-            elif count == found:  # no other film has it
-                standing = Standing.CONTRADICTED if found else Standing.BORNE_OUT
-            else:
-                standing = Standing.OPEN
-            result[index] = standing
+    patients: dict[str, dict[int, tuple[str, bool]]] = defaultdict(dict)
+    seen: set[str] = set()
+    for line, (index, patient, number, findings) in read_nih_index(table, _COLUMNS):
+        if not patient or not findings or not number.isdecimal() or len(number) > 9:
+            raise UsageError(f"{table}, line {line}: a film needs a patient, a follow-up number and a label")
+        if index in seen or int(number) in patients[patient]:
+            raise UsageError(
+                f"{table}, line {line}: a film, or a patient's follow-up number, is listed twice"
+            )
+        seen.add(index)
+        patients[patient][int(number)] = index, not NIH_TUMOR.isdisjoint(findings.split("|"))
+    result: dict[str, str] = {}
+    for films in patients.values():
+        in_order = [films[number] for number in sorted(films)]
+        none = not any(found for _, found in in_order)
+        repeated = set[str]()
+        for (before, found_before), (after, found_after) in pairwise(in_order):
+            if found_before and found_after:
+                repeated |= {before, after}
+        if len(in_order) > 1:
+            result |= {index: _about(len(in_order)) for index, _ in in_order if none or index in repeated}
     return result
+
+
+def _about(films: int) -> str:
+    """`2`, `3 to 4`, `5 to 8`, `9 to 16`, …"""
+    most = 1 << (films - 1).bit_length()
+    return f"{most // 2 + 1} to {most}" if most > 2 else "2"

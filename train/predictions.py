@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from screen.errors import UsageError
 from train.boxes import Box, tumor_boxes
-from train.followups import Standing, standings
+from train.followups import borne_out
 from train.metrics import scorable
 from train.table import Columns, read_table
 
@@ -33,9 +33,9 @@ class Cohort:
     files: as in their table; paths: where they lie. labels: float32 [N], 0 or 1. patients, sources,
     licences: str [N]. headline: mask [N] of the films that the headline counts: NIH's where the table says
     which those are, for another hospital's collection is a figure of its own, else all; without sources that
-    have no film without the finding. slices: what else is
-    known, str [N] by name (`view`, `sex`, `age`, `label basis`), empty where it is not. standings: str [N], a
-    `Standing` each: what the patient's other films say of the label. boxes: the lesions of each film.
+    have no film without the finding. slices: what else is known, str [N] by name (`view`, `sex`, `age`,
+    `label basis`), empty where it is not. borne_out: str [N], about how many films the patient has, where
+    these bear the label out; else empty. boxes: the lesions of each film.
     """
 
     files: tuple[str, ...]
@@ -46,7 +46,7 @@ class Cohort:
     licences: NDArray[np.str_]
     headline: NDArray[np.bool_]
     slices: Mapping[str, NDArray[np.str_]]
-    standings: NDArray[np.str_]
+    borne_out: NDArray[np.str_]
     boxes: tuple[tuple[Box, ...], ...]
 
 
@@ -74,7 +74,7 @@ class Recipe:
 def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | None = None) -> Cohort:
     """The films of tables of labels. Raises UsageError if one is broken or a film is listed twice.
 
-    follow_ups: NIH's table, see `train.followups`; without it nothing is known of patients' other films.
+    follow_ups: NIH's table, see `train.followups`; UsageError if it bears out none of their labels.
     """
     rows: dict[str, tuple[Mapping[str, str], Path, float]] = {}
     for table in tables:
@@ -98,9 +98,15 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
     def texts(column: str) -> NDArray[np.str_]:
         return np.array([row.get(column) or "" for row in facts])
 
-    stand = standings(follow_ups) if follow_ups else {}
-    names = texts("nih_image_index")
-    nih = names != ""
+    nih = texts("nih_image_index") != ""
+    supported = borne_out(follow_ups) if follow_ups else {}
+    names = [
+        row.get("nih_image_index") or path.name
+        for row, (_, (_, path, _)) in zip(facts, of_cohort, strict=True)
+    ]
+    company = np.array([supported.get(name, "") for name in names], np.str_)
+    if follow_ups and not company.any():
+        raise UsageError(f"{follow_ups}: it says nothing of the films in {tables[0]}")
     in_pairs = np.isin(sources[kept], np.unique(sources[kept][labels[kept] == 0]))
     return Cohort(
         files=tuple(file for file, _ in of_cohort),
@@ -116,7 +122,7 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
             "age": np.array([_age_group(row.get("age") or "") for row in facts]),
             "label basis": texts("tumor_label_basis"),
         },
-        standings=np.array([stand.get(name, Standing.OPEN).value for name in names.tolist()], np.str_),
+        borne_out=company,
         boxes=tuple(tuple(tumor_boxes(row)) for row in facts),
     )
 

@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,28 +101,30 @@ def read_true_shapes(path: Path) -> dict[str, tuple[int, int]]:
     shapes = {}
     # The header's own comma splits `OriginalImage[Width,Height]` in two.
     for line, (index, width, height) in read_nih_index(path, ("OriginalImage[Width", "Height]")):
-        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        if not (width.isdecimal() and height.isdecimal() and len(width + height) < 10):
             raise UsageError(f"{path}, line {line}: a film's width and height must be numbers")
         shapes[index] = (int(height), int(width))
+        if not all(shapes[index]):
+            raise UsageError(f"{path}, line {line}: a film's width and height must not be 0")
     return shapes
 
 
-def read_nih_index(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+def read_nih_index(path: Path, columns: tuple[str, ...]) -> list[tuple[int, tuple[str, ...]]]:
     """NIH's table: of each film the line, and its image index with what `columns` say.
 
     Raises UsageError if it is not that table.
     """
+    needed = ("Image Index", *columns)
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows = [(reader.line_num, row) for row in reader]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: name NIH's Data_Entry_2017 table ({error})") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    needed = ("Image Index", *columns)
     if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
         raise UsageError(f"{path}: no column '{missing[0]}': name NIH's Data_Entry_2017 table")
-    for row in reader:
-        yield reader.line_num, tuple(row[name] or "" for name in needed)
+    return [(line, tuple(row[name] or "" for name in needed)) for line, row in rows]
 
 
 def _names(cell: str) -> frozenset[str] | None:

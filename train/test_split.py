@@ -102,6 +102,6 @@ def _cohort(films: LabelledFilms, chosen: np.ndarray) -> Cohort:
         licences=np.full(count, ""),
         headline=np.isin(sources, np.unique(sources[films.labels[chosen] == 0])),
         slices={},
-        standings=np.full(count, ""),
+        borne_out=np.full(count, ""),
         boxes=((),) * count,
     )

@@ -25,7 +25,7 @@ from train.progress import progress_bar
 @click.option(
     "--follow-up-table",
     type=FILE,
-    help="NIH's Data_Entry_2017*.csv[.gz]: measures apart the labels that patients' other films bear out.",
+    help="NIH's Data_Entry_2017*.csv[.gz]: with --predictions, measures apart what other films bear out.",
 )
 @click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
 @click.option(
@@ -59,7 +59,9 @@ def evaluate(
             starts[start, share] = read_recipe(efficiency_name(start, share), file, cohort)
         evaluation = measure(cohort, recipes, starts, finding)
         pictures = pictures_from_files(cohort.paths)
-    elif len(inputs) == 2 and not efficiency and not follow_up_table:
+    elif len(inputs) == 2 and not efficiency:
+        if follow_up_table:
+            raise UsageError("--follow-up-table goes with --predictions")
         from train.films import labelled_films
         from train.test_split import evaluate_test_split, spec_of
 
