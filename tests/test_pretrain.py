@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from train.model import ResNet18
 from train.planting import Planting
 from train.pretrain import Learner, PretrainSettings, pretrain
 from train.probe import KnnProbe, knn_scores
-from train.teacher import Teacher
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = PretrainSettings(epochs=2, batch_size=16, size=32)
@@ -40,7 +39,6 @@ TERMS = {
     "barlow-twins": ["on_diagonal", "off_diagonal"],
     "vicreg": ["invariance", "variance", "covariance"],
     "planted": ["cell_auc"],
-    "distilled": ["cell_auc", "maps", "averages", "cells"],
 }
 
 
@@ -58,12 +56,6 @@ def films() -> Films:
     values[labels == 1] += 100
     patients = np.array([f"P{index // 2}" for index in range(40)])
     return Films(values, patients, np.array(["a", "b"])[np.arange(40) % 2], labels, "", {})
-
-
-def teacher(method: str, size: int) -> Teacher:
-    """With random weights, which the same method has every time."""
-    settings = PretrainSettings(method=method, size=size)
-    return Teacher(Learner(settings).tensors(), {"settings": asdict(settings)})
 
 
 def silent(line: str) -> None:
@@ -87,26 +79,24 @@ def events(folder: Path) -> Iterator[Event]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_run_ends_with_the_same_weights_and_log(films: Films, tmp_path: Path, method: str) -> None:
-    wide = method in ("planted", "distilled")
-    settings = replace(SETTINGS, method=method, method_options={} if wide else NARROW)
-    teachers = [teacher("planted", 32)] if method == "distilled" else []
+    settings = replace(SETTINGS, method=method, method_options=NARROW if method != "planted" else {})
     lines: list[str] = []
-    pretrain(films, settings, tmp_path / "whole", {}, lines.append, teachers=teachers)
+    pretrain(films, settings, tmp_path / "whole", {}, lines.append)
 
     def stop(line: str) -> None:
         if line.startswith("epoch 1/"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain(films, settings, tmp_path / "halves", {}, stop, teachers=teachers)
-    pretrain(films, settings, tmp_path / "halves", {}, lines.append, teachers=teachers)
+        pretrain(films, settings, tmp_path / "halves", {}, stop)
+    pretrain(films, settings, tmp_path / "halves", {}, lines.append)
     assert "resumed after epoch 1" in lines
     whole, _ = load_checkpoint(tmp_path / "whole")
     halves, _ = load_checkpoint(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
     with pytest.raises(UsageError, match="other settings"):
-        pretrain(films, replace(settings, seed=1), tmp_path / "whole", {}, lines.append, teachers=teachers)
+        pretrain(films, replace(settings, seed=1), tmp_path / "whole", {}, lines.append)
 
     names = ["loss", "alignment", "uniformity", *TERMS[method], "knn_auc", "films_per_second"]
     logged, whole_log = rows(tmp_path / "halves.csv"), rows(tmp_path / "whole.csv")
@@ -220,68 +210,11 @@ def test_pretraining_can_begin_with_another_runs_weights(films: Films, tmp_path:
     fainter = Learner(replace(planted, method_options={"faintest": 0.01}))
     fainter.begin_with(tensors)
     assert all(torch.equal(value, tensors[name]) for name, value in fainter.tensors().items())
-    taught = Learner(replace(planted, method="distilled"), teachers=[teacher("simclr", 32)])
-    taught.begin_with(tensors)
-    assert torch.equal(taught.method.state_dict()["head.weight"], tensors["method.head.weight"])
     other = Learner(SETTINGS)
     before = other.method.state_dict()["head.0.weight"].clone()
     other.begin_with(tensors)  # the encoder alone: the heads are another method's
     assert torch.equal(other.network.conv1.weight, tensors["network.conv1.weight"])
     assert torch.equal(other.method.state_dict()["head.0.weight"], before)
-
-
-def test_a_network_learns_what_others_see_at_their_sizes() -> None:
-    settings = replace(SETTINGS, size=64, method="distilled", learning_rate=0.003)
-    learner = Learner(settings, teachers=[teacher("planted", 64), teacher("simclr", 96)])
-    learner.network.train()
-    batch = torch.from_numpy(np.stack([picture(index) for index in range(settings.batch_size)]))
-    generator, groups = torch.Generator().manual_seed(0), torch.arange(settings.batch_size)
-    logged = [
-        learner.step(learner.views(batch, batch, generator), groups, settings.learning_rate)
-        for _ in range(40)
-    ]
-    # What it begins with is the teachers' means, which leave all of their spread to be learned.
-    assert max(logged[0][name].item() for name in ("maps", "averages")) <= 1
-    for name, share in {"maps": 0.7, "averages": 0.95, "cells": 0.1}.items():
-        assert np.mean([terms[name].item() for terms in logged[-5:]]) < share * logged[0][name], name
-    assert not any("teacher" in name for name in learner.tensors())
-
-
-def test_teachers_go_with_their_method_alone(films: Films, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--teacher CHECKPOINT"):
-        method_named("distilled", {})
-    with pytest.raises(UsageError, match="--method distilled"):
-        method_named("simclr", {}, [teacher("simclr", 32)])
-
-
-def test_a_run_says_who_taught_it_and_goes_on_with_the_same_alone(films: Films, tmp_path: Path) -> None:
-    lines = ["file,patient_id,tumor"]
-    for index in range(16):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), picture(index))
-        lines.append(f"{index}.png,P{index},")
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
-    for seed in (0, 1):
-        pretrain(films, replace(SETTINGS, epochs=1, seed=seed), tmp_path / f"teacher{seed}", {}, silent)
-    command = ["pretrain", str(tmp_path / "labels.csv"), "--cache", str(tmp_path / "cache"), "--epochs", "1"]
-    command += [
-        "--batch-size",
-        "16",
-        "--size",
-        "32",
-        "--method",
-        "distilled",
-        "--out",
-        str(tmp_path / "taught"),
-    ]
-    first = ["--teacher", str(tmp_path / "teacher0")]
-    done = CliRunner().invoke(cli, [*command, *first], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    _, about = load_checkpoint(tmp_path / "taught")
-    _, taught_by = load_checkpoint(tmp_path / "teacher0")
-    assert [one["sha256"] for one in about["provenance"]["taught_by"]] == [taught_by["tensors_sha256"]]
-    other = CliRunner().invoke(cli, [*command, "--teacher", str(tmp_path / "teacher1")])
-    assert isinstance(other.exception, UsageError)
-    assert "other settings" in str(other.exception)
 
 
 def test_unknown_methods_and_options_are_refused() -> None:

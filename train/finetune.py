@@ -211,6 +211,16 @@ def _train_layers(
         )
 
 
+def encoder_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `finetune` begins with, of a checkpoint of `pretrain`: the encoder, and its head if that finds
+    lesions in single cells; a projector is left.
+    """
+    head = under(tensors, "method.head.")
+    if head.keys() != {"weight", "bias"} or head["weight"].ndim != 4:
+        head = {}
+    return under(tensors, "network.") | {f"{CELLS}{name}": value for name, value in head.items()}
+
+
 def begin_with(network: ResNet18, encoder: Mapping[str, Tensor]) -> None:
     """Load an encoder, see `finetune`, if there is one; the head is that of its cells, or knows nothing."""
     nn.init.zeros_(network.fc.weight)

@@ -6,7 +6,7 @@ about it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -18,7 +18,6 @@ from train import losses
 from train.augment import PRETRAIN, WHOLE_FILMS, Augmentation, Draws
 from train.model import EMBEDDING_SIZE
 from train.planting import Planting, plant
-from train.teacher import Teacher
 
 
 class Method(nn.Module, ABC):
@@ -26,11 +25,6 @@ class Method(nn.Module, ABC):
 
     head: nn.Module
     augmentation: Augmentation = PRETRAIN
-
-    def learn_from(self, teachers: Sequence[Teacher]) -> None:
-        """Earlier runs' networks. Raises UsageError if the method needs some or has no use for them."""
-        if teachers:
-            raise UsageError("--teacher is for --method distilled")
 
     def prepare(self, views: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Views float32 [N, 1, S, S], 0 … 1 -> those to show, and what is to be said of each, [N, T]."""
@@ -138,92 +132,22 @@ class Planted(Method):
         return loss, {"cell_auc": _auc(logits.detach(), answers)}
 
 
-class Distilled(Planted):
-    """What several networks see, in one: beside finding drawn lesions it foretells the teachers' last maps,
-    on average and, of those that look for lesions, cell by cell, in units of their spread; its cells say what
-    theirs say on average.
-
-    Networks that were pre-trained apart err apart, and the mean of their scores is worth more than any of
-    them; this costs at night what one costs. Maps foretold by a regressor: FitNets, Romero et al., ICLR 2015;
-    several teachers: AM-RADIO, Ranzinger et al., CVPR 2024.
-    """
-
-    def learn_from(self, teachers: Sequence[Teacher]) -> None:
-        """Teachers are no part of the state: they do not change."""
-        if not teachers:
-            raise UsageError("--method distilled learns from other runs: name them with --teacher CHECKPOINT")
-        self._teachers = tuple(teachers)
-        self.foretold = nn.ModuleList(nn.Conv2d(EMBEDDING_SIZE, EMBEDDING_SIZE, 1) for _ in teachers)
-        for weights in self.foretold.parameters():
-            # What random ones foretell is so wrong that the network would unlearn what it began with.
-            nn.init.zeros_(weights)
-
-    def prepare(self, views: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Drawn lesions; cells that hold one, what teachers' cells say (NaN: none looks), their maps."""
-        shown, drawn = super().prepare(views, draws)
-        maps, cells = zip(*(teacher(shown) for teacher in self._teachers), strict=True)
-        self._grids = [one.shape[2:] for one in maps]
-        looking = [one for one in cells if one is not None and one.shape == drawn.shape]
-        said = torch.stack(looking).mean(0) if looking else torch.full_like(drawn, float("nan"))
-        return shown, torch.cat([drawn, said, *(one.flatten(1) for one in maps)], 1)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """[N, 512, h, w] -> the cells' logits and the teachers' maps as foretold, [N, …]."""
-        foretold = (
-            F.adaptive_avg_pool2d(one(maps), grid)
-            for one, grid in zip(self.foretold, self._grids, strict=True)
-        )
-        return torch.cat([super().forward(maps), *(one.flatten(1) for one in foretold)], 1)
-
-    def loss(
-        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logged without weights: mean squared errors of maps and of their averages, as shares of what there
-        is to foretell, and of the cells.
-        """
-        sizes = [EMBEDDING_SIZE * h * w for h, w in self._grids]
-        cells = first.shape[1] - sum(sizes)
-        drawn, said, *maps = torch.split(targets, [cells, cells, *sizes], 1)
-        found, terms = super().loss(first[:, :cells], second[:, :cells], groups, drawn)
-        logits, *foretold = torch.split(torch.cat([first, second]), [cells, *sizes], 1)
-        by_map, by_average = zip(
-            *(
-                _errors(*(x.reshape(len(x), EMBEDDING_SIZE, -1) for x in (guess, seen)))
-                for guess, seen in zip(foretold, maps, strict=True)
-            ),
-            strict=True,
-        )
-        # What tells one film from another has no place; learned cell by cell it helped within a collection
-        # and harmed on another hospital's films (docs/decisions.md).
-        places = [error for error, teacher in zip(by_map, self._teachers, strict=True) if teacher.looks]
-        maps_error = torch.stack(places).mean() if places else first.new_zeros(())
-        averages_error = torch.stack(by_average).mean()
-        known = ~said.isnan()
-        # Without a teacher that looks for lesions this is 0, not the mean of nothing.
-        cells_error = (logits[known] - said[known]).square().sum() / _spread(said[known]).clamp(min=1)
-        total = found + maps_error + averages_error + cells_error
-        return total, terms | {"maps": maps_error, "averages": averages_error, "cells": cells_error}
-
-
 METHODS: dict[str, type[Method]] = {
     "simclr": SimCLR, "barlow-twins": BarlowTwins, "vicreg": VICReg, "planted": Planted,
-    "distilled": Distilled,
 }  # fmt: skip
 
 
-def method_named(name: str, options: Mapping[str, float], teachers: Sequence[Teacher] = ()) -> Method:
-    """A method with its options by name, its heads at random. teachers: for one that learns from networks.
+def method_named(name: str, options: Mapping[str, float]) -> Method:
+    """A method with its options by name, its heads at random.
 
     Raises UsageError for a name or an option that is not known.
     """
     if name not in METHODS:
         raise UsageError(f"method {name}: it is one of {', '.join(METHODS)}")
     try:
-        method = METHODS[name](**options)
+        return METHODS[name](**options)
     except TypeError as error:
         raise UsageError(f"method {name} has no such option: {error}") from error
-    method.learn_from(teachers)
-    return method
 
 
 def projector(*widths: int) -> nn.Sequential:
@@ -232,26 +156,6 @@ def projector(*widths: int) -> nn.Sequential:
     for before, after in pairwise(widths[:-1]):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
-
-
-_LEAST = 1e-3
-"""Spread that is taken for none: of features that are always 0."""
-
-
-def _errors(guess: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared errors. guess: in units of `seen`'s spread, from its mean. seen: [N, 512, cells]."""
-    mean = seen.mean((0, 2), keepdim=True)
-    spread = seen.std((0, 2), keepdim=True) + _LEAST
-    averages = seen.mean(2)
-    apart = averages.std(0) + _LEAST
-    by_map = (guess - (seen - mean) / spread).square().mean()
-    by_average = (((guess.mean(2) * spread[..., 0] + mean[..., 0]) - averages) / apart).square().mean()
-    return by_map, by_average
-
-
-def _spread(x: Tensor) -> Tensor:
-    """Sum of squares around the mean."""
-    return (x - x.mean()).square().sum()
 
 
 def _auc(scores: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Pre-training without labels: two views of one film, or of two films of one patient, get the same place."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +33,6 @@ from train.parallel import WHOLE, Part, average_gradients, gather, share_statist
 from train.probe import KnnProbe
 from train.sampling import epoch_order, groups_of, partners
 from train.schedule import learning_rate
-from train.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,7 @@ class PretrainSettings:
 
     batch_size: films of all processes together. size: side of a view, pixels. method, method_options: see
     `train.methods`. source_power: see `train.sampling.repeats`. same_patient: how often the second view is of
-    another film of the patient, if there is one. teachers: digests of the networks that are learned from.
-    mean, std: standardisation of 0 … 1.
+    another film of the patient, if there is one. mean, std: standardisation of 0 … 1.
     """
 
     epochs: int = 20
@@ -51,7 +49,6 @@ class PretrainSettings:
     size: int = 128
     method: str = "simclr"
     method_options: Mapping[str, float] = field(default_factory=dict)
-    teachers: list[str] = field(default_factory=list)
     source_power: float = 0.5
     same_patient: float = 0.5
     learning_rate: float = 1e-3
@@ -73,13 +70,7 @@ class Views(NamedTuple):
 class Learner:
     """The encoder, the method's heads and their optimizer on a device, in one of the processes of a run."""
 
-    def __init__(
-        self,
-        settings: PretrainSettings,
-        compute: Compute = CPU,
-        part: Part = WHOLE,
-        teachers: Sequence[Teacher] = (),
-    ) -> None:
+    def __init__(self, settings: PretrainSettings, compute: Compute = CPU, part: Part = WHOLE) -> None:
         if settings.batch_size % part.world:
             raise UsageError(
                 f"a batch of {settings.batch_size} films cannot be split by {part.world} processes"
@@ -88,7 +79,7 @@ class Learner:
         # Drawn on the CPU, so that every device and process begins with the same weights.
         torch.manual_seed(settings.seed)
         self.network = ResNet18()
-        self.method = method_named(settings.method, settings.method_options, teachers)
+        self.method = method_named(settings.method, settings.method_options)
         for module in (self.network, self.method):
             share_statistics(module, part)
             module.to(compute.device)
@@ -140,9 +131,8 @@ class Learner:
         """Take the weights of another run, not where its optimizer was."""
         load_encoder(self.network, under(tensors, "network."))
         heads = under(tensors, "method.")
-        own = self.method.state_dict()
-        if all(name in own and own[name].shape == value.shape for name, value in heads.items()):
-            self.method.load_state_dict(heads, strict=False)
+        if heads.keys() == self.method.state_dict().keys():
+            self.method.load_state_dict(heads)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
@@ -160,7 +150,6 @@ def pretrain(
     compute: Compute = CPU,
     part: Part = WHOLE,
     start: Mapping[str, Tensor] | None = None,
-    teachers: Sequence[Teacher] = (),
 ) -> None:
     """Trains, or goes on where `checkpoint` left off; every epoch is saved.
 
@@ -171,7 +160,7 @@ def pretrain(
     collapse. part: of several processes, all of which call this; the first writes. start: tensors of an
     earlier checkpoint to begin with; its heads too, if it is of the same method.
     """
-    learner = Learner(settings, compute, part, teachers)
+    learner = Learner(settings, compute, part)
     if start is not None:
         learner.begin_with(start)
     done = _resume(checkpoint, learner, report)

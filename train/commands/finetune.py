@@ -147,10 +147,9 @@ def encoder_of(
     """
     import numpy as np
 
-    from train.checkpoint import load_checkpoint, under
-    from train.finetune import CELLS
+    from train.checkpoint import load_checkpoint
+    from train.finetune import encoder_in
     from train.provenance import code_version
-    from train.teacher import cells_head
 
     used = used & films.scorable()
     provenance: dict[str, Any] = {
@@ -166,6 +165,4 @@ def encoder_of(
         return None, provenance
     tensors, about = load_checkpoint(weights)
     provenance["pretraining"] = pretraining_of(about)
-    encoder = under(tensors, "network.")
-    encoder |= {f"{CELLS}{name}": value for name, value in cells_head(tensors).items()}
-    return encoder, provenance
+    return encoder_in(tensors), provenance

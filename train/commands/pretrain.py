@@ -25,10 +25,7 @@ from train.progress import progress_bar
 @click.option("--batch-size", default=128, show_default=True, help="Films, of all processes together.")
 @click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
 @click.option(
-    "--method",
-    default="simclr",
-    show_default=True,
-    help="simclr, barlow-twins, vicreg, planted or distilled.",
+    "--method", default="simclr", show_default=True, help="simclr, barlow-twins, vicreg or planted."
 )
 @click.option(
     "--method-option", "method_options", multiple=True, metavar="NAME=NUMBER",
@@ -39,10 +36,6 @@ from train.progress import progress_bar
     type=click.Path(path_type=Path),
     help="Checkpoint of `pretrain` to begin with; else random weights.",
 )
-@click.option(
-    "--teacher", "teachers", multiple=True, type=click.Path(path_type=Path),
-    help="Checkpoint of `pretrain` that --method distilled learns from; repeated, there are several.",
-)  # fmt: skip
 @click.option(
     "--source-power", default=0.5, show_default=True, type=click.FloatRange(0, 1),
     help="A source of n films has a share ~ n ** POWER of an epoch; 1 takes films as they come.",
@@ -60,9 +53,9 @@ from train.progress import progress_bar
 @table_options
 def pretrain(
     inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, method: str,
-    method_options: tuple[str, ...], weights: Path | None, teachers: tuple[Path, ...], source_power: float,
-    same_patient: float, device: str, precision: str, compiled: bool | None, leave_out_test: bool,
-    cache: Path, seed: int, **options: Any,
+    method_options: tuple[str, ...], weights: Path | None, source_power: float, same_patient: float,
+    device: str, precision: str, compiled: bool | None, leave_out_test: bool, cache: Path, seed: int,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
 
@@ -79,15 +72,12 @@ def pretrain(
     from train.folds import Split, split_of
     from train.parallel import first_goes_first, team
     from train.provenance import code_version
-    from train.teacher import Teacher
 
-    start, before = load_checkpoint(weights) if weights else (None, {})
-    taught_by = [load_checkpoint(teacher) for teacher in teachers]
     settings = engine.PretrainSettings(
         epochs=epochs, batch_size=batch_size, size=size, method=method, source_power=source_power,
         method_options=dict(map(_number_named, method_options)), same_patient=same_patient, seed=seed,
-        teachers=[about["tensors_sha256"] for _, about in taught_by],
     )  # fmt: skip
+    start, before = load_checkpoint(weights) if weights else (None, {})
     # Views are cut from what is screened, and from larger squares only if they are larger themselves.
     spec = PreprocessSpec(size=max(size, PreprocessSpec().size)).judged()
     with team() as part:
@@ -108,14 +98,12 @@ def pretrain(
             "data_digest": films.digest,
             "test_patients_left_out": leave_out_test,
             **({"begun_with": pretraining_of(before)} if before else {}),
-            **({"taught_by": [pretraining_of(about) for _, about in taught_by]} if taught_by else {}),
             "dropped": films.dropped,
             **compute.described(part.world),
             **code_version(),
         }
-        asked = [Teacher(tensors, about, compute) for tensors, about in taught_by]
         report(f"{len(films.values)} films, {sum(films.dropped.values())} dropped {films.dropped or ''}")
-        engine.pretrain(films, settings, out, provenance, report, compute, part, start, asked)
+        engine.pretrain(films, settings, out, provenance, report, compute, part, start)
 
 
 def _number_named(given: str) -> tuple[str, float]:
