@@ -157,7 +157,7 @@ def test_latency_covers_every_batch_size(tmp_path: Path) -> None:
 def test_train_measures_parts_and_whole(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     tiny = ["--size", "32", "--batch-size", "4", "--seconds", "0.1", "--repeats", "2", "--device", "cpu"]
-    invoke("train", *tiny, "--method", "vicreg", "--json", figures)
+    invoke("train", *tiny, "--method", "planted", "--json", figures)
     rates = json.loads(figures.read_text())["images_per_second"]
     assert list(rates) == ["loader", "augmentation", "network", "all"]
     assert all(len(turns) == 2 and min(turns) > 0 for turns in rates.values())

@@ -24,34 +24,6 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, groups: Tensor | 
     return F.cross_entropy(similarity, other_view)
 
 
-def barlow_twins(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the views' cross-correlation is from the identity (Zbontar et al., ICML 2021, eq. 1 and 2).
-
-    first, second: [N, D]. Sums of squares on the diagonal and off it, scalars.
-    """
-    n, width = first.shape
-    first, second = ((z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt() for z in (first, second))
-    square = (first.T @ second / n - torch.eye(width, device=first.device, dtype=first.dtype)).square()
-    on = square.diagonal().sum()
-    return on, square.sum() - on
-
-
-def vicreg(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Invariance, variance and covariance (Bardes et al., ICLR 2022, eq. 1 to 6; as their code scales them).
-
-    first, second: [N, D]. Scalars: mean squared difference; mean shortfall of the standard deviation from 1;
-    squared covariances between features, over D.
-    """
-    n, width = first.shape
-    variance, covariance = first.new_zeros(()), first.new_zeros(())
-    for z in (first, second):
-        variance = variance + F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() / 2
-        centred = z - z.mean(0)
-        square = (centred.T @ centred / (n - 1)).square()
-        covariance = covariance + (square.sum() - square.diagonal().sum()) / width
-    return F.mse_loss(first, second), variance, covariance
-
-
 def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     """Binary focal loss (Lin et al., ICCV 2017, without α: sampling balances), a scalar.
 

@@ -61,41 +61,6 @@ class SimCLR(Method):
         return losses.nt_xent(first, second, self.temperature, groups), {}
 
 
-class BarlowTwins(Method):
-    """Zbontar et al., ICML 2021: over the batch, each feature agrees with itself and with no other."""
-
-    def __init__(self, off_diagonal: float = 0.005, width: int = 1024) -> None:
-        super().__init__()
-        self.off_diagonal = off_diagonal
-        self.head = projector(EMBEDDING_SIZE, width, width, width)
-
-    def loss(
-        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum of squares off the identity; its two parts are logged without their weight."""
-        on, off = losses.barlow_twins(first, second)
-        return on + self.off_diagonal * off, {"on_diagonal": on, "off_diagonal": off}
-
-
-class VICReg(Method):
-    """Bardes et al., ICLR 2022: views agree, features vary over the batch, and differ from each other."""
-
-    def __init__(
-        self, invariance: float = 25, variance: float = 25, covariance: float = 1, width: int = 1024
-    ) -> None:
-        super().__init__()
-        self.weights = invariance, variance, covariance
-        self.head = projector(EMBEDDING_SIZE, width, width, width)
-
-    def loss(
-        self, first: Tensor, second: Tensor, groups: Tensor, targets: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The three terms are logged without their weights."""
-        terms = losses.vicreg(first, second)
-        total = sum((weight * term for weight, term in zip(self.weights, terms, strict=True)), terms[0] * 0)
-        return total, dict(zip(("invariance", "variance", "covariance"), terms, strict=True))
-
-
 class Planted(Method):
     """Say of every cell of the last map whether a lesion was drawn into it (`train.planting`).
 
@@ -132,9 +97,7 @@ class Planted(Method):
         return loss, {"cell_auc": _auc(logits.detach(), answers)}
 
 
-METHODS: dict[str, type[Method]] = {
-    "simclr": SimCLR, "barlow-twins": BarlowTwins, "vicreg": VICReg, "planted": Planted,
-}  # fmt: skip
+METHODS: dict[str, type[Method]] = {"simclr": SimCLR, "planted": Planted}
 
 
 def method_named(name: str, options: Mapping[str, float]) -> Method:

@@ -24,9 +24,7 @@ from train.progress import progress_bar
 @click.option("--epochs", default=20, show_default=True)
 @click.option("--batch-size", default=128, show_default=True, help="Films, of all processes together.")
 @click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
-@click.option(
-    "--method", default="simclr", show_default=True, help="simclr, barlow-twins, vicreg or planted."
-)
+@click.option("--method", default="simclr", show_default=True, help="simclr or planted.")
 @click.option(
     "--method-option", "method_options", multiple=True, metavar="NAME=NUMBER",
     help="Of the method, as temperature=0.1 or faintest=0.06; see train/methods.py.",
