@@ -24,6 +24,20 @@ def borne_out(table: Path) -> dict[str, str]:
     so films are compared with those of patients that have about as many. table: NIH's
     (`Data_Entry_2017*.csv`, `.gz` too); UsageError if it is not that, or says something twice or not at all.
     """
+    result: dict[str, str] = {}
+    for films in _films_of_patients(table):
+        none = not any(found for _, found in films)
+        repeated = set[str]()
+        for (before, found_before), (after, found_after) in pairwise(films):
+            if found_before and found_after:
+                repeated |= {before, after}
+        if len(films) > 1:
+            result |= {index: _about(len(films)) for index, _ in films if none or index in repeated}
+    return result
+
+
+def _films_of_patients(table: Path) -> list[list[tuple[str, bool]]]:
+    """Each patient's films in their order: image index, and whether it is said to show the finding."""
     patients: dict[str, dict[int, tuple[str, bool]]] = defaultdict(dict)
     seen: set[str] = set()
     for line, (index, patient, number, findings) in read_nih_index(table, _COLUMNS):
@@ -35,17 +49,7 @@ def borne_out(table: Path) -> dict[str, str]:
             )
         seen.add(index)
         patients[patient][int(number)] = index, not NIH_TUMOR.isdisjoint(findings.split("|"))
-    result: dict[str, str] = {}
-    for films in patients.values():
-        in_order = [films[number] for number in sorted(films)]
-        none = not any(found for _, found in in_order)
-        repeated = set[str]()
-        for (before, found_before), (after, found_after) in pairwise(in_order):
-            if found_before and found_after:
-                repeated |= {before, after}
-        if len(in_order) > 1:
-            result |= {index: _about(len(in_order)) for index, _ in in_order if none or index in repeated}
-    return result
+    return [[films[number] for number in sorted(films)] for films in patients.values()]
 
 
 def _about(films: int) -> str:

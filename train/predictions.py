@@ -104,8 +104,8 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
         row.get("nih_image_index") or path.name
         for row, (_, (_, path, _)) in zip(facts, of_cohort, strict=True)
     ]
-    company = np.array([supported.get(name, "") for name in names], np.str_)
-    if follow_ups and not company.any():
+    films_alike = np.array([supported.get(name, "") for name in names], np.str_)
+    if follow_ups and not films_alike.any():
         raise UsageError(f"{follow_ups}: it says nothing of the films in {tables[0]}")
     in_pairs = np.isin(sources[kept], np.unique(sources[kept][labels[kept] == 0]))
     return Cohort(
@@ -122,7 +122,7 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
             "age": np.array([_age_group(row.get("age") or "") for row in facts]),
             "label basis": texts("tumor_label_basis"),
         },
-        borne_out=company,
+        borne_out=films_alike,
         boxes=tuple(tuple(tumor_boxes(row)) for row in facts),
     )
 

@@ -101,11 +101,10 @@ def read_true_shapes(path: Path) -> dict[str, tuple[int, int]]:
     shapes = {}
     # The header's own comma splits `OriginalImage[Width,Height]` in two.
     for line, (index, width, height) in read_nih_index(path, ("OriginalImage[Width", "Height]")):
-        if not (width.isdecimal() and height.isdecimal() and len(width + height) < 10):
-            raise UsageError(f"{path}, line {line}: a film's width and height must be numbers")
+        numbers = width.isdecimal() and height.isdecimal() and len(width + height) < 10
+        if not (numbers and int(width) and int(height)):
+            raise UsageError(f"{path}, line {line}: a film's width and height must be numbers above 0")
         shapes[index] = (int(height), int(width))
-        if not all(shapes[index]):
-            raise UsageError(f"{path}, line {line}: a film's width and height must not be 0")
     return shapes
 
 
