@@ -265,4 +265,4 @@ def test_the_real_tables_cohort() -> None:
     assert "kermany_walia" not in cohort.sources
     assert set(cohort.sources[~cohort.headline]) == {"jsrt", "nih_drpradeep"}
     assert int((cohort.sources == "jsrt").sum()) == 124
-    assert sum(map(bool, cohort.boxes)) == 130
+    assert sum(map(bool, cohort.boxes)) == 237

@@ -1,7 +1,6 @@
 """No patient stands on two sides."""
 
 import csv
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -33,10 +32,9 @@ def test_shares_are_as_documented() -> None:
     assert 0.17 < sides.count(Split.VALIDATION) / 5000 < 0.23
 
 
-def test_real_patients_stand_on_one_side_in_both_tables(shared: Path) -> None:
-    sides: dict[str, set[Split]] = defaultdict(set)
-    for table in ("cxr", "cxr-128"):
-        with (shared / table / "labels.csv").open(newline="") as stream:
-            for row in csv.DictReader(stream):
-                sides[row["patient_id"]].add(split_of(row["patient_id"], 0))
-    assert all(len(side) == 1 for side in sides.values())
+def test_real_patients_are_shared_out_as_documented(shared: Path) -> None:
+    with (shared / "cxr" / "labels.csv").open(newline="") as stream:
+        patients = {row["patient_id"] for row in csv.DictReader(stream)}
+    sides = [split_of(patient, 0) for patient in patients]
+    assert 0.17 < sides.count(Split.TEST) / len(sides) < 0.23
+    assert 0.17 < sides.count(Split.VALIDATION) / len(sides) < 0.23
