@@ -88,7 +88,7 @@ def fit(data: Path, json_file: Path | None) -> None:
 
     DATA holds nih-labels/, cxr/labels.csv and dicom/MANIFEST.csv.
     """
-    from benchmarks import fit as measurement
+    from benchmarks.decisions import fit as measurement
 
     losses = measurement.measure(data)
     measurement.report(losses, Console())
@@ -111,7 +111,7 @@ def films(
 
     Made from small real ones. Needs the extra train.
     """
-    from benchmarks import make_films as maker
+    from benchmarks.material import make_films as maker
 
     unknown = set(names) - set(maker.NAMES)
     if unknown:
@@ -129,7 +129,7 @@ def films(
 @click.option("--count", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Films.")
 def small(out: Path, films_folder: Path, count: int) -> None:
     """Make small films (64 × 64, 12 bits) in OUT, a thousand to a folder, no two of them alike."""
-    from benchmarks import make_small
+    from benchmarks.material import make_small
 
     make_small.make(out, films_folder, count)
 
@@ -138,11 +138,11 @@ def small(out: Path, films_folder: Path, count: int) -> None:
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--from", "packages", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with unpacked packages of Debian, each under its name; see benchmarks/make_pictures.py.",
+    help="Folder with unpacked packages of Debian, each under its name: see make_pictures.py.",
 )  # fmt: skip
 def pictures(out: Path, packages: Path) -> None:
     """Put pictures that are no chest film into OUT, a folder a kind: to fit the gate with, or to try it."""
-    from benchmarks import make_pictures
+    from benchmarks.material import make_pictures
 
     for kind, count in make_pictures.make(out, packages).items():
         click.echo(f"{kind}: {count}")
@@ -158,7 +158,7 @@ def decode(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path
 
     FOLDERS hold one syntax's films each. Needs the extra train.
     """
-    from benchmarks import decode as measurement
+    from benchmarks.speed import decode as measurement
 
     figures = measurement.measure(folders, sample, repeats)
     measurement.report(*figures, Console())
@@ -175,7 +175,7 @@ def preprocess(folders: tuple[Path, ...], sample: int, repeats: int, json_file: 
 
     FOLDERS hold one syntax's films each.
     """
-    from benchmarks import preprocess as measurement
+    from benchmarks.speed import preprocess as measurement
 
     figures = measurement.measure(folders, sample, repeats)
     measurement.report(*figures, Console())
@@ -201,7 +201,7 @@ def model(
 
     OpenVINO if it is installed. Needs the extras cpu and train.
     """
-    from benchmarks import model as measurement
+    from benchmarks.speed import model as measurement
 
     figures = measurement.measure(models or (None,), batch_sizes, repeats, seconds)
     measurement.report(*figures, Console())
@@ -229,7 +229,7 @@ def latency(
 
     Needs the extras cpu or gpu, and train.
     """
-    from benchmarks import latency as measurement
+    from benchmarks.gpu import latency as measurement
 
     figures = measurement.measure(model_file, device, batch_sizes, seconds, alone=alone)
     measurement.report(*figures, Console())
@@ -265,7 +265,7 @@ def throughput(
 
     Beside ONNX Runtime and torch, and what the GPU's data allow. Needs the extras cpu or gpu, and train.
     """
-    from benchmarks import throughput as measurement
+    from benchmarks.gpu import throughput as measurement
 
     figures = measurement.measure(model_file, device, batch_sizes, inputs, repeats, seconds, alone=alone)
     measurement.report(figures, Console())
@@ -295,7 +295,7 @@ def parity(
 
     Needs the extras cpu or gpu, and export.
     """
-    from benchmarks import parity as measurement
+    from benchmarks.gpu import parity as measurement
 
     figures = measurement.measure(folders, model_file, device, batch_sizes, sample)
     measurement.report(figures, Console())
@@ -309,7 +309,7 @@ def parity(
 @json_option
 def gpu_frames(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
     """Lossless frames by nvImageCodec and by the CPU's decoders: equal, ms. Needs gpu-decode and a GPU."""
-    from benchmarks import gpu_frames as measurement
+    from benchmarks.gpu import gpu_frames as measurement
 
     try:
         figures = measurement.measure(folders, sample, repeats)
@@ -337,7 +337,7 @@ def gpu(out: Path, model_file: Path | None, devices: tuple[str, ...], minutes: f
 
     Exit code 1 if a step failed. Needs the extras export, gpu and gpu-decode; CuPy if it is installed.
     """
-    from benchmarks import gpu_session as measurement
+    from benchmarks.gpu import gpu_session as measurement
 
     done = measurement.session(out, devices, model_file, minutes, quick=quick)
     measurement.report(done, Console())
@@ -371,9 +371,9 @@ def train(
 
     Needs the extra train.
     """
-    from benchmarks import train as measurement
-    from train.compute import Compute
-    from train.pretrain import PretrainSettings
+    from benchmarks.speed import train as measurement
+    from train.network.compute import Compute
+    from train.recipes.pretrain import PretrainSettings
 
     settings = PretrainSettings(batch_size=batch_size, size=size, method=method)
     compute = Compute.choose(device, precision, compiled)
@@ -406,7 +406,7 @@ def pipeline(
 
     INPUTS are what `screen run` takes. Needs the extras cpu and train.
     """
-    from benchmarks import pipeline as measurement
+    from benchmarks.speed import pipeline as measurement
 
     figures = measurement.measure(inputs, sample, repeats, model_file, device)
     measurement.report(figures, Console())
@@ -436,8 +436,8 @@ def compare(
 
     FOLDERS hold one syntax's films each. Needs the extras cpu and train.
     """
-    from benchmarks import compare as measurement
     from benchmarks.plots import plot_compare
+    from benchmarks.speed import compare as measurement
 
     ways = measurement.ways(model_file, int8, openvino=openvino)
     figures = measurement.measure(folders, ways, repeats, seconds)
@@ -472,7 +472,7 @@ def scale(
 
     Small films that FOLDER lacks are made there first, as by `screen bench small`.
     """
-    from benchmarks import scale as measurement
+    from benchmarks.speed import scale as measurement
 
     figures = measurement.measure(folder, films_folder, counts)
     measurement.report(figures, Console())
@@ -510,8 +510,8 @@ def fuzz(
 
     Exit code 1 if one did not.
     """
-    from benchmarks import fuzz as measurement
-    from screen.cpus import usable_cpus
+    from benchmarks.survival import fuzz as measurement
+    from screen.machine import usable_cpus
 
     figures = measurement.fuzz(corpora, count, seed, seconds, workers or usable_cpus(), keep)
     measurement.report(figures, Console())
@@ -544,7 +544,7 @@ def chaos(
     """
     import tempfile
 
-    from benchmarks import chaos as measurement
+    from benchmarks.survival import chaos as measurement
 
     options = ["--model", str(model_file)] if model_file else []
     with tempfile.TemporaryDirectory() as temporary:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmarks import compare, latency, scale, throughput
+from benchmarks.gpu import latency, throughput
+from benchmarks.speed import compare, scale
 
 _INK, _FAINT = "#222222", "#8a8a8a"
 _PEERS = ("#c9c9c9", "#aab4bd", "#8fa0ad", "#748998")

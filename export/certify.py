@@ -1,6 +1,6 @@
 """Certificates: what shortcuts, fp16, int8 and other runtimes do to scores, kept in the model file."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,23 +13,58 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from export.agreement import Labels, agreement, scores_from_squares
+from export.decodings import Variant, decodings, variants_of
 from export.derived import DERIVED_FROM
 from export.modelwriter import with_card, write_model
 from export.realistic import LONGER_SIDE
-from export.shortcuts import Variant, decodings, variants_of
 from screen import __version__
-from screen.agreement import Scores
 from screen.backends import open_backend
-from screen.batch_sweep import BATCH_SIZES, batch_sweep
-from screen.certificates import FP16_BOUNDS, Agreement, Bounds, Kind
-from screen.cpus import usable_cpus
+from screen.backends.agreement import BATCH_SIZES, Scores, batch_sweep, figure, scores_from_backend
+from screen.backends.agreement import agreement as unlabelled_agreement
 from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
-from screen.modelfile import Model, load_model, model_from_bytes
-from screen.policy import Shortcut
-from train.squares import cached_squares
-from train.table import Columns, read_table
+from screen.machine import usable_cpus
+from screen.model import Agreement, Bounds, Model, ModelCard, load_model, model_from_bytes
+from screen.model.certificates import FP16_BOUNDS, Kind
+from screen.shortcuts import Shortcut
+from train.data.squares import cached_squares
+from train.data.table import Columns, read_table, scorable
+from train.measure.metrics import auc, within_source_auc
+
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """values: float32 [N], 1 with the primary finding, 0 without, NaN unknown; sources: str [N]."""
+
+    values: NDArray[np.float32]
+    sources: NDArray[np.str_]
+
+
+def scores_from_squares(model: Model, device: str, squares: Iterable[NDArray[np.uint8]]) -> Scores:
+    """Each uint8 [S, S] through the model on `device`, in order. Raises what opening a backend raises."""
+    with open_backend(model, device, BATCH, usable_cpus()) as backend:
+        return scores_from_backend(backend, squares)
+
+
+def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) -> Agreement:
+    """How far `second` is from `first`, on one film or more; AUC changes are 0 where nothing is labelled."""
+    found = unlabelled_agreement(card, first, second)
+    measurable = scorable(labels.values, labels.sources)
+    if not measurable.any():
+        return found
+    primary = [finding.name for finding in card.findings].index(card.primary)
+    values, sources = labels.values[measurable], labels.sources[measurable]
+    before, after = first.logits[measurable, primary], second.logits[measurable, primary]
+    within = within_source_auc(after, values, sources) - within_source_auc(before, values, sources)
+    return replace(
+        found,
+        labelled=int(measurable.sum()),
+        auc_within_source_change=figure(within),
+        auc_pooled_change=figure(auc(after, values) - auc(before, values)),
+    )
+
 
 DECODE_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.03, farthest_flip=0.01, auc_change=0.005)
 """Of decode shortcuts. Another exposure's noise on the same film moves probabilities by .0009 on average."""

@@ -1,7 +1,7 @@
 """A model file's classifier as a checkpoint again: to calibrate it anew, or to give it another gate.
 
 The file stores what was trained to the bit (weights in fp16, to which training had rounded them), under the
-names of `export.graph`; the checkpoint has those of `train.model`.
+names of `export.graph`; the checkpoint has those of `train.network.resnet`.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ import torch
 from onnx import numpy_helper
 
 from screen.errors import ModelError
-from screen.modelfile import Model
-from train.checkpoint import save_checkpoint
-from train.finetune import KIND
-from train.model import ResNet18
+from screen.model import Model
+from train.network.checkpoint import save_checkpoint
+from train.network.resnet import ResNet18
+from train.recipes.finetune import KIND
 
 _BATCH_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 _OF_CALIBRATION = ("settings", "epochs", "classifier_sha256", "split_seed")

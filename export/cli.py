@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from screen.engines import PROFILE
 from screen.errors import UsageError
-from screen.policy import Shortcut
+from screen.model.engine_file import PROFILE
+from screen.shortcuts import Shortcut
 
 _MAX_FILMS = 32
 _CALIBRATION_FILMS = 512
@@ -122,8 +122,7 @@ def _fp16(
     from export.certify import certified_precision
     from export.half import half_from_model
     from export.modelwriter import write_model
-    from screen.certificates import Bounds
-    from screen.modelfile import load_model
+    from screen.model import Bounds, load_model
     from train.progress import progress_bar
 
     model = load_model(source)
@@ -148,9 +147,9 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     from export import quantize
     from export.modelwriter import write_model
     from screen.discover import discover
-    from screen.modelfile import load_model
+    from screen.model import load_model
+    from train.data.squares import cached_squares
     from train.progress import progress_bar
-    from train.squares import cached_squares
 
     model = load_model(source)
     # All over the folder, so that every collection and every vendor in it has a part.
@@ -236,7 +235,7 @@ def certify(
     from rich.console import Console
 
     from export.certify import Request, certify, verdict_view
-    from screen.certificates import Bounds
+    from screen.model import Bounds
     from train.progress import progress_bar
 
     shortcuts = tuple(s for s in Shortcut if "all" in policies or s in policies)
@@ -277,11 +276,11 @@ def parity_set(model: Path | None, films: Path, out: Path) -> None:
     MODEL is the shipped one if it is not named. Most of the squares are those of films next to its operating
     points.
     """
-    from export.parity_set import write_parity_set
+    from export.choose_parity_set import write_parity_set
     from screen.discover import discover
-    from screen.modelfile import load_model
+    from screen.model import load_model
+    from train.data.squares import cached_squares
     from train.progress import progress_bar
-    from train.squares import cached_squares
 
     loaded = load_model(model)
     listed = [films] if films.is_dir() else [Path(line) for line in films.read_text("utf-8").splitlines()]
@@ -359,11 +358,10 @@ def trt(
 
     Where it can run, its scores are compared with MODEL's first, and nothing is written if they differ.
     """
-    from export.engine import EngineRequest
-    from export.trt import build_engine
-    from screen.engines import write_engine
-    from screen.modelfile import load_model
-    from screen.seals import PrivateKey, ThisMachine
+    from export.engine import EngineRequest, build_engine
+    from screen.model import load_model
+    from screen.model.engine_file import write_engine
+    from screen.model.seals import PrivateKey, ThisMachine
     from train.progress import progress_bar
 
     if not out.parent.is_dir():
@@ -392,6 +390,6 @@ def checkpoint(source: Path | None, out: Path) -> None:
     Without SOURCE it is that of the model that the package ships.
     """
     from export.classifier import checkpoint_from_model
-    from screen.modelfile import load_model
+    from screen.model import load_model
 
     checkpoint_from_model(load_model(source), out)

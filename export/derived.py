@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from export.folding import session_options
 from export.modelwriter import with_card
 from export.onnx import answered_probes
-from screen.backends import open_backend
-from screen.cpus import usable_cpus
+from screen.backends import check_probes, open_backend
 from screen.errors import ModelError
-from screen.modelfile import Model, model_from_bytes, weights_digest
-from screen.probe import check_probes
+from screen.machine import usable_cpus
+from screen.model import Model, model_from_bytes, weights_digest
 
 DERIVED_FROM = "derived_from"
 """Entry of the card's `training` that names the fp32 file."""

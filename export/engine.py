@@ -1,12 +1,13 @@
 """From a model file to a TensorRT engine in fp16: one builder for TensorRT-RTX and TensorRT (11, and 10).
 
 Both are strongly typed: what computes in half is in the graph (`export.half`), and there is no flag for it.
-It is checked twice, in the network as it was parsed and in the engine as it was built.
+It is checked twice, in the network as it was parsed and in the engine as it was built. It is for other
+machines or for the GPU that is here, where its scores are compared as well.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,14 +15,16 @@ from typing import Any
 import onnx
 
 from export.engine_plan import has_profile, layers_from_report, plan_from_rtx
+from export.folding import without_matrix_products
 from export.half import PRECISION, computes_in_half, half_model
-from export.turing import without_matrix_products
-from screen.certificates import REFERENCE_PRECISION
-from screen.engines import Manifest, VerifiedEngine, engine_digest
+from screen.backends.tensorrt_binding import RTX, error_log, library_for, library_module, targets_of
+from screen.engines import Place, certificate_on
 from screen.errors import EngineError, ModelError, UsageError
-from screen.modelfile import Model
-from screen.tensorrt_library import RTX, error_log, targets_of
-from screen.whole_files import read_bounded, write_whole
+from screen.files import read_bounded, write_whole
+from screen.gpus import capability, driver_version, gpus
+from screen.model import Manifest, Model, VerifiedEngine
+from screen.model.certificates import REFERENCE_PRECISION
+from screen.model.engine_file import engine_digest
 
 _TURING = "sm75"
 _MAX_TIMING_CACHE = 256 << 20
@@ -261,3 +264,29 @@ def _monitor(trt: ModuleType, progress: Progress) -> Any:
                 progress(self.steps, self.steps)
 
     return Monitor()
+
+
+def build_engine(model: Model, request: EngineRequest, progress: Progress) -> VerifiedEngine:
+    """The engine, with its certificate if a GPU that it is for is here (the first one).
+
+    Raises UsageError without targets and without a GPU, MissingExtraError, and what `engine_from_model` and
+    `certificate_on` raise: an engine that does not score as its model does is not returned.
+    """
+    here = gpus()[:1]
+    sm = capability(here[0].index) if here else ""
+    if not request.targets and not here:
+        raise UsageError(
+            "no NVIDIA GPU or no driver answers here: say which GPUs the engine is for, as in "
+            "--for sm75,sm86,sm89,sm120"
+        )
+    library = RTX if request.targets else library_for(sm)
+    engine = engine_from_model(model, request, library_module(library, "screen export trt"), progress)
+    if not here or (request.targets and sm not in request.targets):
+        return engine
+    gpu, driver = here[0], driver_version()
+    manifest = engine.manifest
+    place = Place(gpu.name, driver, f"{manifest.library} {manifest.version}")
+    certificate = certificate_on(model, engine, gpu, place)
+    if not request.targets:
+        manifest = replace(manifest, gpu=gpu.name, driver=driver)
+    return VerifiedEngine(engine.data, replace(manifest, certificate=certificate))

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.network import Distance, Gate, GaussianScore, ScreeningNetwork
-from train.features import gate_pooling
-from train.model import BasicBlock
+from train.network.features import gate_pooling
+from train.network.resnet import BasicBlock
 
 OPSET = 17
 """The lowest that has all that is needed in one operator each; every supported runtime reads it."""

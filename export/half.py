@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from export.derived import derived_model
 from export.folding import folded
 from export.onnx import serialised
-from screen.certificates import REFERENCE_PRECISION
 from screen.errors import ModelError
-from screen.modelfile import Model
+from screen.model import Model
+from screen.model.certificates import REFERENCE_PRECISION
 
 PRECISION = "fp16"
 _HALF_PARTS = ("stem", "layer1", "layer2", "layer3", "layer4")

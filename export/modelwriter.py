@@ -5,10 +5,10 @@ from pathlib import Path
 from onnx import StringStringEntryProto
 
 from screen.errors import ModelError
-from screen.model_card import METADATA_KEY, ModelCard
-from screen.onnx_structure import fields_but_entry
-from screen.protobuf_wire import WireError
-from screen.whole_files import write_whole
+from screen.files import write_whole
+from screen.model import ModelCard
+from screen.model.card import METADATA_KEY
+from screen.model.onnx_file import WireError, fields_but_entry
 
 _METADATA_TAG = b"\x72"
 """Field 14 of ModelProto, length-delimited."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from screen.errors import ModelError
-from train.checkpoint import load_checkpoint
-from train.features import DISTANCE_WIDTH, GATE_WIDTH, gate_features
-from train.model import ResNet18, round_to_storage
+from train.network.checkpoint import load_checkpoint
+from train.network.features import DISTANCE_WIDTH, GATE_WIDTH, gate_features
+from train.network.resnet import ResNet18, round_to_storage
 
 HEATMAP_METHOD = "log_mean_exp"
-"""The logit is log(mean(exp(heatmap))) plus the head's bias (`train.model.ResNet18.pool`)."""
+"""The logit is log(mean(exp(heatmap))) plus the head's bias (`train.network.resnet.ResNet18.pool`)."""
 _FITTED = {
     "distance.normal.mean", "distance.normal.whiten", "distance.all.mean", "distance.all.whiten", "gate.mean",
     "gate.whiten", "gate.scale", "gate.bias", "gate.hidden", "gate.hidden_bias", "gate.head",
@@ -34,7 +34,7 @@ class NetworkOutputs(NamedTuple):
 
 
 class GaussianScore(nn.Module):
-    """Distance from a set of films: sqrt(mean(((f − mean) @ whiten)²)), as `train.gaussian` fits it."""
+    """Distance from a set of films: sqrt(mean(((f − mean) @ whiten)²)), by `train.network.gaussian`."""
 
     mean: Tensor
     whiten: Tensor
@@ -50,7 +50,7 @@ class GaussianScore(nn.Module):
 
 
 class Distance(nn.Module):
-    """From normal films, in proportion to that from films as they come (`train.gaussian`)."""
+    """From normal films, in proportion to that from films as they come (`train.network.gaussian`)."""
 
     def __init__(self, normal: GaussianScore, films: GaussianScore) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Distance(nn.Module):
 
 
 class Gate(nn.Module):
-    """Chest film against everything else, > 0 chest film: the lesser of two parts (`train.gate.Gate`)."""
+    """Chest film against everything else, > 0 chest film: the lesser of two parts of `train.network.gate`."""
 
     scale: Tensor
     bias: Tensor
@@ -143,8 +143,8 @@ def network_from_checkpoint(path: Path) -> tuple[ScreeningNetwork, dict[str, Any
 def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float) -> ScreeningNetwork:
     """The network from ResNet-18 weights by torchvision's names and what was fitted on its features.
 
-    The latter are `distance.*`, as `train.gaussian.RelativeDistance` has them for D = `DISTANCE_WIDTH`, and
-    `gate.*`, as `train.gate.Gate` has them for D = `GATE_WIDTH`.
+    The latter are `distance.*`, as `train.network.gaussian.RelativeDistance` has them for D =
+    `DISTANCE_WIDTH`, and `gate.*`, as `train.network.gate.Gate` has them for D = `GATE_WIDTH`.
     Raises KeyError for a missing tensor, RuntimeError or ValueError for an unknown one, for a wrong shape,
     and for weights that fp16 does not hold exactly: others would be stored than those that were evaluated.
     """

@@ -11,18 +11,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.check_exported import check_parity, outputs_from_network
 from export.graph import graph_from_network
 from export.modelwriter import with_card, write_model
 from export.network import HEATMAP_METHOD, ScreeningNetwork, network_from_checkpoint
-from export.parity import check_parity, outputs_from_network
-from screen.backends import open_backend
-from screen.card_parser import card_from_json
+from screen.backends import check_probes, open_backend
+from screen.backends.probes import packed, probe_square, unpacked
 from screen.errors import ModelError
 from screen.film import Pixels
-from screen.model_card import SCHEMA, Probe
-from screen.modelfile import Model, model_from_bytes, weights_digest
+from screen.model import Model, Probe, card_from_json, model_from_bytes, weights_digest
+from screen.model.card import SCHEMA
 from screen.preprocess import PreprocessSpec, square_from_pixels
-from screen.probe import check_probes, packed, probe_square, unpacked
 
 MAX_STORED_PROBES = 4
 _FROM_CHECKPOINT = (

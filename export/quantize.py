@@ -18,9 +18,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from export.derived import batches, derived_model, run_graph
 from export.folding import folded, plain
 from export.onnx import serialised
-from screen.certificates import REFERENCE_PRECISION
 from screen.errors import ModelError
-from screen.modelfile import Model
+from screen.model import Model
+from screen.model.certificates import REFERENCE_PRECISION
 
 PRECISION = "int8"
 MIN_FILMS = 256

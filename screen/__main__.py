@@ -1,6 +1,6 @@
 """`python -m screen`, and the commands `screen` and `cxr-screen`."""
 
-from screen.cli import main
+from screen.cli.main import main
 
 if __name__ == "__main__":
     main()

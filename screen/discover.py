@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from screen.codes import Reason
 from screen.errors import InputError
-from screen.plain_text import escaped
-from screen.reasons import Reason
-from screen.transient import persistently
+from screen.files import persistently
+from screen.text import escaped
 
 
 @dataclass(frozen=True, slots=True)

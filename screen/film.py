@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.policy import Shortcut
-from screen.reasons import Reason, Status
+from screen.codes import Reason, Status
+from screen.shortcuts import Shortcut
 
 
 @dataclass(frozen=True, slots=True)

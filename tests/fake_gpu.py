@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.backends.base import Outputs, output_shapes
-from screen.backends.null import NullBackend
+from screen.backends import Outputs
+from screen.backends.base import NullBackend, output_shapes
 from screen.errors import BackendError, MemoryRefusedError
-from screen.model_card import ModelCard
+from screen.model import ModelCard
 
 
-class FakeCard:
+class FakeGpu:
     """Memory, streams and graphs in the host's memory.
 
     capacity: bytes of device memory. fail_at: the call, counted from 0, from which on the device is lost.
@@ -120,17 +120,17 @@ class FakeEngine:
 
     runtime = "fake 1.0"
 
-    def __init__(self, card: FakeCard, model: ModelCard, *, capturable: bool = True) -> None:
-        self.card, self.model, self.capturable = card, model, capturable
+    def __init__(self, gpu: FakeGpu, model: ModelCard, *, capturable: bool = True) -> None:
+        self.gpu, self.model, self.capturable = gpu, model, capturable
         self.enqueued = 0
         self.open = True
 
     def context(self) -> "FakeContext":
-        self.card._called("context")
+        self.gpu._called("context")
         return FakeContext(self)
 
     def close(self) -> None:
-        assert not self.card.left, "an engine goes last"
+        assert not self.gpu.left, "an engine goes last"
         self.open = False
 
 
@@ -146,22 +146,22 @@ class FakeContext:
         self._scratch, self._addresses = scratch, addresses
 
     def enqueue(self, stream: int) -> None:
-        self._engine.card._called("enqueue")
+        self._engine.gpu._called("enqueue")
         self._engine.enqueued += 1
-        self._engine.card.queue(stream, self._compute)
+        self._engine.gpu.queue(stream, self._compute)
 
     def capturable(self, stream: int) -> bool:
         return self._engine.capturable
 
     def close(self) -> None:
-        assert self._scratch in self._engine.card.left, "a context goes before its memory"
+        assert self._scratch in self._engine.gpu.left, "a context goes before its memory"
 
     def _compute(self) -> None:
-        card, model, rows = self._engine.card, self._engine.model, self._rows
-        assert len(card.at(self._scratch, rows * 1000)) == rows * 1000
+        gpu, model, rows = self._engine.gpu, self._engine.model, self._rows
+        assert len(gpu.at(self._scratch, rows * 1000)) == rows * 1000
         side = model.input_size
-        pixels = card.at(self._addresses["image"], rows * side * side).reshape(rows, 1, side, side)
+        pixels = gpu.at(self._addresses["image"], rows * side * side).reshape(rows, 1, side, side)
         outputs: Outputs = NullBackend(model, rows).infer(pixels)
         for name in output_shapes(model):
             values = getattr(outputs, name)
-            card.at(self._addresses[name], values.nbytes)[:] = values.reshape(-1).view(np.uint8)
+            gpu.at(self._addresses[name], values.nbytes)[:] = values.reshape(-1).view(np.uint8)

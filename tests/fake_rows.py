@@ -9,16 +9,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.backends.base import DeviceInfo
-from screen.cases import Cases
-from screen.decide import Decision, Verdict, decide
+from screen.backends import DeviceInfo
+from screen.codes import Reason, Status
+from screen.decide import Cases, Decision, Verdict, decide
+from screen.decide.scratch import Scratch
 from screen.film import Identity
-from screen.model_card import Finding, ModelCard, OperatingPoint, Probe
+from screen.ledger import FilmKey, Heatmap, Inference, Row
+from screen.model import Finding, ModelCard, OperatingPoint, Probe
 from screen.preprocess import Geometry, PreprocessSpec
-from screen.reasons import Reason, Status
 from screen.report import RunFacts
-from screen.rows import FilmKey, Heatmap, Inference, Row
-from screen.scratch import Scratch
 
 SIZE = 96
 GRID = (6, 6)

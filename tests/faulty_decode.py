@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import screen.decode
-from screen.decode import Outcome, decode
+from screen.decode import Outcome, decode, one_file
 from screen.discover import Source
-from screen.policy import DecodePolicy
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits
+from screen.shortcuts import DecodePolicy
 
 
 def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodePolicy) -> Outcome:
@@ -40,10 +39,10 @@ def faulty(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
     elif "slow" in name:
         time.sleep(0.3)
     elif "memory" in name:
-        with mock.patch.object(screen.decode, "read", side_effect=MemoryError):
+        with mock.patch.object(one_file, "read", side_effect=MemoryError):
             return decode(source, spec, limits, policy)
     elif "gigabytes" in name:
-        with mock.patch.object(screen.decode, "read", side_effect=lambda *_: bytearray(40 * 2**30)):
+        with mock.patch.object(one_file, "read", side_effect=lambda *_: bytearray(40 * 2**30)):
             return decode(source, spec, limits, policy)
     elif "bug" in name:
         time.sleep("late" in name)

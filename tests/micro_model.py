@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from screen.model_card import METADATA_KEY, Probe
-from screen.modelfile import Model, model_from_bytes, weights_digest
+from screen.backends.probes import packed, probe_square
+from screen.model import Model, Probe, model_from_bytes, weights_digest
+from screen.model.card import METADATA_KEY
 from screen.preprocess import PreprocessSpec
-from screen.probe import packed, probe_square
 
 SIZE = 32
 

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import IO
 
 from tests.films import dicom, png
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.places import ROOT
 
 # What stands before `run`: the command with `tests.faulty_decode` in its workers.
 FAULTY_SCREEN = (
     sys.executable,
     "-c",
-    "import screen.cli, screen.workers\n"
-    "screen.workers.DECODE = 'tests.faulty_decode:faulty'\n"
-    "screen.cli.main()\n",
+    "import screen.decode.pool; from screen.cli.main import main\n"
+    "screen.decode.pool.DECODE = 'tests.faulty_decode:faulty'\n"
+    "main()\n",
 )
 
 

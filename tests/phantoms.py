@@ -4,6 +4,7 @@
 """
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,13 @@ def read_from_bytes(folder: Path, data: bytes, limits: Limits | None = None) -> 
 def film(result: Film | Unscreened) -> Film:
     assert isinstance(result, Film), result
     return result
+
+
+def exif(orientation: int) -> bytes:
+    return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 274, 3, 1, orientation, 0, 0)
+
+
+def jpeg_with_exif(samples: NDArray[np.uint8], orientation: int) -> bytes:
+    body = b"Exif\0\0" + exif(orientation)
+    jpeg = bytes(imagecodecs.jpeg8_encode(samples, level=98))
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]

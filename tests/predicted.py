@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from train.predictions import PREDICTION_COLUMNS
+from train.measure.predictions import PREDICTION_COLUMNS
 
 TABLE_COLUMNS = (
     "file", "patient_id", "source", "tumor", "view", "sex", "age", "license", "tumor_label_basis",

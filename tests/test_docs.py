@@ -9,9 +9,9 @@ import pytest
 
 from screen import __version__
 from screen.cli import cli
-from screen.reasons import Reason, Warn
+from screen.codes import Reason, Warn
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 
 

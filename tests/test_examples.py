@@ -9,13 +9,14 @@ import numpy as np
 import pydicom
 import pytest
 
+from screen.codes import Status
 from screen.discover import discover
 from screen.film import Film, Unscreened
 from screen.preprocess import PreprocessSpec, square_from_pixels
 from screen.readers import read
-from screen.reasons import Status
+from tests.places import ROOT
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 FILMS = EXAMPLES / "films"
 BROKEN = "study-4/film-cut-short.dcm"
 

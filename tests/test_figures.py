@@ -2,17 +2,16 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from screen.modelfile import load_model
+from screen.model import load_model
 from screen.preprocess import PreprocessSpec
-from train.cli import cli
-from train.settings import FinetuneSettings
+from tests.places import ROOT
+from train.cli.main import cli
+from train.recipes.settings import FinetuneSettings
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 METRICS: dict[str, Any] = json.loads((ROOT / "docs/evaluation/metrics.json").read_text())
 

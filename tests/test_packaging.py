@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 
 import screen
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 

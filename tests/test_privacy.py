@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.memory import family
-from screen import workers
-from screen.pipeline import RunSettings, run
-from screen.progress import JsonLines
+from screen.decode import pool as decode_pool
 from screen.readers import Limits
+from screen.run import RunSettings, run
+from screen.run.progress import JsonLines
 from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
 from tests.nights import finished, screen_run
@@ -85,7 +85,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_shows_of_films_that_fail_in_every_way(
     tmp_path: Path, model: Path, mode: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(workers, "DECODE", "tests.faulty_decode:faulty")
+    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:faulty")
     out = tmp_path / "out"
     settings = RunSettings(
         inputs=(accidents(tmp_path / MARK),),

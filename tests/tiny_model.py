@@ -12,10 +12,10 @@ import torch
 from export.network import ScreeningNetwork, network_from_tensors
 from export.onnx import model_from_network
 from screen.film import Pixels
-from screen.model_card import Finding, OperatingPoint
+from screen.model import Finding, OperatingPoint
 from screen.preprocess import PreprocessSpec
-from train.features import DISTANCE_WIDTH, GATE_WIDTH
-from train.model import ResNet18, round_to_storage
+from train.network.features import DISTANCE_WIDTH, GATE_WIDTH
+from train.network.resnet import ResNet18, round_to_storage
 
 IDENTITY_LOOKUP = (np.arange(256) * 257).astype(np.uint16)
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs
-from screen.backends.cuda_driver import Gpu
-from screen.cpus import network_streams
 from screen.errors import BackendError, MemoryRefusedError, MissingExtraError, UsageError
-from screen.modelfile import Model
+from screen.gpus import Gpu
+from screen.machine import network_streams
+from screen.model import Model
 
 _OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

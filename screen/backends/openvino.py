@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs
-from screen.cpus import network_streams
 from screen.errors import BackendError, MissingExtraError
-from screen.modelfile import Model
+from screen.machine import network_streams
+from screen.model import Model
 
 _OUTPUTS = ("logits", "heatmap", "embedding", "distance", "gate")
 _HALF = {"f16", "bf16"}

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs, output_shapes
-from screen.backends.cuda_card import Card, CudaCard
-from screen.backends.cuda_driver import Gpu
-from screen.engines import Manifest, VerifiedEngine
+from screen.backends.gpu_memory import CudaMemory, GpuMemory
 from screen.errors import BackendError, UsageError
-from screen.modelfile import Model
+from screen.gpus import Gpu
+from screen.model import Manifest, Model, VerifiedEngine
 
 _LANES = 2
 _ALIGNMENT = 256
@@ -59,14 +58,14 @@ class Engine(Protocol):
 
 
 class TensorRtBackend(Backend):
-    """opened: the engine that `manifest` describes, deserialised on `card`."""
+    """opened: the engine that `manifest` describes, deserialised on `cuda`."""
 
     streams = _LANES
 
     def __init__(
-        self, model: Model, manifest: Manifest, opened: Engine, card: Card, gpu: Gpu, batch_size: int
+        self, model: Model, manifest: Manifest, opened: Engine, cuda: GpuMemory, gpu: Gpu, batch_size: int
     ) -> None:
-        self._engine, self._card = opened, card
+        self._engine, self._cuda = opened, cuda
         self._shapes = output_shapes(model.card)
         # A slot for each lane; None until it is used, and after its memory was given back.
         self._lanes: queue.SimpleQueue[_Lane | None] = queue.SimpleQueue()
@@ -92,7 +91,7 @@ class TensorRtBackend(Backend):
             raise
 
     def _infer(self, images: NDArray[np.uint8]) -> Outputs:
-        self._card.use()
+        self._cuda.use()
         # Of a size that is kept, so that what is left of a halved batch finds its lane.
         rows = max(len(images), self._rows)
         lane = self._lanes.get()
@@ -103,7 +102,7 @@ class TensorRtBackend(Backend):
                     old.close()
                 # One after the other: an engine need not give contexts to two threads at once.
                 with self._building:
-                    lane = _Lane(self._card, self._engine, self._shapes, rows, self.size)
+                    lane = _Lane(self._cuda, self._engine, self._shapes, rows, self.size)
             return lane.infer(images)
         finally:
             self._lanes.put(lane)
@@ -111,7 +110,7 @@ class TensorRtBackend(Backend):
     def close(self) -> None:
         """Lanes first: they are the engine's. A device that is lost takes nothing back, and need not."""
         with suppress(BackendError):
-            self._card.use()
+            self._cuda.use()
         for _ in range(_LANES):
             lane = self._lanes.get()
             if lane is not None:
@@ -120,13 +119,13 @@ class TensorRtBackend(Backend):
 
 
 class _Lane:
-    """Fixed buffers for `rows` films and what runs between them. Made and closed where `card` is in use."""
+    """Fixed buffers for `rows` films and what runs between them. Made and closed where `cuda` is in use."""
 
     def __init__(
-        self, card: Card, engine: Engine, shapes: Mapping[str, tuple[int, ...]], rows: int, size: int
+        self, cuda: GpuMemory, engine: Engine, shapes: Mapping[str, tuple[int, ...]], rows: int, size: int
     ) -> None:
         self.rows = rows
-        self._card = card
+        self._cuda = cuda
         self._given = ExitStack()
         try:
             self._build(engine, shapes, (rows, 1, size, size))
@@ -137,14 +136,14 @@ class _Lane:
     def _build(
         self, engine: Engine, shapes: Mapping[str, tuple[int, ...]], image: tuple[int, int, int, int]
     ) -> None:
-        card, given = self._card, self._given
+        cuda, given = self._cuda, self._given
         places, size = _places(shapes, self.rows)
-        self._stream = card.stream()
-        given.callback(card.close_stream, self._stream)
-        upload = card.allocate_host(prod(image))
-        given.callback(card.free_host, upload)
-        download = card.allocate_host(size)
-        given.callback(card.free_host, download)
+        self._stream = cuda.stream()
+        given.callback(cuda.close_stream, self._stream)
+        upload = cuda.allocate_host(prod(image))
+        given.callback(cuda.free_host, upload)
+        download = cuda.allocate_host(size)
+        given.callback(cuda.free_host, download)
         self._images = upload.reshape(image)
         self._outputs = {
             name: download[at : at + 4 * prod(shape)].view(np.float32).reshape(shape)
@@ -153,25 +152,25 @@ class _Lane:
         context = engine.context()
         memory = []
         for needed in (upload.nbytes, size, context.scratch_size(self.rows)):
-            memory.append(card.allocate(needed))
-            given.callback(card.free, memory[-1])
+            memory.append(cuda.allocate(needed))
+            given.callback(cuda.free, memory[-1])
         images, outputs, scratch = memory
         given.callback(context.close)
         context.bind(scratch, {"image": images, **{name: outputs + at for name, (at, _) in places.items()}})
 
         def work() -> None:
-            card.upload(upload, images, self._stream)
+            cuda.upload(upload, images, self._stream)
             context.enqueue(self._stream)
-            card.download(outputs, download, self._stream)
+            cuda.download(outputs, download, self._stream)
 
         self._run = work
         # The first run compiles and allocates, which a graph cannot hold.
         work()
-        card.wait(self._stream)
+        cuda.wait(self._stream)
         if context.capturable(self._stream):
-            graph = card.capture(work, self._stream)
-            given.callback(card.close_graph, graph)
-            self._run = lambda: card.launch(graph, self._stream)
+            graph = cuda.capture(work, self._stream)
+            given.callback(cuda.close_graph, graph)
+            self._run = lambda: cuda.launch(graph, self._stream)
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """images: uint8 [n, 1, S, S], n up to `rows`."""
@@ -179,7 +178,7 @@ class _Lane:
         self._images[:n] = images
         self._images[n:] = 0
         self._run()
-        self._card.wait(self._stream)
+        self._cuda.wait(self._stream)
         return Outputs(**{name: values[:n].copy() for name, values in self._outputs.items()})
 
     def close(self) -> None:
@@ -218,10 +217,10 @@ def open_tensorrt(model: Model, engine: VerifiedEngine, gpu: Gpu, batch_size: in
     Raises MissingExtraError without library or bindings, UsageError and BackendError.
     """
     _check_fits(model, engine.manifest, batch_size)
-    from screen.backends.tensorrt_engine import TensorRtEngine
+    from screen.backends.tensorrt_binding import TensorRtEngine
 
-    card = CudaCard(gpu.index)
-    card.use()
+    cuda = CudaMemory(gpu.index)
+    cuda.use()
     library = engine.manifest.library
     opened = TensorRtEngine(engine.data, library, output_shapes(model.card), model.card.input_size)
-    return TensorRtBackend(model, engine.manifest, opened, card, gpu, batch_size)
+    return TensorRtBackend(model, engine.manifest, opened, cuda, gpu, batch_size)

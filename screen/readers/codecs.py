@@ -1,6 +1,8 @@
 """One frame's encoded bytes -> samples: imagecodecs first, pydicom's plugins behind it."""
 
 import struct
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,14 +16,12 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
+from screen.codes import Reason
 from screen.readers.accelerator import Accelerator
-from screen.readers.codestream import codestream_size, has_end
 from screen.readers.header import PixelHeader
-from screen.readers.jpeg import is_jpeg_complete, jpeg_frame
-from screen.readers.refusal import Refusal
+from screen.readers.limits import Refusal
+from screen.readers.streams import codestream_size, has_end, is_jpeg_complete, jpeg_frame
 from screen.readers.tags import quietly, standard_name
-from screen.readers.unraisable import printed_errors_raised
-from screen.reasons import Reason
 
 UNCOMPRESSED = frozenset(
     {
@@ -191,3 +191,40 @@ def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str
     except Exception as error:  # the seam, as above; the first decoder's complaint is the telling one
         raise Refusal(Reason.CORRUPT_PIXELS, complaint) from error
     return np.asarray(samples), "pydicom"
+
+
+_state = threading.local()
+
+
+@contextmanager
+def printed_errors_raised() -> Iterator[None]:
+    """Raise the first error that a C callback in this thread could only print ("Exception ignored in …").
+
+    Python's hook for them belongs to the whole process, so it is set once and asks which thread it is in.
+    """
+    _install()
+    caught: list[str] = []
+    _state.caught = caught
+    try:
+        yield
+    finally:
+        _state.caught = None
+    if caught:
+        raise RuntimeError(caught[0])
+
+
+def _install() -> None:
+    previous = sys.unraisablehook
+    if getattr(previous, "of_cxr_screen", False):
+        return
+
+    def hook(unraisable: Any) -> None:
+        caught: list[str] | None = getattr(_state, "caught", None)
+        if caught is None:
+            previous(unraisable)
+            return
+        # The text alone: the exception would keep the frame with its buffers alive.
+        caught.append(str(unraisable.exc_value))
+
+    hook.of_cxr_screen = True  # type: ignore[attr-defined]
+    sys.unraisablehook = hook

@@ -7,13 +7,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.codes import Reason, Warn
 from screen.film import Film, Pixels, Unscreened
-from screen.policy import Shortcut
 from screen.preprocess import MIN_SIDE
 from screen.readers.codecs import JPEG_DECODER, check_frame
-from screen.readers.colour import grey_from_palette, grey_from_rgb, grey_from_ycbcr
-from screen.readers.digest import PixelDigest
-from screen.readers.eligibility import Verdict, judge
+from screen.readers.eligibility import Eligibility, eligibility_from_tags
 from screen.readers.frames import Frame, first_frame, samples_from_frame, stored_values
 from screen.readers.header import (
     LookupHeader,
@@ -23,13 +21,18 @@ from screen.readers.header import (
     lookup_header_from_tags,
     pixel_header_from_tags,
 )
-from screen.readers.limits import Limits
-from screen.readers.lookup import full_range_lookup, lookup_from_header
-from screen.readers.refusal import Refusal
-from screen.readers.shortcuts import WHOLE, Aim, reduced_frame
+from screen.readers.limits import Limits, PixelDigest, Refusal
+from screen.readers.lookup import (
+    full_range_lookup,
+    grey_from_palette,
+    grey_from_rgb,
+    grey_from_ycbcr,
+    lookup_from_header,
+)
+from screen.readers.reduced import WHOLE, Aim, reduced_frame
 from screen.readers.signature import Kind
 from screen.readers.tags import Parsed, parse_dicom, quietly
-from screen.reasons import Reason, Warn
+from screen.shortcuts import Shortcut
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,14 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
     """A DICOM stream, from its first byte -> film, or why there is none. Raises OSError alone."""
     parsed = parse_dicom(stream, limits)
     with quietly():
-        verdict = judge(described_from_tags(parsed.tags))
-        identity = identity_from_tags(parsed.tags, verdict.view)
+        eligibility = eligibility_from_tags(described_from_tags(parsed.tags))
+        identity = identity_from_tags(parsed.tags, eligibility.view)
     digest = PixelDigest()
     try:
-        px, lookup_header, frame = _checked(parsed, verdict, kind, limits, digest)
+        px, lookup_header, frame = _checked(parsed, eligibility, kind, limits, digest)
         picture = _reduced(parsed, px, lookup_header, frame, aim) or _whole(parsed, px, lookup_header, frame)
     except Refusal as refusal:
-        return Unscreened(refusal.reason, refusal.detail, identity, verdict.declared_chest)
+        return Unscreened(refusal.reason, refusal.detail, identity, eligibility.declared_chest)
     warnings = picture.warnings
     if kind is Kind.DICOM_BARE:
         warnings.append(Warn.NO_PREAMBLE)
@@ -62,7 +65,7 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
         pixels=picture.pixels,
         pixel_digest=digest.digest(),
         decoder=picture.decoder,
-        declared_chest=verdict.declared_chest,
+        declared_chest=eligibility.declared_chest,
         warnings=tuple(warnings),
         hash_seconds=digest.seconds,
         shortcut=picture.shortcut,
@@ -70,24 +73,26 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
 
 
 def _checked(
-    parsed: Parsed, verdict: Verdict, kind: Kind, limits: Limits, digest: PixelDigest
+    parsed: Parsed, eligibility: Eligibility, kind: Kind, limits: Limits, digest: PixelDigest
 ) -> tuple[PixelHeader, LookupHeader, Frame]:
     """Everything that can be said without decoding, and the bytes to decode. Raises Refusal.
 
     digest: gets the frame as it is stored, and all that decides how it is decoded and shown.
     """
-    if verdict.reason is not None:
-        raise Refusal(verdict.reason)
+    if eligibility.reason is not None:
+        raise Refusal(eligibility.reason)
     if parsed.element is None:
-        if kind is Kind.DICOM_BARE and not parsed.tags.has("SOPClassUID") and not verdict.hints_at_film:
+        if kind is Kind.DICOM_BARE and not parsed.tags.has("SOPClassUID") and not eligibility.hints_at_film:
             raise Refusal(Reason.NOT_AN_IMAGE)
         if parsed.complaint:
             raise Refusal(Reason.CORRUPT_HEADER, parsed.complaint)
-        raise Refusal(Reason.NO_PIXELS if verdict.hints_at_film else Reason.NOT_A_RADIOGRAPH, "no pixel data")
+        raise Refusal(
+            Reason.NO_PIXELS if eligibility.hints_at_film else Reason.NOT_A_RADIOGRAPH, "no pixel data"
+        )
     with quietly():
         px = pixel_header_from_tags(parsed.tags)
         lookup_header = lookup_header_from_tags(parsed.tags, px)
-    if min(px.rows, px.columns) < MIN_SIDE and not verdict.hints_at_film:
+    if min(px.rows, px.columns) < MIN_SIDE and not eligibility.hints_at_film:
         raise Refusal(Reason.UNLIKE_CHEST, f"{px.columns} × {px.rows} pixels")
     limits.check_shape(px.rows, px.columns, px.samples)
     frame = first_frame(parsed, px, limits, digest)

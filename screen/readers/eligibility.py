@@ -6,9 +6,9 @@ Free text (descriptions, protocol names) is not asked: it names what was ordered
 import re
 from dataclasses import dataclass
 
+from screen.codes import Reason
 from screen.readers.header import Described
 from screen.readers.tags import standard_name
-from screen.reasons import Reason
 
 OWN_EQUIPMENT = "cxr-screen"
 """Stands in Manufacturer, ManufacturerModelName or SoftwareVersions of everything this project writes."""
@@ -58,7 +58,7 @@ _DECUBITUS = re.compile(r"DECUB|\b[LR]LD\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Eligibility:
     """reason: what rules the object out, None if nothing does. view: PA, AP, LL, …, empty if unsaid.
 
     hints_at_film: something in the tags says radiograph or chest, so that its pixels would be missed.
@@ -70,14 +70,14 @@ class Verdict:
     view: str
 
 
-def judge(tags: Described) -> Verdict:
+def eligibility_from_tags(tags: Described) -> Eligibility:
     """What the tags alone decide. Where they say nothing nothing is ruled out: the gate sees the picture."""
     view = tags.view_position or next((_VIEWS[code] for _, code in tags.views if code in _VIEWS), "")
     is_chest = _says_chest(tags)
     is_radiograph = (
         tags.modality in _RADIOGRAPH_MODALITIES if tags.modality else tags.sop_class in _RADIOGRAPH_CLASSES
     )
-    return Verdict(
+    return Eligibility(
         reason=_ruled_out(tags, is_chest, view),
         declared_chest=is_radiograph and is_chest is True,
         hints_at_film=(is_radiograph or is_chest is True) and not _is_other_object(tags.sop_class),

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
+from screen.codes import Reason
 from screen.readers.codecs import UNCOMPRESSED, decode_frame
-from screen.readers.digest import PixelDigest
 from screen.readers.header import PixelHeader
-from screen.readers.limits import Limits
-from screen.readers.refusal import Refusal
+from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.tags import PIXEL_DATA, Parsed
-from screen.reasons import Reason
 
 Frame = bytes | NDArray[np.uint8]
 """An encoded frame, or an uncompressed one as uint8 [bytes]."""

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.codes import Reason
 from screen.film import Identity
-from screen.readers.refusal import Refusal
+from screen.readers.limits import Refusal
 from screen.readers.tags import Tags
-from screen.reasons import Reason
 
 SMALLEST = 1e-9
 """Slopes and widths below it are nothing; levels above its inverse are none."""

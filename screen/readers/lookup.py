@@ -1,17 +1,19 @@
-"""The one table from stored values to grey, bone bright.
+"""From stored values to grey: the one table for grey films, bone bright, and colours to grey.
 
-Every step works on `t`, the distance from mid-grey as a fraction of the range from black to white: black is
--1/2, white +1/2, and inverting is a change of sign, exact in binary arithmetic. So a film and its mirror
-image (MONOCHROME1, values 2^bits - 1 - v, centre 2^bits - c) get tables that agree to the bit.
+Every step of the table works on `t`, the distance from mid-grey as a fraction of the range from black to
+white: black is -1/2, white +1/2, and inverting is a change of sign, exact in binary arithmetic. So a film and
+its mirror image (MONOCHROME1, values 2^bits - 1 - v, centre 2^bits - c) get tables that agree to the bit.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.codes import Warn
 from screen.readers.header import SMALLEST, LookupHeader, PixelHeader, Table
-from screen.reasons import Warn
 
 WHITE = 65535
 _STEPS = 1 << 30
@@ -166,3 +168,31 @@ def _spans_contrast(shown: NDArray[np.float64], sample: NDArray[np.uint8] | NDAr
         return False
     tail = sample.size // 100
     return bool(np.count_nonzero(sample <= low) > tail and np.count_nonzero(sample >= high) > tail)
+
+
+def grey_from_rgb(samples: NDArray[Any]) -> tuple[bool, NDArray[Any]]:
+    """uint8 | uint16 [H, W, >= 3], red first -> whether there is any colour, and luminance (BT.601) [H, W].
+
+    Grey that is stored as three equal samples comes back to the bit.
+    """
+    red, green, blue = samples[..., 0], samples[..., 1], samples[..., 2]
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return False, red
+    return True, cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
+
+
+def grey_from_ycbcr(samples: NDArray[Any]) -> tuple[bool, NDArray[Any]]:
+    """[H, W, 3] with the luminance first -> whether there is any colour, and the luminance."""
+    neutral = (int(np.iinfo(samples.dtype).max) + 1) // 2
+    return bool((samples[..., 1:] != neutral).any()), samples[..., 0]
+
+
+def grey_from_palette(
+    values: NDArray[Any], palette: tuple[Table, Table, Table]
+) -> tuple[bool, NDArray[Any], int]:
+    """Indices [H, W] (PS3.3 C.7.9) -> whether there is any colour, luminance [H, W], and its bits."""
+    bits = palette[0].bits
+    at = values.astype(np.int32)
+    inks = [ink.entries[np.clip(at - ink.first, 0, len(ink.entries) - 1)] for ink in palette]
+    is_colour, grey = grey_from_rgb(np.dstack(inks).astype(np.uint8 if bits <= 8 else np.uint16))
+    return is_colour, grey, bits

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.readers.jpeg import JpegFrame, frame_header, segments
-from screen.readers.refusal import Refusal
+from screen.codes import Reason
+from screen.readers.limits import Refusal
 from screen.readers.signature import Kind
-from screen.reasons import Reason
+from screen.readers.streams import JpegFrame, frame_header, segments
 
 _MAX_TIFF_ENTRIES = 512
 _ORIENTATION_TAG = 274

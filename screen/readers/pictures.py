@@ -6,17 +6,14 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.codes import Reason, Warn
 from screen.film import Film, Identity, Pixels
-from screen.readers.colour import grey_from_rgb
-from screen.readers.digest import PixelDigest
-from screen.readers.jpeg import is_jpeg_complete
-from screen.readers.limits import Limits
-from screen.readers.lookup import full_range_lookup
+from screen.readers.limits import Limits, PixelDigest, Refusal
+from screen.readers.lookup import full_range_lookup, grey_from_rgb
 from screen.readers.picture_headers import PictureHeader, picture_header
-from screen.readers.refusal import Refusal
-from screen.readers.shortcuts import WHOLE, Aim, scaled_jpeg
+from screen.readers.reduced import WHOLE, Aim, scaled_jpeg
 from screen.readers.signature import Kind
-from screen.reasons import Reason, Warn
+from screen.readers.streams import is_jpeg_complete
 
 _DECODERS = {
     Kind.JPEG: imagecodecs.jpeg8_decode,

@@ -28,10 +28,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from screen.plain_text import visible
-from screen.readers.limits import Limits
-from screen.readers.refusal import Refusal
-from screen.reasons import Reason
+from screen.codes import Reason
+from screen.readers.limits import Limits, Refusal
+from screen.text import visible
 
 PIXEL_DATA = 0x7FE00010
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)

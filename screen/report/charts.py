@@ -1,11 +1,68 @@
-"""Drawings of the page, as inline SVG without a script or a style of their own: they print and scale."""
+"""Drawings of the page, as inline SVG without a script or a style of their own: they print and scale.
+
+The histogram has a logit axis, which ends where the films do.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from screen.decide import Score
-from screen.report.histogram import BINS, Histogram, logit
+from screen.decide.scratch import Scratch
 from screen.report.markup import probability, text
+
+BINS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Films by bin, of one finding and one threshold.
+
+    low, high: the axis' ends in logits. below, flagged: films in each of the `BINS` bins.
+    """
+
+    finding: str
+    threshold: float
+    low: int
+    high: int
+    below: tuple[int, ...]
+    flagged: tuple[int, ...]
+
+
+class Spread:
+    """Gathers scores. The bins hang on the lowest and the highest one, so all are kept, aside, until then."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+        scratch.script("CREATE TABLE score (logit REAL NOT NULL, flagged INTEGER NOT NULL)")
+        self._scores = scratch.inserts("INSERT INTO score VALUES (?, ?)")
+        self._last: Score | None = None
+
+    def add(self, score: Score) -> None:
+        """One film's score; all are of the same finding."""
+        self._last = score
+        self._scores.add((logit(score.probability), score.flagged))
+
+    def histogram(self) -> Histogram | None:
+        """Of all scores; None if there are none."""
+        if self._last is None:
+            return None
+        self._scores.flush()
+        lowest, highest = self._scratch.select("SELECT min(logit), max(logit) FROM score").fetchone()
+        threshold = logit(self._last.threshold)
+        low, high = math.floor(min(lowest, threshold - 1)), math.ceil(max(highest, threshold + 1))
+        below, hot = [0] * BINS, [0] * BINS
+        for at, flagged in self._scratch.select("SELECT logit, flagged FROM score"):
+            into = hot if flagged else below
+            into[min(BINS - 1, int((at - low) / (high - low) * BINS))] += 1
+        return Histogram(self._last.finding, self._last.threshold, low, high, tuple(below), tuple(hot))
+
+
+def logit(p: float) -> float:
+    """Clipped to the axis' ends, ±9.2 (probabilities of 0.0001 and 0.9999)."""
+    p = min(max(p, 1e-4), 1 - 1e-4)
+    return math.log(p / (1 - p))
+
 
 _TICKS = (.0001, .001, .01, .02, .05, .1, .2, .35, .5, .65, .8, .9, .95, .98, .99, .999, .9999)  # fmt: skip
 _WIDTH, _HEIGHT = 720, 190

@@ -1,13 +1,132 @@
-"""What the writers of one report share beside the rows: figures, and the few cases that the page shows."""
+"""What the writers of one report share beside the rows: facts of the run, figures, the cases on the page.
 
+Facts are kept in the ledger, so that reports can be written again. Verdicts are counted as they pass by.
+"""
+
+import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-from screen.cases import Case, Totals, UnscreenedStudy
-from screen.decide import Decision
-from screen.report.facts import RunFacts
-from screen.report.histogram import Histogram
-from screen.report.tally import Tally
+from screen.codes import Reason, Status
+from screen.decide import Case, Decision, Verdict
+from screen.decide.cases import Totals, UnscreenedStudy
+from screen.report.charts import Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One run, as it really went.
+
+    card_json: the model's own card, before any decision file. device: `DeviceInfo` as a dict.
+    started, finished: ISO 8601 with offset. seconds: wall clock; stage_seconds: summed over workers.
+    images_inferred, images_reused: films through the network, and films whose result was there already.
+    identifiers: `full`, `pseudonym` or `none`. heatmaps: how many flagged images get a PNG at most.
+    preprocess_drift: the model's probes were not equal to the byte. counts: more figures for `summary.json`
+    (`known_ignored`, `gpu_decoder_losses`, …).
+    """
+
+    card_json: str
+    model_file_digest: str
+    model_name: str
+    device: dict[str, str | int]
+    versions: dict[str, str]
+    inputs: list[str]
+    started: str
+    finished: str
+    seconds: float
+    stage_seconds: dict[str, float]
+    images_inferred: int
+    images_reused: int
+    batch_size: int
+    workers: int
+    identifiers: str
+    heatmaps: int
+    preprocess_drift: bool
+    decode_policy: str
+    counts: dict[str, int]
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunFacts":
+        """The facts again; keys of a newer version are ignored. Raises ValueError if one is missing."""
+        plain: dict[str, Any] = json.loads(text)
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in plain]:
+            raise ValueError(f"the run's facts lack {', '.join(missing)}")
+        return cls(**{name: plain[name] for name in names})
+
+
+LINES = 80
+"""Lines of each of the page's lists of what needs a person; the rest is in `results.csv`."""
+WARNED_FILES = 12
+"""Files that the page names for each warning."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Figures of all verdicts added so far.
+
+    outcomes: files by status and reason. warnings: files by code. declared_chest: some file's tags say chest.
+    images_screened: films with a result of their own; images_flagged: those of them that are.
+    duplicates: the gate turns some of them away; screened_duplicates: those that it does not.
+    failed: the first failed files. warned: screened files by warning code, and the first of them by name.
+    """
+
+    outcomes: Counter[tuple[Status, Reason | None]] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    declared_chest: bool = False
+    images_screened: int = 0
+    images_flagged: int = 0
+    duplicates: int = 0
+    screened_duplicates: int = 0
+    failed: list[Verdict] = field(default_factory=list)
+    warned: Counter[str] = field(default_factory=Counter)
+    warned_files: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one."""
+        status = verdict.status
+        self.outcomes[status, verdict.reason] += 1
+        self.declared_chest |= verdict.row.declared_chest
+        if verdict.duplicate_of:
+            self.duplicates += 1
+            self.screened_duplicates += status is Status.SCREENED
+        if verdict.counts:
+            self.images_screened += 1
+            self.images_flagged += verdict.flagged
+        if status is Status.FAILED and len(self.failed) < LINES:
+            self.failed.append(verdict)
+        for code in verdict.warnings:
+            self.warnings[code] += 1
+            if status is Status.SCREENED:
+                self.warned[code] += 1
+                if len(self.warned_files[code]) < WARNED_FILES:
+                    self.warned_files[code].append(verdict.row.file)
+
+    @property
+    def files(self) -> int:
+        """All verdicts."""
+        return self.outcomes.total()
+
+    def with_status(self, status: Status) -> int:
+        """Files that ended so."""
+        return sum(number for (each, _), number in self.outcomes.items() if each is status)
+
+    def with_reason(self, reason: Reason) -> int:
+        """Files without a score for this reason."""
+        return sum(number for (_, each), number in self.outcomes.items() if each is reason)
+
+    @property
+    def exit_code(self) -> int:
+        """0; 3 if some files failed; 1 if nothing was screened although files that say chest were there."""
+        if self.declared_chest and not self.with_status(Status.SCREENED):
+            return 1
+        return 3 if self.with_status(Status.FAILED) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import base64
 import html
 from collections.abc import Iterable
 
-from screen.plain_text import is_invisible
+from screen.text import is_invisible
 
 _LONGEST = 160
 

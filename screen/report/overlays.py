@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.ledger import Row
 from screen.preprocess import Geometry
-from screen.rows import Row
 
 Picture = NDArray[np.uint8]
 

@@ -7,16 +7,15 @@ from importlib import resources
 from string import Template
 
 from screen import __version__
-from screen.expected import expected
-from screen.model_card import OperatingPoint
-from screen.reasons import Reason, Status, Warn
-from screen.report.attention import attention
+from screen.codes import Reason, Status, Warn
+from screen.decide import expected
+from screen.model import OperatingPoint
 from screen.report.charts import histogram_chart, share_bar
 from screen.report.content import Report
 from screen.report.markup import count, data_url, name, probability, table, text
 from screen.report.overlays import scale_bar
+from screen.report.sections import attention, worklist
 from screen.report.summary import DISCLAIMER
-from screen.report.worklist import worklist
 
 _NO_IMAGE = frozenset(
     {Reason.NOT_AN_IMAGE, Reason.DICOMDIR, Reason.EMPTY_FILE, Reason.UNREADABLE, Reason.FOLDER_UNREADABLE}
@@ -200,7 +199,7 @@ def _digest(digest: str) -> str:
 
 
 def _glossary(report: Report) -> str:
-    """The codes that occur, in the order of the table in `screen.reasons`."""
+    """The codes that occur, in the order of the table in `screen.codes`."""
     tally = report.tally
     lines = [
         (f"<code>{code}</code>", str(code.status), text(code.meaning), f"{number:,}")

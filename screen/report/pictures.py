@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.cases import Cases
-from screen.decide import Decision, Verdict, Verdicts
+from screen.decide import Cases, Decision, Verdict, Verdicts
+from screen.files import sync_folder, write_file
+from screen.ledger import Row
 from screen.report import overlays
 from screen.report.content import Picture
-from screen.report.files import sync_folder, write_file
-from screen.report.worklist import PAGE_CASES
-from screen.rows import Row
+from screen.report.sections import PAGE_CASES
 
 OpenSquares = Callable[[Iterable[Row]], Iterator[tuple[Row, NDArray[np.uint8] | None]]]
 """Rows to (row, its film's square, uint8 [S, S]) in any order; None where the film cannot be had any more."""

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from screen import __version__
-from screen.expected import expected
-from screen.plain_text import escaped
-from screen.reasons import Reason, Status
+from screen.codes import Reason, Status
+from screen.decide import expected
 from screen.report.content import Report
+from screen.text import escaped
 
 DISCLAIMER = "Research use only, not for clinical use."
 SUMMARY_VERSION = 1

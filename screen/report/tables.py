@@ -1,11 +1,12 @@
 """The CSV files: UTF-8, LF, fixed columns, numbers as numbers, text that no spreadsheet runs."""
 
-import re
+import csv
 from collections.abc import Iterator
+from pathlib import Path
 
-from screen.cases import Case
-from screen.decide import Decision, Score, Verdict
-from screen.plain_text import escaped, visible
+from screen.decide import Case, Decision, Score, Verdict
+from screen.ledger import Ledger
+from screen.text import safe_path, safe_text
 
 FLAGGED_COLUMNS = (
     "rank", "study_instance_uid", "patient_id", "accession_number", "study_date", "images", "images_unread",
@@ -16,26 +17,6 @@ RESULTS_COLUMNS = (
     "sop_instance_uid", "view", "finding", "probability", "logit", "normal_distance", "flagged", "decoder",
 )  # fmt: skip
 FINDINGS_COLUMNS = ("file", "finding", "probability", "threshold", "flagged")
-
-# A spreadsheet that splits at another character than ours, or strips quotes, sees a cell begin after it.
-_FORMULA = re.compile(r"""(^|[;,|"'])(\s*)(?=[=+\-@＝＋－＠])""")
-_SIGN = re.compile(r"[=+\-@＝＋－＠]")
-
-
-def safe_text(text: str) -> str:
-    """Text for a cell: no line ends or other invisible characters, and no formula wherever a cell may begin.
-
-    A `'` goes before `= + - @` (and their full-width twins) at the start and after quotes and separators
-    (OWASP, CSV injection).
-    """
-    text = visible(text)
-    # Most cells have no such sign in them, and the search for a place is the dearest part of a line.
-    return _FORMULA.sub(r"\1\2'", text) if _SIGN.search(text) else text
-
-
-def safe_path(path: str) -> str:
-    """A file's name for a cell: invisible characters are percent-escaped, so that names stay distinct."""
-    return safe_text(escaped(path))
 
 
 def number(value: float) -> str:
@@ -99,3 +80,17 @@ def finding_lines(verdict: Verdict) -> Iterator[tuple[str, ...]]:
 
 def _score_cells(score: Score) -> tuple[str, str, str]:
     return safe_text(score.finding), number(score.probability), number(score.logit)
+
+
+TIMINGS_NAME = "timings.csv"
+
+
+def write_timings(folder: Path, ledger: Ledger) -> None:
+    """Columns `file, read_seconds, preprocess_seconds`; in INPUT order; whole or not at all."""
+    draft = folder / f".{TIMINGS_NAME}"
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", "read_seconds", "preprocess_seconds"))
+        for name, read, square in ledger.listed_timings():
+            writer.writerow((safe_path(name), f"{read:.6f}", f"{square:.6f}"))
+    draft.replace(folder / TIMINGS_NAME)

@@ -1,0 +1,1 @@
+"""Settings that were fitted to something, and the commands that fit them."""

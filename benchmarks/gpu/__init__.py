@@ -1,0 +1,1 @@
+"""What a GPU is worth: latency, throughput, engines, frames."""

@@ -1,0 +1,1 @@
+"""Films, pictures and broken files to measure with."""

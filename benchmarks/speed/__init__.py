@@ -1,0 +1,1 @@
+"""How fast, beside how it is usually done: stages, whole runs, memory."""

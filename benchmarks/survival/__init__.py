@@ -1,0 +1,1 @@
+"""What a run outlives: kills, hostile files."""

@@ -1,0 +1,117 @@
+"""The command line. Commands are found by name and imported when they are used: `screen --help` is quick."""
+
+import importlib
+import json
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+
+from screen import __version__
+from screen.errors import MissingExtraError, ScreenError, UsageError
+from screen.text import printable
+
+_COMMANDS = {
+    "run": ("screen.cli.run", "Screen folders and files; the reports land in one folder."),
+    "report": ("screen.cli.report", "Write a finished run's reports again, decided anew."),
+    "inspect": ("screen.cli.inspect", "What the reader saw and decided about one file."),
+    "doctor": ("screen.cli.doctor", "What works here, what is missing, and how to get it."),
+    "model": ("screen.cli.model", "Show or verify a model file."),
+    "train": ("train.cli.main", "Pre-train, fine-tune, calibrate, evaluate (extra 'train')."),
+    "export": ("export.cli", "Make model files and engines from checkpoints (extra 'export')."),
+    "bench": ("benchmarks.cli", "Measure speed and memory (needs a checkout)."),
+}
+_EXTRAS = {"train": "train", "export": "export", "bench": "test"}
+_OURS = {"screen", "train", "export", "benchmarks"}
+
+
+class Commands(click.Group):
+    """The commands of the table above. Errors meant for the operator become one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the table's order."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command. Its module holds it under the name `cli`."""
+        return _imported(cmd_name) if cmd_name in _COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the operator must know goes to standard error."""
+        try:
+            try:
+                return super().invoke(ctx)
+            except ModuleNotFoundError as error:
+                raise _explained(error, str(ctx.invoked_subcommand)) from error
+        except ScreenError as error:
+            _say(error)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+@click.command(cls=Commands)
+@click.version_option(__version__, prog_name="screen")
+def cli() -> None:
+    """Batch screening of chest radiographs.
+
+    `screen run ./dicom_dir` is all that one types; typing it again resumes. Research use only, not for
+    clinical use.
+    """
+
+
+def main() -> None:
+    """The console scripts `screen` and `cxr-screen`."""
+    if not sys.stderr.isatty():
+        sys.excepthook = _say_bug
+    cli(prog_name="screen")
+
+
+def _imported(name: str) -> click.Command:
+    if name == "bench":
+        _find_checkout()
+    try:
+        command = importlib.import_module(_COMMANDS[name][0]).cli
+    except ModuleNotFoundError as error:
+        raise _explained(error, name) from error
+    assert isinstance(command, click.Command)
+    return command
+
+
+def _explained(error: ModuleNotFoundError, command: str) -> Exception:
+    """What to install, if the command has an extra and it is not our own code that is missing."""
+    if command not in _EXTRAS or str(error.name).partition(".")[0] in _OURS:
+        return error
+    return MissingExtraError(f"screen {command}", _EXTRAS[command])
+
+
+def _find_checkout() -> None:
+    """Make `benchmarks` importable if this package lies in a checkout. Raises UsageError if not."""
+    root = Path(__file__).resolve().parent.parent.parent
+    if not ((root / "pyproject.toml").is_file() and (root / "benchmarks" / "cli.py").is_file()):
+        raise UsageError("screen bench needs a checkout of the repository: it is not part of the package")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+
+
+def _say(error: ScreenError) -> None:
+    """For people on a terminal, for a log anywhere else."""
+    if sys.stderr.isatty():
+        click.echo(f"screen: {printable(str(error))}", err=True)
+    else:
+        said = {"event": "error", "exit_code": error.exit_code, "message": str(error)}
+        click.echo(json.dumps(said), err=True)
+
+
+def _say_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An exception that nobody expected, in a log: one line like the others."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    click.echo(json.dumps({"event": "bug", "exit_code": 1, "traceback": text}), err=True)

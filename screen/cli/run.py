@@ -1,0 +1,162 @@
+"""`screen run`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from screen.errors import UsageError
+
+
+def number_or_auto(context: click.Context, option: click.Parameter, text: str) -> int | None:
+    """A positive number, or `auto`: None."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 4096):
+        raise click.BadParameter(f"'{text}' is neither a number from 1 to 4096 nor auto")
+    return int(text)
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("run")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the reports. [default: INPUT-screened]",
+)
+@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one that is shipped]")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="auto, cpu, openvino, cuda[:N,…] or tensorrt[:N,…].",
+)
+@click.option(
+    "--engine",
+    type=_FILE,
+    metavar="FILE",
+    help="TensorRT engine of 'screen export trt', instead of one that is built here on first use.",
+)
+@click.option(
+    "--engine-key",
+    type=_FILE,
+    metavar="PUBLIC_KEY",
+    help="Of who signed FILE; without it FILE must be built by you on this machine.",
+)
+@click.option(
+    "--batch-size",
+    callback=number_or_auto,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Films per forward pass.",
+)
+@click.option(
+    "--workers",
+    callback=number_or_auto,
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Processes that decode.",
+)
+@click.option(
+    "--gpu-decoders",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Further processes that decode, with a GPU for lossless films where it proves faster.",
+)
+@click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
+@click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
+@click.option("--decision", type=_FILE, metavar="FILE", help="A site's own calibration and thresholds.")
+@click.option(
+    "--known",
+    multiple=True,
+    type=_FILE,
+    metavar="LEDGER",
+    help="Reuse an earlier night's results; repeatable.",
+)
+@click.option(
+    "--identifiers",
+    type=click.Choice(["full", "pseudonym", "none"]),
+    default="full",
+    show_default=True,
+    help="Who is named in the output.",
+)
+@click.option(
+    "--identities", type=_FILE, metavar="FILE", help="Keep the mapping from pseudonyms, outside DIR."
+)
+@click.option(
+    "--heatmaps",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="Overlays at most.",
+)
+@click.option(
+    "--file-seconds",
+    type=click.FloatRange(1, 86_400),
+    default=120,
+    show_default=True,
+    metavar="S",
+    help="Time that one file may take; then it is failed (timed_out).",
+)
+@click.option(
+    "--file-memory",
+    type=click.IntRange(256, 1 << 20),
+    default=4096,
+    show_default=True,
+    metavar="MIB",
+    help="Memory that one file may take (too_large).",
+)
+@click.option(
+    "--file-pixels",
+    type=click.IntRange(1, 10_000),
+    default=80,
+    show_default=True,
+    metavar="MILLIONS",
+    help="Pixels that one frame may have (too_large).",
+)
+@click.option("--timings", is_flag=True, help="Write timings.csv.")
+@click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")
+@click.option("--allow-empty", is_flag=True, help="Finding no file is no failure.")
+@click.option("--fresh", is_flag=True, help="Forget what is in DIR and start over.")
+def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
+    """Screen every file in INPUT (folders, files, or - for a list of paths on standard input).
+
+    The same command again resumes: what is done is kept, what is new or changed is screened. DIR then holds
+    flagged.csv (cases in reading order), results.csv (every file), report.html, summary.json and heatmaps/.
+
+    Exit codes: 0 everything was screened or deliberately skipped; 3 complete, but some files could not be
+    read; 2 wrong usage; 1 the run failed; 130 or 143 stopped, can be resumed.
+    """
+    listed = inputs == (Path("-"),)
+    if Path("-") in inputs and not listed:
+        raise UsageError("- stands for all of INPUT: give nothing beside it")
+    if listed and out is None:
+        raise UsageError("with - as INPUT there is no name to go by: give --out DIR")
+    from screen.discover import paths_from_list
+    from screen.readers import Limits
+    from screen.run import RunSettings, run
+    from screen.run.progress import progress_for_stderr
+
+    limits = Limits(
+        max_values=options.pop("file_pixels") * 1_000_000,
+        memory=options.pop("file_memory") << 20,
+        seconds=options.pop("file_seconds"),
+    )
+    if listed:
+        settings = RunSettings(out=out, listed=paths_from_list(sys.stdin.buffer), limits=limits, **options)
+    else:
+        settings = RunSettings(inputs=inputs, out=out, limits=limits, **options)
+    with progress_for_stderr() as progress:
+        code = run(settings, progress)
+    click.get_current_context().exit(code)

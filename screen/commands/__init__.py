@@ -1,1 +1,0 @@
-"""One module per command of `screen`. Importing one loads click and nothing heavy."""

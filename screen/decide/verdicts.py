@@ -1,0 +1,219 @@
+"""From rows to verdicts: a function of rows alone, so that another threshold never needs a pixel.
+
+    rows ─ decide ─→ verdicts (one per row, same order) ─ Cases ─→ studies, ranked
+
+`decide` settles what reading cannot know: what the gate turns away, which file repeats an earlier one,
+the calibrated probability, and what is flagged. Which rows it gets, and from how many ledgers they
+came, is not its business. Nothing here holds more than a few rows at a time.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from screen.codes import OF_POSE, Reason, Status, Warn
+from screen.decide.decision import Decision
+from screen.decide.duplicates import Duplicates, Group
+from screen.decide.scratch import Scratch
+from screen.ledger import Inference, Row, Rows
+
+__all__ = ["Score", "Verdict", "Verdicts", "decide", "verdict_alone"]
+
+_GROUPS_AT_HAND = 256
+"""Verdicts of groups kept for the files that repeat them: duplicates often lie close together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One finding on one film.
+
+    logit: as the network gave it. probability: calibrated, 0 … 1. margin: the calibrated logit minus the
+    threshold's. flagged: probability >= threshold.
+    """
+
+    finding: str
+    logit: float
+    probability: float
+    threshold: float
+    margin: float
+    flagged: bool
+
+    @property
+    def strength(self) -> tuple[bool, float]:
+        """What orders scores: flagged ones first (a margin of 0 may be off by its last bit), then margins."""
+        return self.flagged, self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one file.
+
+    row: with the result that it shares if it belongs to a group of duplicates.
+    scores: in the model's order of findings; empty unless `screened`. primary: the one of `card.primary`.
+    normal_distance: percentile (0 … 100) among held-out normal films.
+    """
+
+    row: Row
+    status: Status
+    reason: Reason | None
+    warnings: tuple[str, ...]
+    duplicate_of: str = ""
+    scores: tuple[Score, ...] = ()
+    primary: Score | None = None
+    normal_distance: float | None = None
+
+    @property
+    def flagged(self) -> bool:
+        """Any finding reaches its threshold."""
+        return any(score.flagged for score in self.scores)
+
+    @property
+    def top(self) -> Score:
+        """The finding with the largest margin. Raises ValueError if the film has no scores."""
+        if len(self.scores) == 1:
+            return self.scores[0]
+        return max(self.scores, key=lambda score: score.strength)
+
+    @property
+    def counts(self) -> bool:
+        """A film with a result of its own: screened and no duplicate."""
+        return self.status is Status.SCREENED and not self.duplicate_of
+
+
+def decide(rows: Rows, decision: Decision, scratch: Scratch) -> "Verdicts":
+    """One verdict per row, in the rows' order, which must be that of INPUT: "earlier" is decided by it.
+
+    Gate: an inferred film with `gate` <= the card's threshold is kept with the warning `unlike_chest` if
+    its tags (or those of a duplicate) say chest, and is `skipped` for it otherwise.
+    Duplicates: rows with the same pixel digest and SOP Instance UID (without one, as pictures are: of the
+    same patient and study, if any) share the first one's verdict and name it in `duplicate_of`; their
+    result may stand in any of their rows.
+    Reused UIDs: films with the SOP Instance UID of an earlier film but another pixel digest, and their
+    duplicates, get `uid_reused`. The first film does not: it is what the UID was given to.
+
+    Reads the films' keys at once, rows whenever verdicts are read. scratch: one for each call.
+    A verdict raises ValueError if its row is screened but has no result: a broken ledger or a bug.
+    """
+    return Verdicts(rows, decision, Duplicates(rows.film_keys(), scratch))
+
+
+def verdict_alone(row: Row, decision: Decision) -> Verdict:
+    """The verdict of a row that has no others beside it. Raises ValueError as `decide` does."""
+    return _Rule(decision).verdict(row)
+
+
+class Verdicts:
+    """What `decide` made of rows: in their order, or one by its row's place. Made anew when they are read."""
+
+    def __init__(self, rows: Rows, decision: Decision, duplicates: Duplicates) -> None:
+        self._rows = rows
+        self._rule = _Rule(decision)
+        self._duplicates = duplicates
+        self._of_group = lru_cache(_GROUPS_AT_HAND)(self._decide_group)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        members = self._duplicates.members()
+        at, group = next(members, (-1, None))
+        for position, row in enumerate(self._rows):
+            if group is not None and position == at:
+                yield self._in_group(row, position, group)
+                at, group = next(members, (-1, None))
+            else:
+                yield self._rule.verdict(row)
+
+    def __getitem__(self, position: int) -> Verdict:
+        row = self._rows[position]
+        group = self._duplicates.group_of(position)
+        return self._rule.verdict(row) if group is None else self._in_group(row, position, group)
+
+    def _in_group(self, row: Row, position: int, group: Group) -> Verdict:
+        """The group's verdict as this row's: with the row's own warnings."""
+        if position == group.first == group.holder:
+            first = self._group_verdict(row, row, group)
+        else:
+            first = self._of_group(group)
+        warnings = list(row.warnings)
+        if Warn.UNLIKE_CHEST in first.warnings:
+            warnings.append(str(Warn.UNLIKE_CHEST))
+        if group.uid_reused:
+            warnings.append(str(Warn.UID_REUSED))
+        is_first = position == group.first
+        return replace(
+            first,
+            row=first.row if is_first else _sharing(row, first.row),
+            warnings=_each_once(warnings),
+            duplicate_of="" if is_first else first.row.file,
+        )
+
+    def _decide_group(self, group: Group) -> Verdict:
+        first = self._rows[group.first]
+        return self._group_verdict(first, first if group.holder is None else self._rows[group.holder], group)
+
+    def _group_verdict(self, first: Row, holder: Row, group: Group) -> Verdict:
+        """The verdict of a group's first row, with the result of whichever row holds one."""
+        return self._rule.verdict(replace(_sharing(first, holder), declared_chest=group.declared_chest))
+
+
+class _Rule:
+    """A decision, ready to be applied to many rows."""
+
+    def __init__(self, decision: Decision) -> None:
+        card = decision.card
+        self._gate_threshold = card.gate_threshold
+        self._primary = [finding.name for finding in card.findings].index(card.primary)
+        self._findings = [
+            (finding, threshold, math.log(threshold) - math.log1p(-threshold))
+            for finding in card.findings
+            for threshold in (decision.thresholds[finding.name],)
+        ]
+        self._distances = np.array(card.distance_quantiles, np.float64)
+        self._percentiles = np.linspace(0, 100, len(card.distance_quantiles))
+
+    def verdict(self, row: Row) -> Verdict:
+        """The row's verdict as if no other row were there."""
+        if row.status is not Status.SCREENED:
+            return Verdict(row, row.status, row.reason, row.warnings)
+        inference = row.inference
+        if inference is None:
+            raise ValueError(f"{row.file} is screened but has no result")
+        warnings = _each_once(row.warnings)
+        if not inference.gate > self._gate_threshold:
+            if not row.declared_chest:
+                # What is no chest film has no right way up.
+                warnings = tuple(code for code in warnings if code not in OF_POSE)
+                return Verdict(row, Reason.UNLIKE_CHEST.status, Reason.UNLIKE_CHEST, warnings)
+            warnings = _each_once((*warnings, str(Warn.UNLIKE_CHEST)))
+        scores = tuple(self._scores(inference))
+        return Verdict(
+            row=row,
+            status=Status.SCREENED,
+            reason=None,
+            warnings=warnings,
+            scores=scores,
+            primary=scores[self._primary],
+            normal_distance=float(np.interp(inference.distance, self._distances, self._percentiles)),
+        )
+
+    def _scores(self, inference: Inference) -> Iterator[Score]:
+        for (finding, threshold, least), logit in zip(self._findings, inference.logits, strict=True):
+            calibrated = finding.slope * logit + finding.intercept
+            probability = _sigmoid(calibrated)
+            yield Score(
+                finding.name, logit, probability, threshold, calibrated - least, probability >= threshold
+            )
+
+
+def _sharing(row: Row, holder: Row) -> Row:
+    """The row with the holder's result, and where that lies in the square."""
+    return replace(row, inference=holder.inference, geometry=holder.geometry or row.geometry)
+
+
+def _each_once(codes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(codes))
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

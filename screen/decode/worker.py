@@ -1,0 +1,68 @@
+"""The process that decodes: a hostile or broken file may bring it down, and nothing else.
+
+python -P -c … SOCKET MEMORY    sources come in over the inherited socket, pickled by the parent; answers go
+back as `screen.decode.messages`, squares through the inherited memory, see `screen.decode.pool`
+"""
+
+import contextlib
+import importlib
+import mmap
+import resource
+import signal
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from screen.decode import messages
+from screen.decode.one_file import Decoded
+
+
+def main(socket: int, memory: int) -> None:
+    """Serve until the other end closes."""
+    # The parent decides when in-flight work ends; a terminal or systemd signals the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A core dump would hold a patient's film.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # if memory ends, this process goes, not the run
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _serve(Connection(socket), memory)
+
+
+def _serve(connection: Connection, memory: int) -> None:
+    try:
+        import cv2
+
+        cv2.setNumThreads(1)
+        target, spec, limits, policy = connection.recv()
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        allowed = limits.memory if hard < 0 else min(limits.memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+        module, function = target.split(":")
+        decode = getattr(importlib.import_module(module), function)
+        squares = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(-1, spec.size, spec.size)
+    except Exception as error:
+        connection.send_bytes(_bug(error))
+        return
+    connection.send_bytes(messages.READY)
+    slot = 0
+    while True:
+        source = connection.recv()
+        try:
+            outcome = decode(source, spec, limits, policy)
+            if isinstance(outcome.result, Decoded):
+                squares[slot] = outcome.result.square
+            answer = messages.outcome_to_bytes(outcome)
+        except Exception as error:
+            answer = _bug(error)
+        connection.send_bytes(answer)
+        slot = (slot + 1) % len(squares)
+
+
+def _bug(error: BaseException) -> bytes:
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    # No message: it may quote a tag.
+    return messages.bug_to_bytes(f"{frames}{type(error).__module__}.{type(error).__qualname__}")

@@ -1,0 +1,371 @@
+"""The run's memory: one SQLite file. Rows by source, what INPUT listed last, and the run's settings.
+
+A row is committed together with its source's change token. A later run reuses it if the token is the same, so
+that a stop at any moment costs at most the uncommitted tail. One process writes (the folder's lock sees to
+it); the exclusive locking mode keeps the write-ahead log free of shared memory, so it is safe on network
+disks. When closed in order, `ledger.sqlite` is one plain file again that may be copied or archived.
+
+Earlier nights' ledgers lend their results: such films are not sent through the network again.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from screen.codes import UNREACHABLE, Reason, Status
+from screen.errors import LedgerError, UsageError
+from screen.ledger.rows import FilmKey, Inference, Row
+
+_APPLICATION_ID = 0x43585253  # "CXRS"
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE listing (
+    position INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, change_token TEXT NOT NULL, path BLOB
+);
+CREATE TABLE rows (
+    file TEXT PRIMARY KEY, change_token TEXT NOT NULL, status TEXT NOT NULL, reason TEXT,
+    sop_instance_uid TEXT NOT NULL, pixel_digest TEXT NOT NULL, row TEXT NOT NULL
+);
+CREATE INDEX rows_by_content ON rows (pixel_digest, sop_instance_uid) WHERE status = 'screened';
+CREATE TABLE timings (file TEXT PRIMARY KEY, read_seconds REAL NOT NULL, square_seconds REAL NOT NULL);
+"""
+
+TRANSIENT = UNREACHABLE | {Reason.CHANGED_WHILE_READ}
+"""What a plain rerun tries again: the disk or the network may be back, and the file need not have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that one file cost its worker."""
+
+    read: float
+    square: float
+
+
+class Ledger:
+    """An open ledger. Nothing is durable before `commit`. All errors of SQLite leave as LedgerError."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The ledger for writing, created if need be. The folder's lock must be held."""
+        with _mapped(path):
+            ledger = cls(sqlite3.connect(path, isolation_level=None), path)
+            try:
+                ledger._prepare()
+            except BaseException:
+                ledger._db.close()
+                raise
+            return ledger
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Self:
+        """An earlier night's ledger. Raises LedgerError if it is none."""
+        if not path.is_file():
+            raise LedgerError(f"{path}: no such ledger")
+        with _mapped(path):
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            ledger = cls(db, path)
+            try:
+                ledger._check_format()
+            except BaseException:
+                db.close()
+                raise
+            return ledger
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Forget everything: the file and SQLite's side files."""
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not empty:
+            self._check_format()
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # NORMAL survives every crash of ours; a power cut costs the last commits, which are screened again.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        # In a file without a name, gone with this connection: for pictures, where names must not be kept.
+        self._db.execute("CREATE TEMP TABLE secret_path (position INTEGER PRIMARY KEY, path BLOB NOT NULL)")
+        self._db.execute("BEGIN IMMEDIATE")
+        if empty:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _check_format(self) -> None:
+        application, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
+        if application != _APPLICATION_ID:
+            raise LedgerError(f"{self._path}: not a ledger of screen")
+        if version > _VERSION:
+            raise LedgerError(f"{self._path}: written by a newer version of screen; update this one")
+
+    def commit(self) -> None:
+        """Make everything so far durable."""
+        with _mapped(self._path):
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        """Drop what is not committed and leave one plain file."""
+        with _mapped(self._path):
+            try:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                    self._db.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def meta(self, name: str) -> str | None:
+        """A fact about the run, as text; None if it was never set."""
+        with _mapped(self._path):
+            found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def set_meta(self, name: str, value: str | None) -> None:
+        """Keep a fact about the run; None forgets it."""
+        with _mapped(self._path):
+            if value is None:
+                self._db.execute("DELETE FROM meta WHERE name = ?", (name,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def settings(self) -> dict[str, str]:
+        """What all rows have in common (weights, device, …); empty for a new ledger."""
+        return dict(json.loads(self.meta("settings") or "{}"))
+
+    def set_settings(self, settings: dict[str, str]) -> None:
+        """Fix what all rows have in common."""
+        self.set_meta("settings", json.dumps(settings, sort_keys=True))
+
+    def clear_listing(self) -> None:
+        """INPUT is about to be listed anew; until `set_meta("facts", …)` the run is unfinished."""
+        self.set_meta("facts", None)
+        with _mapped(self._path):
+            self._db.execute("DELETE FROM listing")
+            self._db.execute("DELETE FROM temp.secret_path")
+
+    def list_file(
+        self, position: int, file: str, change_token: str, path: Path | None, *, secret: bool = False
+    ) -> bool:
+        """INPUT lists this file, in this place; False if it was listed before, and its first place stands.
+
+        path: absolute; None if nobody will want it. secret: forgotten when this ledger is closed.
+        """
+        raw = None if path is None else os.fsencode(path)
+        record = (position, file, change_token, None if secret else raw)
+        with _mapped(self._path):
+            done = self._db.execute("INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?)", record)
+            if done.rowcount == 1 and secret and raw is not None:
+                self._db.execute("INSERT INTO temp.secret_path VALUES (?, ?)", (position, raw))
+        return done.rowcount == 1
+
+    def standing(self, file: str, change_token: str, *, retry_failed: bool) -> Status | None:
+        """The status of the file's row if it may stand: same token, no failure worth another try."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT status, reason FROM rows WHERE file = ? AND change_token = ?", (file, change_token)
+            ).fetchone()
+        if found is None:
+            return None
+        status, reason = Status(found[0]), found[1]
+        repeat = status is Status.FAILED and (retry_failed or reason in TRANSIENT)
+        return None if repeat else status
+
+    def put(self, row: Row, change_token: str, timing: Timing | None = None) -> None:
+        """Keep a file's result; it replaces an earlier one."""
+        record = (
+            row.file,
+            change_token,
+            row.status,
+            row.reason,
+            row.identity.sop_instance_uid,
+            row.pixel_digest,
+            row.to_json(),
+        )
+        with _mapped(self._path):
+            self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", record)
+            if timing is not None:
+                measured = (row.file, timing.read, timing.square)
+                self._db.execute("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", measured)
+
+    def same_content(self, sop_instance_uid: str, pixel_digest: str) -> Row | None:
+        """A screened row of the same film, whatever its file."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT row FROM rows"
+                " WHERE status = 'screened' AND pixel_digest = ? AND sop_instance_uid = ? LIMIT 1",
+                (pixel_digest, sop_instance_uid),
+            ).fetchone()
+        return None if found is None else self._row(found[0])
+
+    def count_screened(self) -> int:
+        """Rows with a score, listed or not."""
+        with _mapped(self._path):
+            found = self._db.execute("SELECT count(*) FROM rows WHERE status = 'screened'").fetchone()
+        return int(found[0])
+
+    def count_listed(self) -> int:
+        """How many files INPUT lists."""
+        with _mapped(self._path):
+            return int(self._db.execute("SELECT count(*) FROM listing").fetchone()[0])
+
+    def listed_rows(self) -> "ListedRows":
+        """The rows of what INPUT lists, in INPUT order. Nothing may be put while they are read."""
+        return ListedRows(self)
+
+    def rows_from(self, position: int, count: int) -> Iterator[Row]:
+        """Up to `count` listed rows from a place in INPUT order on, streamed; -1 stands for all of them."""
+        with _mapped(self._path):
+            for file, text in self._db.execute(
+                "SELECT listing.file, rows.row FROM listing LEFT JOIN rows"
+                " ON rows.file = listing.file AND rows.change_token = listing.change_token"
+                " WHERE position >= ? ORDER BY position LIMIT ?",
+                (position, count),
+            ):
+                if text is None:
+                    raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
+                yield self._row(text)
+
+    def listed_film_keys(self) -> Iterator[FilmKey]:
+        """The keys of listed rows that are screened and have pixels, in INPUT order."""
+        with _mapped(self._path):
+            for position, uid, identity, digest, result, declared_chest in self._db.execute(
+                "SELECT position, sop_instance_uid,"
+                " CASE sop_instance_uid WHEN '' THEN json_extract(row, '$.identity') END, pixel_digest,"
+                " json_type(row, '$.inference'), json_extract(row, '$.declared_chest')"
+                " FROM listing CROSS JOIN rows"
+                " ON rows.file = listing.file AND rows.change_token = listing.change_token"
+                " WHERE status = 'screened' AND pixel_digest <> '' ORDER BY position"
+            ):
+                beside = ""
+                if identity is not None:
+                    plain = json.loads(identity)
+                    beside = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                yield FilmKey(position, uid, beside, digest, result == "object", bool(declared_chest))
+
+    def listed_timings(self) -> Iterator[tuple[str, float, float]]:
+        """(file, read seconds, square seconds) of listed files that were decoded, in INPUT order."""
+        with _mapped(self._path):
+            yield from self._db.execute(
+                "SELECT file, read_seconds, square_seconds"
+                " FROM listing JOIN timings USING (file) ORDER BY position"
+            )
+
+    def path_of(self, file: str) -> Path | None:
+        """Where a listed file lies; None if it is not listed, or was in secret and in an earlier run."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT coalesce(listing.path, secret_path.path)"
+                " FROM listing LEFT JOIN temp.secret_path USING (position) WHERE file = ?",
+                (file,),
+            ).fetchone()
+        return None if found is None or found[0] is None else Path(os.fsdecode(found[0]))
+
+    def _row(self, text: str) -> Row:
+        try:
+            return Row.from_json(text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh") from error
+
+
+class ListedRows:
+    """What a ledger lists, in INPUT order: read anew each time, so that any number of rows fits."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __iter__(self) -> Iterator[Row]:
+        return self._ledger.rows_from(0, -1)
+
+    def __getitem__(self, position: int) -> Row:
+        """One row by its place, from 0. Raises IndexError."""
+        for row in self._ledger.rows_from(position, 1):
+            return row
+        raise IndexError(position)
+
+    def film_keys(self) -> Iterator[FilmKey]:
+        """Of the films among them, without reading whole rows."""
+        return self._ledger.listed_film_keys()
+
+
+_ADVICE = {
+    "full": "make room and run again",
+    "malformed JSON": "a row in it is damaged, start over with --fresh",
+    "locked": "another run is at work with it, wait for it",
+}
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        advice = next((text for word, text in _ADVICE.items() if word in str(error)), "is its disk writable?")
+        raise LedgerError(f"{path}: {error}; {advice}") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+            raise
+        raise LedgerError(f"{path}: {error}; start over with --fresh") from error
+
+
+BINDING = ("weights_digest", "decode_policy", "identifiers")
+"""Settings under which an earlier result is this run's as well."""
+
+
+class Known:
+    """The ledgers given with `--known`, read-only.
+
+    ignored: screened rows in ledgers of other weights, another decode policy or other identifiers.
+    """
+
+    def __init__(self, paths: Sequence[Path], settings: dict[str, str], own: Path) -> None:
+        """Raises LedgerError for what is no ledger, UsageError for the run's own."""
+        self.ignored = 0
+        self._ledgers: list[Ledger] = []
+        with ExitStack() as stack:
+            for path in paths:
+                if path.exists() and own.exists() and path.samefile(own):
+                    raise UsageError(f"--known {path}: that is this run's own ledger")
+                ledger = stack.enter_context(Ledger.open_readonly(path))
+                theirs = ledger.settings()
+                if all(theirs.get(name) == settings[name] for name in BINDING):
+                    self._ledgers.append(ledger)
+                else:
+                    self.ignored += ledger.count_screened()
+            self._stack = stack.pop_all()
+
+    def find(self, sop_instance_uid: str, pixel_digest: str) -> Inference | None:
+        """What an earlier night made of the same film; the ledger given first has the first word."""
+        for ledger in self._ledgers:
+            row = ledger.same_content(sop_instance_uid, pixel_digest)
+            if row is not None:
+                return row.inference
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()

@@ -1,0 +1,12 @@
+"""Pixels to the network's square, and which way round and up a film lies."""
+
+from screen.preprocess.square import (
+    MIN_SIDE,
+    Geometry,
+    PreprocessSpec,
+    Square,
+    content_from_pixels,
+    square_from_pixels,
+)
+
+__all__ = ["MIN_SIDE", "Geometry", "PreprocessSpec", "Square", "content_from_pixels", "square_from_pixels"]

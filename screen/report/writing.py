@@ -1,0 +1,171 @@
+"""A run's reports: CSV files, summary, page and pictures, written as one set. All are views of rows.
+
+Rows stream past; what must be sorted or grouped lies in a database aside. So a night of a million files
+takes no more memory than one of a thousand.
+"""
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from screen.decide import Cases, Decision, Verdicts, decide
+from screen.decide.scratch import Scratch
+from screen.errors import LedgerError
+from screen.files import csv_file, sync_folder, write_file
+from screen.ledger import Rows
+from screen.report.charts import Spread
+from screen.report.content import LINES, Picture, Report, RunFacts, Tally
+from screen.report.page import page
+from screen.report.pictures import HEATMAPS, OpenSquares, draw
+from screen.report.sections import PAGE_CASES
+from screen.report.summary import summary_json
+from screen.report.tables import (
+    FINDINGS_COLUMNS,
+    FLAGGED_COLUMNS,
+    RESULTS_COLUMNS,
+    finding_lines,
+    flagged_line,
+    results_line,
+)
+
+_SUMMARY = "summary.json"
+# The summary goes first and comes last: where it is, the others are, and belong to it.
+_NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
+_UNFINISHED = ".reports-"
+
+
+def write_reports(
+    out: Path, rows: Rows, decision: Decision, facts: RunFacts, open_squares: OpenSquares
+) -> int:
+    """Decide all rows and write every report into `out`, replacing earlier ones; the exit code 0, 3 or 1.
+
+    rows: in INPUT order; all are read once, single ones again. open_squares: for flagged films alone, and
+    never with `--identifiers none`; a film that is gone costs only its picture.
+    All files are made in a folder aside and renamed when they are whole, `summary.json` last: an
+    interrupted call leaves no report, or an incomplete set without a summary, never half a file.
+    Raises LedgerError if the folder cannot be written.
+    """
+    try:
+        _remove_unfinished(out)
+        aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=out))
+        try:
+            with Scratch(aside) as scratch:
+                code = _Writer(aside, rows, decision, facts, scratch).write(open_squares)
+            remove_reports(out, _keep=aside)
+            for name in reversed(_NAMES):
+                if (aside / name).exists():
+                    (aside / name).rename(out / name)
+            sync_folder(out)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except (OSError, sqlite3.OperationalError) as error:
+        trouble = error.strerror if isinstance(error, OSError) else error
+        raise LedgerError(
+            f"{out}: the reports cannot be written ({trouble}); mend that and run the command again"
+        ) from error
+    return code
+
+
+def remove_reports(out: Path, *, _keep: Path | None = None) -> None:
+    """Take away earlier reports, `summary.json` first, and what an interrupted call left.
+
+    Raises LedgerError if they cannot be removed.
+    """
+    try:
+        for name in _NAMES:
+            path = out / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        _remove_unfinished(out, _keep)
+    except OSError as error:
+        raise LedgerError(f"{out}: earlier reports cannot be removed ({error.strerror})") from error
+
+
+def _remove_unfinished(out: Path, keep: Path | None = None) -> None:
+    for folder in out.glob(f"{_UNFINISHED}*"):
+        if folder != keep and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+
+
+class _Writer:
+    """Writes one set of reports into an empty folder."""
+
+    def __init__(
+        self, folder: Path, rows: Rows, decision: Decision, facts: RunFacts, scratch: Scratch
+    ) -> None:
+        self._folder = folder
+        self._decision = decision
+        self._facts = facts
+        self._verdicts: Verdicts = decide(rows, decision, scratch)
+        self._cases = Cases(self._verdicts, scratch)
+        self._tally = Tally()
+        self._spread = Spread(scratch)
+
+    def write(self, open_squares: OpenSquares) -> int:
+        """Every file; the exit code."""
+        self._write_files()
+        self._cases.settle()
+        (self._folder / HEATMAPS).mkdir(mode=0o700)
+        pictures = {}
+        if self._facts.identifiers != "none":
+            pictures = draw(
+                self._folder / HEATMAPS,
+                self._verdicts,
+                self._cases,
+                self._facts.heatmaps,
+                self._decision,
+                open_squares,
+            )
+        report = self._write_cases(pictures)
+        write_file(self._folder / "report.html", page(report))
+        write_file(self._folder / _SUMMARY, summary_json(report))
+        sync_folder(self._folder)
+        return self._tally.exit_code
+
+    def _write_files(self) -> None:
+        """What has a line for each file, and in the same pass everything that is counted or sorted."""
+        with ExitStack() as stack:
+            results = stack.enter_context(csv_file(self._folder / "results.csv", RESULTS_COLUMNS))
+            findings = None
+            if len(self._decision.card.findings) > 1:
+                findings = stack.enter_context(csv_file(self._folder / "findings.csv", FINDINGS_COLUMNS))
+            for position, verdict in enumerate(self._verdicts):
+                results.writerow(results_line(verdict))
+                if findings is not None:
+                    findings.writerows(finding_lines(verdict))
+                self._tally.add(verdict)
+                self._cases.add(position, verdict)
+                if verdict.counts and verdict.primary is not None:
+                    self._spread.add(verdict.primary)
+
+    def _write_cases(self, pictures: dict[str, Picture]) -> Report:
+        """`flagged.csv`, and what the page shows of cases."""
+        shown = []
+        incomplete = list(self._cases.incomplete(LINES))
+        of_interest = {case.lead.row.file for case in incomplete}
+        ranks = {}
+        with csv_file(self._folder / "flagged.csv", FLAGGED_COLUMNS) as flagged:
+            for rank, case in enumerate(self._cases.listed(), 1):
+                file = case.lead.row.file
+                picture = pictures.get(file)
+                flagged.writerow(flagged_line(rank, case, self._decision, picture.path if picture else ""))
+                if rank <= PAGE_CASES:
+                    shown.append(case)
+                if file in of_interest:
+                    ranks[file] = rank
+        return Report(
+            decision=self._decision,
+            facts=self._facts,
+            tally=self._tally,
+            totals=self._cases.totals(),
+            shown=shown,
+            incomplete=incomplete,
+            unscreened=self._cases.unscreened_studies(LINES),
+            ranks=ranks,
+            histogram=self._spread.histogram(),
+            pictures=pictures,
+        )

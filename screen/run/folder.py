@@ -1,0 +1,75 @@
+"""The run's folder: where it lies, whom it belongs to, and one run at a time in it.
+
+Everything below it is private (files 0600, folders 0700): reports name patients.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from screen.errors import LedgerError, UsageError
+from screen.files import private_files
+from screen.run.identifiers import Identifiers
+
+LEDGER_NAME = "ledger.sqlite"
+_LOCK_NAME = ".lock"
+
+
+def default_folder(first_input: Path, identifiers: Identifiers) -> Path:
+    """The folder if none is given: `./dicom_dir` -> `dicom_dir-screened`; a pseudonym if names are hidden."""
+    # abspath, not resolve: a linked folder keeps the name that was typed.
+    name = Path(os.path.abspath(first_input)).name or "root"  # noqa: PTH100
+    return Path(f"{identifiers.file(name)}-screened")
+
+
+@contextmanager
+def locked_folder(folder: Path, *, create: bool) -> Iterator[Path]:
+    """The run's folder, private and held by this process alone; the kernel lets go of it if we die.
+
+    create: make it if need be (an existing one must be empty or an earlier run's); else it must be there.
+    Raises UsageError (no run's folder) and LedgerError (cannot be used; another run holds it).
+    """
+    with private_files():
+        try:
+            if create:
+                folder.mkdir(parents=True, exist_ok=True)
+                _check_ours(folder)
+                folder.chmod(0o700)
+            elif not (folder / LEDGER_NAME).is_file():
+                raise UsageError(f"{folder}: no folder of a run (no {LEDGER_NAME} in it)")
+            descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise UsageError(f"{folder}: a file of that name is in the way; choose another --out") from error
+        except OSError as error:
+            raise LedgerError(
+                f"{folder}: cannot be used as the run's folder ({error.strerror}); "
+                "choose another --out, in a folder of your own"
+            ) from error
+        try:
+            _lock(descriptor, folder)
+            yield folder
+        finally:
+            os.close(descriptor)
+
+
+def _check_ours(folder: Path) -> None:
+    """An earlier run's folder or an empty one: reports replace files, and must not replace anybody else's."""
+    names = {entry.name for entry in os.scandir(folder)}
+    if names <= {_LOCK_NAME} or LEDGER_NAME in names:
+        return
+    raise UsageError(f"{folder}: not empty and no folder of an earlier run; choose another --out")
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+        raise LedgerError(f"{folder}: another run is at work in it ({holder}); wait for it") from error
+    except OSError as error:
+        raise LedgerError(f"{folder}: its file system knows no locks ({error.strerror})") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

@@ -1,0 +1,117 @@
+"""What a run says while it runs, on standard error: a live line on a terminal, else one JSON object a line.
+
+Nothing from a tag is ever said; file names as the run's files show them.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from screen.text import printable
+
+_LOG_INTERVAL = 10.0
+_REDRAW_INTERVAL = 0.2
+"""Seconds between two lines in a log, and between two looks of the live line."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """So far. listed: files found. done: files with a row; of these reused: from an earlier run."""
+
+    listed: int = 0
+    done: int = 0
+    reused: int = 0
+    inferred: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+class Progress(ABC):
+    """`tick` as often as you like, `event` for what should be kept."""
+
+    def __init__(self, interval: float) -> None:
+        self._started = time.monotonic()
+        self._interval = interval
+        self._next = self._started + interval
+
+    def tick(self, counts: Counts) -> None:
+        """The counts may have changed: shown if it is time to."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._interval
+            self._show(counts)
+
+    @abstractmethod
+    def _show(self, counts: Counts) -> None: ...
+
+    @abstractmethod
+    def event(self, name: str, **facts: Any) -> None:
+        """Something that an operator may want to know afterwards."""
+
+    def close(self) -> None:  # noqa: B027  a log has nothing to give back
+        """No more ticks."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rate(self, counts: Counts) -> float:
+        return counts.inferred / max(time.monotonic() - self._started, 1e-9)
+
+
+class JsonLines(Progress):
+    """For logs: `{"event": …, …}`, flushed line by line."""
+
+    def __init__(self) -> None:
+        super().__init__(_LOG_INTERVAL)
+
+    def _show(self, counts: Counts) -> None:
+        self.event("progress", **asdict(counts), images_per_second=round(self._rate(counts), 1))
+
+    def event(self, name: str, **facts: Any) -> None:
+        """A line now."""
+        seconds = round(time.monotonic() - self._started, 1)
+        # A log that nobody reads any more is no reason to stop a night's work.
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({"event": name, "seconds": seconds, **facts}), file=sys.stderr, flush=True)
+
+
+class Terminal(Progress):
+    """For people: a live line, events above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.status import Status
+
+        super().__init__(_REDRAW_INTERVAL)
+        self._console = Console(stderr=True, highlight=False)
+        self._status = Status("", console=self._console)
+        self._status.start()
+
+    def _show(self, counts: Counts) -> None:
+        self._status.update(
+            f"{counts.done} files · {counts.inferred} inferred · {counts.reused} reused · "
+            f"{counts.skipped} skipped · {counts.failed} failed · {self._rate(counts):.1f} films/s"
+        )
+
+    def event(self, name: str, **facts: Any) -> None:
+        """One line, without markup and control characters: names are hostile."""
+        text = ", ".join(f"{key} {printable(str(value))}" for key, value in facts.items() if value != "")
+        self._console.print(f"{name}: {text}", markup=False, emoji=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._status.stop()
+
+
+def progress_for_stderr() -> Progress:
+    """Live on a terminal, JSON lines anywhere else."""
+    return Terminal() if sys.stderr.isatty() else JsonLines()

@@ -1,0 +1,221 @@
+"""The stream of one run: sources in, one committed row for each of them out.
+
+    sources ─ pool ─→ squares ─ batcher ─→ outputs ─→ rows in the ledger
+
+Rows are committed as they come; their order is that of the listing, which the ledger holds. What was screened
+before (in this folder, in an earlier night's ledger, or as another file of the same film) keeps its result.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from screen.backends import Batcher, Outputs
+from screen.codes import UNREACHABLE, Reason, Status, Warn
+from screen.decode import Decoded, DecodePool, Outcome
+from screen.discover import Source
+from screen.film import Unscreened
+from screen.ledger import Heatmap, Inference, Known, Ledger, Row, Timing
+from screen.run.identifiers import Identifiers, IdentityFile
+from screen.run.progress import Counts, Progress
+from screen.run.stopping import Stop
+
+_COMMIT_ROWS = 64
+_COMMIT_SECONDS = 1.0
+_LOOK = 0.5
+"""Seconds between two looks at signals while nothing comes in."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A row that waits for the network, and rows of the same film that wait for its result."""
+
+    row: Row
+    token: str
+    timing: Timing
+    twins: list["Pending"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Screening:
+    """One run's stream.
+
+    before_first_result: called once, before anything new is put into the ledger.
+    check_inputs: called for each file that cannot be reached, with their number in a row; raises InputError
+    if nothing can be reached any more.
+    """
+
+    ledger: Ledger
+    pool: DecodePool
+    batcher: Batcher[Pending]
+    known: Known
+    identifiers: Identifiers
+    identity_file: IdentityFile | None
+    weights_digest: str
+    retry_failed: bool
+    progress: Progress
+    stop: Stop
+    before_first_result: Callable[[], None]
+    check_inputs: Callable[[Source, int], None]
+    counts: Counts = field(default_factory=Counts)
+    reused_films: int = 0
+    read_seconds: float = 0.0
+    square_seconds: float = 0.0
+    hash_seconds: float = 0.0
+    _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
+    _unreached: int = 0
+    _uncommitted: int = 0
+    _last_commit: float = 0.0
+    _changed: bool = False
+
+    def run(self, sources: Iterator[Source]) -> None:
+        """Screen all sources; after a signal only what is in flight. Everything is committed in the end."""
+        self.ledger.clear_listing()
+        self._last_commit = time.monotonic()
+        try:
+            more = True
+            while more or self.pool.in_flight:
+                while more and not self.stop.signal and self.pool.has_room:
+                    source = next(sources, None)
+                    more = source is not None
+                    if source is not None:
+                        self._take(source)
+                    self.progress.tick(self.counts)
+                more = more and not self.stop.signal
+                for source, outcome in self.pool.collect(_LOOK):
+                    self._decoded(source, outcome)
+                self._inferred(self.batcher.finished())
+                self.progress.tick(self.counts)
+            self._inferred(self.batcher.flush())
+        finally:
+            # Also on the way out of an error: what is finished need not be done again.
+            if self._changed:
+                self._commit()
+
+    def _take(self, source: Source) -> None:
+        file = self.identifiers.file(source.key)
+        token = self.identifiers.token(source.change_token)
+        # For pictures; `none` has none.
+        path = None if self.identifiers.mode == "none" else source.path.absolute()
+        if not self.ledger.list_file(self.counts.listed, file, token, path, secret=self.identifiers.hides):
+            return
+        self.counts.listed += 1
+        if source.problem is not None:
+            self._check_reachable(source, source.problem)
+            self._put(Row(file, source.problem.status, source.problem), token)
+        elif status := self.ledger.standing(file, token, retry_failed=self.retry_failed):
+            self._count(status)
+            self.counts.reused += 1
+            self.reused_films += status is Status.SCREENED
+        else:
+            self.pool.submit(source)
+
+    def _decoded(self, source: Source, outcome: Outcome) -> None:
+        file = self.identifiers.file(source.key)
+        token = self.identifiers.token(source.change_token)
+        timing = Timing(outcome.read_seconds, outcome.square_seconds)
+        self.read_seconds += timing.read
+        self.square_seconds += timing.square
+        self.hash_seconds += outcome.hash_seconds
+        film = outcome.result
+        identity = self.identifiers.identity(film.identity)
+        if self.identity_file is not None:
+            self.identity_file.add(file, source.key, identity, film.identity)
+        row = row_from_film(file, replace(film, identity=identity))
+        if isinstance(film, Decoded):
+            self._unreached = 0
+            self._screen(film, Pending(row, token, timing))
+        else:
+            self._check_reachable(source, film.reason)
+            # A decoder's complaint may quote a path.
+            self._put(replace(row, detail="") if self.identifiers.hides else row, token, timing)
+
+    def _check_reachable(self, source: Source, reason: Reason) -> None:
+        """Before a file is given up that could not be reached: is it this file, or everything?"""
+        self._unreached = self._unreached + 1 if reason in UNREACHABLE else 0
+        if self._unreached:
+            self.check_inputs(source, self._unreached)
+
+    def _screen(self, film: Decoded, pending: Pending) -> None:
+        """Find the film's result, or send it through the network."""
+        row = pending.row
+        content = (row.identity.sop_instance_uid, row.pixel_digest)
+        # Earlier nights first: whether a film is known must not hang on which of its files came first.
+        if (inference := self.known.find(*content)) is not None:
+            self.reused_films += 1
+            known = replace(row, warnings=(*row.warnings, str(Warn.KNOWN)), inference=inference)
+            self._put(known, pending.token, pending.timing)
+        elif (first := self._in_network.get(content)) is not None:
+            first.twins.append(pending)
+        elif (twin := self.ledger.same_content(*content)) is not None:
+            self._put(replace(row, inference=twin.inference), pending.token, pending.timing)
+        else:
+            self._in_network[content] = pending
+            self._inferred(self.batcher.add(film.square, pending))
+
+    def _inferred(self, results: list[tuple[Pending, Outputs, int]]) -> None:
+        for pending, outputs, index in results:
+            inference = inference_from_outputs(outputs, index, self.weights_digest)
+            self.counts.inferred += 1
+            del self._in_network[pending.row.identity.sop_instance_uid, pending.row.pixel_digest]
+            for each in (pending, *pending.twins):
+                self._put(replace(each.row, inference=inference), each.token, each.timing)
+
+    def _put(self, row: Row, token: str, timing: Timing | None = None) -> None:
+        if not self._changed:
+            self._changed = True
+            self.before_first_result()
+        self.ledger.put(row, token, timing)
+        self._count(row.status)
+        if row.status is Status.FAILED:
+            self.progress.event("failed", file=row.file, reason=str(row.reason), detail=row.detail)
+        self._uncommitted += 1
+        if self._uncommitted >= _COMMIT_ROWS or time.monotonic() - self._last_commit >= _COMMIT_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        if self.identity_file is not None:
+            self.identity_file.flush()
+        self.ledger.commit()
+        self._uncommitted = 0
+        self._last_commit = time.monotonic()
+
+    def _count(self, status: Status) -> None:
+        self.counts.done += 1
+        self.counts.skipped += status is Status.SKIPPED
+        self.counts.failed += status is Status.FAILED
+
+
+def row_from_film(file: str, film: Decoded | Unscreened) -> Row:
+    """What reading made of a file; without the network's part."""
+    if isinstance(film, Unscreened):
+        return Row(
+            file=file,
+            status=film.status,
+            reason=film.reason,
+            detail=film.detail,
+            identity=film.identity,
+            declared_chest=film.declared_chest,
+        )
+    return Row(
+        file=file,
+        status=Status.SCREENED,
+        warnings=film.warnings,
+        identity=film.identity,
+        declared_chest=film.declared_chest,
+        pixel_digest=film.pixel_digest,
+        decoder=film.decoder,
+        decode_policy=str(film.policy),
+        geometry=film.geometry,
+    )
+
+
+def inference_from_outputs(outputs: Outputs, index: int, weights_digest: str) -> Inference:
+    """One film's part of a batch's outputs."""
+    return Inference(
+        logits=tuple(float(logit) for logit in outputs.logits[index]),
+        gate=float(outputs.gate[index]),
+        distance=float(outputs.distance[index]),
+        heatmap=Heatmap.pack(outputs.heatmap[index]),
+        weights_digest=weights_digest,
+    )

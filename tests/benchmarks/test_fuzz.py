@@ -1,0 +1,52 @@
+"""Damaged files end as one result each, and a rule that is broken is found."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from benchmarks.material.mutations import elements, fragments, mutated, segments
+from benchmarks.material.seeds import seeds
+from benchmarks.survival.fuzz import fuzz
+from screen.decode import pool as decode_pool
+from tests.phantoms import LOSSLESS_SYNTAXES, dicom_file, film_values
+from tests.places import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom in every encoding."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, syntax in LOSSLESS_SYNTAXES.items():
+        (folder / name).write_bytes(
+            dicom_file(film_values(64, 48), syntax, WindowCenter=2000, WindowWidth=3000)
+        )
+    return folder
+
+
+def test_thousands_of_damaged_files_end_as_one_result_each(tmp_path: Path, corpus: Path) -> None:
+    figures = fuzz([corpus, EXAMPLES], count=3000, seed=7, seconds=None, workers=2, keep=tmp_path / "keep")
+    assert figures.broken == []
+    assert figures.files == sum(figures.results.values()) == 3000
+    for ending in ("screened", "corrupt_header", "corrupt_pixels", "too_large", "unsupported_pixels"):
+        assert figures.results[ending] > 0
+
+
+def test_a_bug_is_found_named_and_kept(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:bug_in_every_tenth")
+    figures = fuzz([corpus], count=25, seed=3, seconds=None, workers=1, keep=tmp_path / "keep")
+    assert [line.split(":")[0] for line in figures.broken] == ["3-0000000", "3-0000010", "3-0000020"]
+    assert figures.files == 25
+    assert sum(figures.results.values()) == 22
+    kept = tmp_path / "keep" / "bug"
+    assert (kept / "3-0000010").read_bytes() == mutated(seeds([corpus]), Random("3:10"))
+    assert "KeyError" in (kept / "3-0000010.txt").read_text()
+
+
+def test_the_structure_of_a_file_is_found(corpus: Path) -> None:
+    plain, jpeg = ((corpus / name).read_bytes() for name in ("explicit", "JPEG lossless"))
+    assert {0x00020010, 0x00280010, 0x7FE00010} <= {e.tag for e in elements(plain)}
+    (rows,) = (e for e in elements(plain) if e.tag == 0x00280010)
+    assert rows.with_value(plain, b"\xff\xff")[rows.value : rows.end] == b"\xff\xff"
+    assert len(fragments(jpeg)) == 2
+    assert [jpeg[start + 1] for start, _ in segments(jpeg)][-1] == 0xDA

@@ -1,0 +1,539 @@
+"""`screen run` end to end, with a random network, on films made in code: what an operator relies on."""
+
+import csv
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from screen.codes import Reason
+from screen.decode import pool as decode_pool
+from screen.decode.messages import WorkerBugError
+from screen.discover import Source
+from screen.errors import InputError, LedgerError, UsageError
+from screen.ledger import Ledger
+from screen.readers import Limits
+from screen.run import RunSettings, inputs, pipeline, run
+from screen.run.folder import locked_folder
+from screen.run.progress import JsonLines
+from screen.run.stream import Screening
+from tests.films import dicom, png
+from tests.places import ROOT
+from tests.tiny_model import tiny_model_file
+
+CSVS = ("results.csv", "flagged.csv")
+REPORTS = (*CSVS, "summary.json", "report.html", "heatmaps")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:faulty")
+
+
+def screen(inputs: Path | Sequence[Path], out: Path, model: Path, **options: Any) -> int:
+    given = (inputs,) if isinstance(inputs, Path) else tuple(inputs)
+    settings = RunSettings(
+        inputs=given, out=out, model=model, **{"device": "cpu", "workers": 1, "threshold": 0.99, **options}
+    )
+    return run(settings, JsonLines())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def results(out: Path) -> dict[str, dict[str, str]]:
+    rows = read_csv(out / "results.csv")
+    assert len({row["file"] for row in rows}) == len(rows)
+    return {Path(row["file"]).name: row for row in rows}
+
+
+def summary(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / "summary.json").read_text()))
+
+
+def tables(out: Path) -> list[bytes]:
+    return [(out / name).read_bytes() for name in CSVS]
+
+
+def process(args: Sequence[object], **environment: str) -> subprocess.Popen[str]:
+    """The command in a process of its own, its workers prone to accidents."""
+    code = (
+        "import screen.decode.pool; from screen.cli.main import main\n"
+        "screen.decode.pool.DECODE = 'tests.faulty_decode:faulty'\n"
+        "main()\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def until_rows_are_committed(running: subprocess.Popen[str], out: Path) -> None:
+    assert running.stderr is not None
+    assert json.loads(running.stderr.readline())["event"] == "start"
+    log = out / "ledger.sqlite-wal"
+    before = log.stat().st_size
+    for _ in range(600):
+        if log.stat().st_size > before:
+            return
+        assert running.poll() is None
+        time.sleep(0.05)
+    raise AssertionError("no row was committed")
+
+
+def test_every_file_has_its_row_in_input_order(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "b.png", 1)
+    dicom(films / "a" / "film.dcm", 2)
+    (films / "notes.txt").write_text("no film")
+    (films / "empty").touch()
+    (films / "cut.png").write_bytes((films / "b.png").read_bytes()[:60])
+    code = screen([films, films / "b.png"], out, model)
+    assert code == 3
+    found = results(out)
+    assert list(found) == ["film.dcm", "b.png", "cut.png", "empty", "notes.txt"]
+    assert found["film.dcm"]["status"] == found["b.png"]["status"] == "screened"
+    assert found["empty"]["reason"] == "empty_file"
+    assert found["cut.png"]["status"] == "failed"
+    assert found["notes.txt"]["status"] == "skipped"
+    assert "upscaled" not in found["b.png"]["warnings"]
+    said = summary(out)
+    assert (said["exit_code"], said["files"], said["images_inferred"]) == (3, 5, 2)
+    assert said["device"]["provider"] == "CPUExecutionProvider"
+    for path in [out, *out.rglob("*")]:
+        expected = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+def test_any_number_of_workers_and_any_batches_give_equal_bytes(tmp_path: Path, model: Path) -> None:
+    films = tmp_path / "in"
+    for seed in range(23):
+        # Every third film twice, in files far apart, so that twins meet in one batch and in several.
+        dicom(films / f"{seed:02}.dcm", seed, study=f"1.2.{seed // 4}")
+        if seed % 3 == 0:
+            dicom(films / f"{(seed * 7) % 23:02}-again.dcm", seed, study=f"1.2.{seed // 4}")
+    for count in (1, 3):
+        screen(films, tmp_path / f"out{count}", model, workers=count, batch_size=4, threshold=0.01)
+    backwards = sorted(films.iterdir(), reverse=True)
+    screen(backwards, tmp_path / "backwards", model, batch_size=4)
+    assert tables(tmp_path / "out1") == tables(tmp_path / "out3")
+    scores = {n: r["logit"] for n, r in results(tmp_path / "out1").items()}
+    assert scores == {n: r["logit"] for n, r in results(tmp_path / "backwards").items()}
+    assert summary(tmp_path / "out1")["images_inferred"] == 23
+
+
+def test_duplicates_and_reused_uids(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    dicom(films / "1.dcm", 5)
+    dicom(films / "2.dcm", 5)
+    dicom(films / "3.dcm", 6, sop="1.2.3.6")
+    dicom(films / "4.dcm", 5, photometric="MONOCHROME1")
+    assert screen(films, out, model) == 0
+    found = results(out)
+    assert found["2.dcm"]["duplicate_of"] == found["1.dcm"]["file"]
+    assert found["2.dcm"]["logit"] == found["1.dcm"]["logit"]
+    assert found["3.dcm"]["warnings"] == found["4.dcm"]["warnings"] == "uid_reused"
+    assert summary(out)["images_inferred"] == 3
+
+
+def test_a_second_run_reuses_adds_and_redoes(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for seed in range(4):
+        png(films / f"{seed}.png", seed)
+    screen(films, out, model)
+    first = tables(out)
+    screen(films, out, model)
+    assert tables(out) == first
+    assert (summary(out)["images_inferred"], summary(out)["images_reused"]) == (0, 4)
+    before = results(out)
+    png(films / "1.png", 11)
+    os.utime(films / "1.png", ns=(1, 1))
+    png(films / "new.png", 12)
+    (films / "3.png").unlink()
+    screen(films, out, model)
+    after = results(out)
+    assert list(after) == ["0.png", "1.png", "2.png", "new.png"]
+    assert after["0.png"] == before["0.png"]
+    assert after["1.png"]["logit"] != before["1.png"]["logit"]
+    assert summary(out)["images_inferred"] == 2
+
+
+def test_kill_9_costs_nothing_but_time(tmp_path: Path, model: Path) -> None:
+    films = tmp_path / "in"
+    for seed in range(24):
+        png(films / f"slow-{seed:02}.png", seed)
+    screen(films, tmp_path / "whole", model, batch_size=2, threshold=0.01)
+    out = tmp_path / "killed"
+    args = [
+        "run",
+        films,
+        "--out",
+        out,
+        "--model",
+        model,
+        "--batch-size",
+        2,
+        "--workers",
+        1,
+        "--threshold",
+        0.01,
+    ]
+    running = process(args)
+    until_rows_are_committed(running, out)
+    running.kill()
+    running.communicate()
+    assert not any((out / name).exists() for name in REPORTS)
+    screen(films, out, model, batch_size=2, threshold=0.01)
+    assert tables(out) == tables(tmp_path / "whole")
+    assert summary(out)["images_reused"] > 0
+    assert summary(out)["images_inferred"] < 24
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_in_order(tmp_path: Path, model: Path, number: int, code: int) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for seed in range(24):
+        png(films / f"slow-{seed:02}.png", seed)
+    running = process(["run", films, "--out", out, "--model", model, "--batch-size", 2, "--workers", 1])
+    until_rows_are_committed(running, out)
+    running.send_signal(number)
+    _, log = running.communicate(timeout=60)
+    assert running.returncode == code, log
+    assert json.loads(log.splitlines()[-1])["event"] == "stopped"
+    assert not any((out / name).exists() for name in REPORTS)
+    assert sorted(p.name for p in out.iterdir()) == [".lock", "ledger.sqlite"]
+    with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
+        assert 0 < ledger.count_screened() < 24
+        assert ledger.meta("facts") is None
+
+
+def test_a_signal_while_reports_are_written_leaves_none(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    write_reports = pipeline.write_reports
+
+    def interrupted(*args: Any) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write_reports(*args)
+
+    monkeypatch.setattr(pipeline, "write_reports", interrupted)
+    assert screen(tmp_path / "in", tmp_path / "out", model, threshold=0.01) == 143
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".lock", "ledger.sqlite"]
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path, model: Path) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    with (
+        locked_folder(tmp_path / "out", create=True),
+        pytest.raises(LedgerError, match=f"another run.*process {os.getpid()} on "),
+    ):
+        screen(tmp_path / "in", tmp_path / "out", model)
+
+
+@pytest.mark.usefixtures("faults")
+def test_accidents_are_rows_and_are_repeated_only_when_asked(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for seed, name in enumerate(("0", "1-crash", "2-hang", "3")):
+        png(films / f"{name}.png", seed)
+    assert screen(films, out, model, limits=Limits(seconds=3.0)) == 3
+    found = results(out)
+    assert found["1-crash.png"]["reason"] == "decoder_crashed"
+    assert found["2-hang.png"]["reason"] == "timed_out"
+    assert found["0.png"]["status"] == found["3.png"]["status"] == "screened"
+    monkeypatch.setattr(decode_pool, "DECODE", "screen.decode.one_file:decode")
+    assert screen(films, out, model) == 3
+    assert screen(films, out, model, retry_failed=True) == 0
+    assert summary(out)["images_inferred"] == 2
+
+
+def test_what_may_come_back_is_tried_again_unasked(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    (films / "link.png").symlink_to(tmp_path / "later.png")
+    assert screen(films, out, model) == 3
+    assert results(out)["link.png"]["reason"] == "unreadable"
+    png(tmp_path / "later.png", 1)
+    assert screen(films, out, model) == 0
+    assert results(out)["link.png"]["status"] == "screened"
+
+
+def test_an_input_that_vanishes_ends_the_run_before_its_files_fail(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for seed in range(30):
+        png(films / f"{seed:02}.png", seed)
+    take = Screening._take
+
+    def vanishing(self: Screening, source: Source) -> None:
+        if source.path.name == "07.png":
+            films.rename(tmp_path / "elsewhere")
+        take(self, source)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Screening, "_take", vanishing)
+        with pytest.raises(InputError, match="vanished"):
+            screen(films, out, model, batch_size=1)
+    assert not any((out / name).exists() for name in REPORTS)
+    with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
+        assert ledger.count_listed() < 30
+    (tmp_path / "elsewhere").rename(films)
+    assert screen(films, out, model, batch_size=1) == 0
+    assert len(results(out)) == 30
+
+
+def test_a_list_is_screened_and_what_is_gone_has_a_row(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    listed = iter([films / "0.png", films / "gone.png", films / "0.png"])
+    assert screen((), out, model, listed=listed) == 3
+    assert {name: row["reason"] for name, row in results(out).items()} == {
+        "0.png": "",
+        "gone.png": "unreadable",
+    }
+
+
+def test_a_list_whose_disk_is_gone_ends_the_run(tmp_path: Path, model: Path) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    listed = [tmp_path / "in" / "0.png", *(tmp_path / "gone" / f"{n}.png" for n in range(200))]
+    with pytest.raises(InputError, match="gone"):
+        screen((), tmp_path / "out", model, listed=iter(listed))
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not with chmod: tests may run as root, who can read everything.
+    def found(inputs: Sequence[Path], exclude: Path | None) -> Iterator[Source]:
+        yield Source(tmp_path / "in" / "closed", "in/closed", 0, 0, Reason.FOLDER_UNREADABLE)
+
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr(inputs, "discover", found)
+    assert screen(tmp_path / "in", tmp_path / "out", model) == 3
+    assert results(tmp_path / "out")["closed"]["reason"] == "folder_unreadable"
+
+
+@pytest.mark.usefixtures("faults")
+def test_a_bug_keeps_what_is_done_and_leaves_no_report(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    screen(films, out, model, batch_size=1)
+    assert (out / "summary.json").exists()
+    for seed in range(1, 6):
+        png(films / f"{seed}.png", seed)
+    png(films / "9-late-bug.png", 9)
+    with pytest.raises(WorkerBugError):
+        screen(films, out, model, batch_size=1)
+    assert not any((out / name).exists() for name in REPORTS)
+    with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
+        assert ledger.count_screened() > 1
+
+
+def pretend_other_weights(out: Path) -> None:
+    with Ledger.open(out / "ledger.sqlite") as ledger:
+        ledger.set_settings(ledger.settings() | {"weights_digest": "other"})
+        ledger.commit()
+
+
+def test_other_settings_need_another_folder_or_a_fresh_start(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    screen(films, out, model)
+    for options in ({"batch_size": 8}, {"identifiers": "none"}):
+        with pytest.raises(UsageError, match="--fresh"):
+            screen(films, out, model, **options)
+    assert (out / "summary.json").exists()
+    assert screen(films, out, model, threshold=0.9) == 0  # another decision is no reason
+    pretend_other_weights(out)
+    with pytest.raises(UsageError, match="weights_digest"):
+        screen(films, out, model)
+    assert screen(films, out, model, fresh=True, batch_size=8) == 0
+    assert summary(out)["images_reused"] == 0
+    assert screen(films, out, model) == 0  # auto keeps what the ledger says
+    assert summary(out)["batch_size"] == 8
+
+
+def test_nothing_to_screen(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="no file found"):
+        screen(tmp_path / "in", tmp_path / "out", model)
+    assert not (tmp_path / "out" / "summary.json").exists()
+    assert screen(tmp_path / "in", tmp_path / "out", model, allow_empty=True) == 0
+    assert summary(tmp_path / "out")["files"] == 0
+
+
+def test_chest_films_of_which_none_was_screened_fail_the_run(tmp_path: Path, model: Path) -> None:
+    film = dicom(tmp_path / "in" / "0.dcm", 0)
+    film.write_bytes(film.read_bytes()[:-5000])
+    assert screen(tmp_path / "in", tmp_path / "out", model) == 1
+
+
+def test_an_input_that_vanishes_fails_the_run(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    screening = Screening.run
+
+    def unmounted(self: Screening, sources: Iterator[Source]) -> None:
+        screening(self, sources)
+        films.rename(tmp_path / "unmounted")
+        films.mkdir()  # the empty mount point stays
+
+    monkeypatch.setattr(Screening, "run", unmounted)
+    with pytest.raises(InputError, match="vanished"):
+        screen(films, out, model)
+    assert not (out / "summary.json").exists()
+
+
+def test_the_folder_is_no_input_and_nobody_elses(tmp_path: Path, model: Path) -> None:
+    films = tmp_path / "in"
+    png(films / "0.png", 0)
+    out = films / "out"
+    for _ in range(2):
+        assert screen(films, out, model) == 0
+        assert (out / "heatmaps").is_dir()
+        assert list(results(out)) == ["0.png"]
+    theirs = tmp_path / "theirs"
+    png(theirs / "results.csv", 1)
+    with pytest.raises(UsageError, match="choose another --out"):
+        screen(films, theirs, model)
+    with pytest.raises(UsageError, match="in the way"):
+        screen(films, films / "0.png", model)
+
+
+def test_hostile_names(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    films.mkdir()
+    for seed, name in enumerate((b"=1+1.png", b"caf\xe9.png", b"a\nb.png", b"[bold]x.png", b"caf%E9.png")):
+        os.link(png(tmp_path / "one.png", seed), os.fsencode(films) + b"/" + name)
+        (tmp_path / "one.png").unlink()
+    assert screen([Path(f"{films}/./")], out, model) == 0
+    text = (out / "results.csv").read_text()
+    assert len(list(csv.reader(io.StringIO(text)))) == 6
+    assert "caf%E9.png" in text
+    assert "caf%25E9.png" in text
+    (films / "=1+1.png").rename(tmp_path / "=2.png")
+    monkeypatch.chdir(tmp_path)
+    screen([Path("=2.png")], tmp_path / "out2", model)
+    assert (tmp_path / "out2" / "results.csv").read_text().splitlines()[1].startswith("'=2.png,")
+
+
+def test_a_list_on_standard_input(tmp_path: Path, model: Path) -> None:
+    names = [png(tmp_path / f"{seed}.png", seed) for seed in (2, 1)]
+    args = [sys.executable, "-m", "screen", "run", "-", "--out", tmp_path / "out", "--model", model]
+    done = subprocess.run(
+        [str(arg) for arg in args], input="\n".join(map(str, names)), text=True, capture_output=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["start", "finished"]
+    assert list(results(tmp_path / "out")) == ["2.png", "1.png"]
+    assert summary(tmp_path / "out")["inputs"] == ["-"]
+
+
+def test_the_default_folder(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    png(tmp_path / "films" / "0.png", 0)
+    monkeypatch.chdir(tmp_path)
+    settings = RunSettings(inputs=(Path("./films"),), model=model, device="cpu", workers=1)
+    assert run(settings, JsonLines()) == 0
+    assert (tmp_path / "films-screened" / "results.csv").is_file()
+
+
+def test_timings(tmp_path: Path, model: Path) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    screen(tmp_path / "in", tmp_path / "out", model, timings=True)
+    header, line = csv.reader(io.StringIO((tmp_path / "out" / "timings.csv").read_text()))
+    assert header == ["file", "read_seconds", "preprocess_seconds"]
+    assert float(line[1]) > 0
+    assert float(line[2]) > 0
+
+
+def test_known_films_are_not_inferred_again(tmp_path: Path, model: Path) -> None:
+    first, second = tmp_path / "night1", tmp_path / "night2"
+    dicom(first / "a.dcm", 1, study="1.2.1")
+    dicom(first / "b.dcm", 2, study="1.2.2")
+    screen(first, tmp_path / "out1", model)
+    dicom(second / "a-sent-again.dcm", 1, study="1.2.1")
+    dicom(second / "b-sent-again.dcm", 2, study="1.2.2")
+    dicom(second / "b-new.dcm", 3, study="1.2.2")
+    ledger = tmp_path / "out1" / "ledger.sqlite"
+    screen(second, tmp_path / "out2", model, known=(ledger,), threshold=0.01)
+    found = results(tmp_path / "out2")
+    assert summary(tmp_path / "out2")["images_inferred"] == 1
+    assert [row["warnings"] for row in found.values()] == ["known", "", "known"]
+    assert found["a-sent-again.dcm"]["logit"] == results(tmp_path / "out1")["a.dcm"]["logit"]
+    flagged = read_csv(tmp_path / "out2" / "flagged.csv")
+    assert [row["study_instance_uid"] for row in flagged] == ["1.2.2"]
+    # The third night reaches back through the second.
+    screen(first, tmp_path / "out3", model, known=(tmp_path / "out2" / "ledger.sqlite",))
+    assert summary(tmp_path / "out3")["images_inferred"] == 0
+    with pytest.raises(UsageError, match="own ledger"):
+        screen(first, tmp_path / "out1", model, known=(ledger,))
+    pretend_other_weights(tmp_path / "out1")
+    screen(second, tmp_path / "out4", model, known=(ledger,))
+    assert summary(tmp_path / "out4")["counts"]["known_ignored"] == 2
+    assert summary(tmp_path / "out4")["images_inferred"] == 3
+
+
+SECRETS = (b"PAT-77", b"ACC-55", b"DOE", b"1.2.840.99", b"jane", b"20260102")
+
+
+def holds_a_secret(folder: Path) -> list[tuple[str, bytes]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [(path.name, secret) for path in files for secret in SECRETS if secret in path.read_bytes()]
+
+
+@pytest.mark.parametrize("mode", ["pseudonym", "none"])
+def test_hidden_identifiers(
+    tmp_path: Path, model: Path, mode: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXR_SCREEN_KEY", "a key for tests only")
+    films, out = tmp_path / "jane", tmp_path / "out"
+    dicom(films / "jane-1.dcm", 1, sop="1.2.840.99.1", study="1.2.840.99")
+    dicom(films / "jane-2.dcm", 2, sop="1.2.840.99.2", study="1.2.840.99")
+    (films / "jane-cut.dcm").write_bytes((films / "jane-1.dcm").read_bytes()[:-7000])
+    mapping = tmp_path / "identities.csv"
+    extra = {"identities": mapping} if mode == "pseudonym" else {}
+    assert screen(films, out, model, identifiers=mode, threshold=0.01, timings=True, **extra) == 3
+    assert holds_a_secret(out) == []
+    log = capfd.readouterr().err.encode()
+    assert [secret for secret in SECRETS if secret in log] == []
+    found = results(out)
+    assert len({row["study_instance_uid"] for row in found.values()}) == 1
+    assert len(list((out / "heatmaps").iterdir())) == (2 if mode == "pseudonym" else 0)
+    if mode == "pseudonym":
+        assert stat.S_IMODE(mapping.stat().st_mode) == 0o600
+        kept = {row["file_pseudonym"]: row for row in read_csv(mapping)}
+        assert set(kept) == set(found)
+        assert {row["patient_id"] for row in kept.values()} == {"PAT-77"}
+        assert {row["study_instance_uid"] for row in kept.values()} == {"1.2.840.99"}
+        with pytest.raises(UsageError, match="outside"):
+            screen(films, out, model, identifiers=mode, identities=out / "identities.csv")
+    screen(films, out, model, identifiers=mode)
+    assert summary(out)["images_reused"] == 2
+    monkeypatch.setenv("CXR_SCREEN_KEY", "another key for tests")
+    with pytest.raises(UsageError, match="identifiers"):
+        screen(films, out, model, identifiers=mode)

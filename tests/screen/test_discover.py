@@ -1,0 +1,231 @@
+"""Discovery: what there is, in a stable order, each file once, nothing left out in silence."""
+
+import errno
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from screen import files
+from screen.codes import Reason
+from screen.discover import Source, discover, discover_listed, key_from_path, paths_from_list
+from screen.errors import InputError
+
+
+def keys(*inputs: Path, exclude: Path | None = None, below: Path) -> list[str]:
+    return [source.key.removeprefix(f"{below}/") for source in discover(inputs, exclude)]
+
+
+def touch(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_the_order_is_that_of_whole_paths(tmp_path: Path) -> None:
+    names = ["a.png", "a/b.png", "a-1.png", "a/b/c", "a.b/c", "B", "ä", "a0", ".hidden/x"]
+    for name in names:
+        touch(tmp_path / name)
+    found = keys(tmp_path, below=tmp_path)
+    assert found == sorted(names, key=os.fsencode)
+
+
+def test_inputs_come_in_their_order(tmp_path: Path) -> None:
+    for name in ("z/1", "a/1"):
+        touch(tmp_path / name)
+    assert keys(tmp_path / "z", tmp_path / "a", below=tmp_path) == ["z/1", "a/1"]
+
+
+def test_keys_are_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "in/film.dcm")
+    monkeypatch.chdir(tmp_path)
+    assert [s.key for s in discover([Path("in")], None)] == ["in/film.dcm"]
+    assert [s.key for s in discover([Path("in/film.dcm")], None)] == ["in/film.dcm"]
+    assert [s.key for s in discover([Path("../") / tmp_path.name / "in"], None)] == [
+        f"../{tmp_path.name}/in/film.dcm"
+    ]
+    assert [s.key for s in discover([Path()], None)] == ["./in/film.dcm"]
+
+
+def test_overlapping_inputs_list_a_file_once(tmp_path: Path) -> None:
+    for name in ("d/1", "d/e/2", "f"):
+        touch(tmp_path / name)
+    d, e, two, f = tmp_path / "d", tmp_path / "d/e", tmp_path / "d/e/2", tmp_path / "f"
+    assert keys(d, e, two, f, f, below=tmp_path) == ["d/1", "d/e/2", "f"]
+    assert keys(two, e, d, below=tmp_path) == ["d/e/2", "d/1"]
+    assert keys(e, d, below=tmp_path) == ["d/e/2", "d/1"]
+
+
+def test_the_run_folder_is_never_an_input(tmp_path: Path) -> None:
+    for name in ("in/1", "in/out/results.csv", "in/out/deep/x", "in/outside"):
+        touch(tmp_path / name)
+    out = tmp_path / "in/out"
+    (tmp_path / "in/way").symlink_to(out)
+    (tmp_path / "in/file").symlink_to(out / "results.csv")
+    assert keys(tmp_path / "in", exclude=out, below=tmp_path) == ["in/1", "in/outside"]
+    assert keys(out, out / "deep/x", exclude=out, below=tmp_path) == []
+    assert keys(tmp_path / "in", exclude=tmp_path / "not/there/yet", below=tmp_path)
+
+
+def test_links(tmp_path: Path) -> None:
+    touch(tmp_path / "in/film")
+    touch(tmp_path / "elsewhere/film")
+    (tmp_path / "in/again").symlink_to(tmp_path / "in/film")
+    (tmp_path / "in/dangling").symlink_to(tmp_path / "gone")
+    (tmp_path / "in/folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/self").symlink_to(tmp_path / "in/self")
+    found = {s.key.removeprefix(f"{tmp_path}/"): s.problem for s in discover([tmp_path / "in"], None)}
+    assert found == {
+        "in/again": None,
+        "in/dangling": Reason.UNREADABLE,
+        "in/film": None,
+        "in/folder/film": None,
+        "in/self": Reason.UNREADABLE,
+    }
+
+
+def test_pipes_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    touch(tmp_path / "film")
+    assert keys(tmp_path, below=tmp_path) == ["film"]
+    with pytest.raises(InputError, match="neither"):
+        discover([tmp_path / "pipe"], None)
+    status = (tmp_path / "pipe").stat()
+    with pytest.raises(OSError, match="not a regular file"):
+        Source(tmp_path / "pipe", "pipe", 0, status.st_mtime_ns).open()
+
+
+def test_a_folder_that_cannot_be_listed_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "locked/film")
+    touch(tmp_path / "open/film")
+    scandir = os.scandir
+
+    def refusing(path: bytes) -> object:
+        if path.endswith(b"locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = [(s.key.removeprefix(f"{tmp_path}/"), s.problem) for s in discover([tmp_path], None)]
+    assert found == [("locked", Reason.FOLDER_UNREADABLE), ("open/film", None)]
+    # A file in there that is given by name may still be readable.
+    given_twice = discover([tmp_path, tmp_path / "locked/film"], None)
+    assert [s.problem for s in given_twice] == [Reason.FOLDER_UNREADABLE, None, None]
+
+
+def test_a_missing_input_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be found"):
+        discover([tmp_path / "nowhere"], None)
+
+
+def test_an_input_that_vanishes_on_the_way_is_an_error(tmp_path: Path) -> None:
+    first, second = touch(tmp_path / "1"), touch(tmp_path / "2")
+    sources = discover([first, second], None)
+    assert next(sources).path == first
+    second.unlink()
+    with pytest.raises(InputError):
+        next(sources)
+
+
+def test_listing_is_lazy(tmp_path: Path) -> None:
+    touch(tmp_path / "a")
+    touch(tmp_path / "b/late")
+    sources = discover([tmp_path], None)
+    assert next(sources).path.name == "a"
+    touch(tmp_path / "b/later")
+    assert [s.path.name for s in sources] == ["late", "later"]
+
+
+def test_deep_folders(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(400):
+        deep = deep / "d"
+    touch(deep / "film")
+    assert len(list(discover([tmp_path], None))) == 1
+
+
+def test_change_token(tmp_path: Path) -> None:
+    path = touch(tmp_path / "film")
+    (before,) = discover([path], None)
+    touch(path, b"longer")
+    (after,) = discover([path], None)
+    assert before.key == after.key
+    assert before.change_token != after.change_token
+
+
+def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    touch(Path(os.fsdecode(raw)))
+    touch(tmp_path / "caf%E9.png")
+    touch(tmp_path / "50%.png")
+    found = list(discover([tmp_path], None))
+    assert [s.key.removeprefix(f"{tmp_path}/") for s in found] == ["50%.png", "caf%25E9.png", "caf%E9.png"]
+    with found[2].open() as stream:
+        assert stream.read() == b"x"
+
+
+_PATH = st.lists(
+    st.sampled_from(
+        [b"%", b"2", b"0", b"A", b"a", b"\xff", "ä".encode(), b"\xc3", b"\n", "\u202e".encode(), b"\xe2"]
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_PATH, _PATH)
+def test_keys_are_text_and_unique(one: bytes, other: bytes) -> None:
+    key_from_path(one).encode()
+    assert key_from_path(one).isprintable()
+    assert (key_from_path(one) == key_from_path(other)) == (one == other)
+
+
+@pytest.mark.parametrize("data", [b"a\nb c\n\xff\n\n", b"a\0b c\0\xff\0"])
+def test_paths_from_a_list(data: bytes) -> None:
+    assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(data))] == [b"a", b"b c", b"\xff"]
+    assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(b"new\nline\0"))] == [b"new\nline"]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_long_list_is_streamed(separator: bytes) -> None:
+    names = [b"folder/film-%07d.dcm" % number for number in range(10_000)]
+    stream = io.BytesIO(separator.join(names) + separator)
+    paths = paths_from_list(stream)
+    assert os.fsencode(next(paths)) == names[0]
+    assert stream.tell() < 150_000 < len(stream.getvalue())
+    assert [os.fsencode(path) for path in paths] == names[1:]
+
+
+def test_what_a_list_names_and_is_not_there_has_a_row(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "1")
+    os.mkfifo(tmp_path / "pipe")
+    listed = [tmp_path / name for name in ("gone", "a/1", "pipe", "a", "a/1")]
+    found = [(s.path.name, s.problem) for s in discover_listed(listed, None)]
+    assert found == [
+        ("gone", Reason.UNREADABLE),
+        ("1", None),
+        ("pipe", Reason.UNREADABLE),
+        ("1", None),
+        ("1", None),
+    ]
+
+
+def test_a_disk_that_falters_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "1")
+    scandir, failures = os.scandir, [OSError(errno.ESTALE, "stale"), OSError(errno.EIO, "broken")]
+
+    def faltering(folder: bytes) -> Any:
+        if failures:
+            raise failures.pop()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", faltering)
+    monkeypatch.setattr(files, "_PAUSES", (0.0, 0.0))
+    assert [(s.path.name, s.problem) for s in discover([tmp_path], None)] == [("1", None)]
+    failures += [OSError(errno.EIO, "broken") for _ in range(3)]
+    assert [s.problem for s in discover([tmp_path], None)] == [Reason.FOLDER_UNREADABLE]

@@ -1,0 +1,1 @@
+"""`screen train`: one module a command."""

@@ -1,0 +1,19 @@
+"""`screen train`: its commands, one module each in `train.commands`."""
+
+import click
+
+from train.cli.calibrate import calibrate
+from train.cli.evaluate import evaluate
+from train.cli.finetune import crossvalidate, finetune
+from train.cli.judge import judge
+from train.cli.pretrain import pretrain
+from train.cli.recipe import recipe
+
+
+@click.group()
+def cli() -> None:
+    """Train on your own films: pre-train without labels, fine-tune with few, calibrate, measure."""
+
+
+for command in (pretrain, finetune, crossvalidate, recipe, judge, calibrate, evaluate):
+    cli.add_command(command)

@@ -1,0 +1,201 @@
+"""What a training command is given (folders, files, tables of labels) as squares with patients and labels."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.discover import discover, key_from_path
+from screen.preprocess import Geometry, PreprocessSpec
+from train.data.boxes import Box
+from train.data.folds import Split, split_of
+from train.data.squares import cached_squares
+from train.data.table import Columns, Labelled, read_table, scorable
+
+Progress = Callable[[int, int], None]
+_MIN_SIDE_FILMS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFilms:
+    """N films with all that fine-tuning, calibration and evaluation ask for.
+
+    values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. side_findings: A names, and
+    side_labels float32 [N, A]: what else is said to be on the films, NaN where nothing is said. patients,
+    sources: str [N]. files: str [N], as the table writes them. geometry: N, where each film lies in its
+    square. boxes: N, where readers saw the finding on each. disputed: bool [N], labels that readers
+    contradict. splits: str [N], a `Split` each. training_only: bool [N], films that are never
+    judged on. digest: of the pixels. dropped: counts by reason.
+    """
+
+    values: NDArray[np.uint8]
+    labels: NDArray[np.float32]
+    abnormal: NDArray[np.float32]
+    side_findings: tuple[str, ...]
+    side_labels: NDArray[np.float32]
+    patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    files: NDArray[np.str_]
+    geometry: tuple[Geometry, ...]
+    boxes: tuple[tuple[Box, ...], ...]
+    disputed: NDArray[np.bool_]
+    splits: NDArray[np.str_]
+    training_only: NDArray[np.bool_]
+    digest: str
+    dropped: dict[str, int]
+
+    def of(self, split: Split) -> NDArray[np.bool_]:
+        """Mask [N] of the films on that side of the split."""
+        return np.asarray(self.splits == split.value)
+
+    def divided(self, rule: Callable[[str], Split]) -> "LabelledFilms":
+        """The same films, each on the side that `rule` gives its patient."""
+        return replace(self, splits=_sides(self.patients.tolist(), self.training_only, rule))
+
+    def scorable(self) -> NDArray[np.bool_]:
+        """Mask [N] of the films to measure on, see `train.data.table.scorable`."""
+        return scorable(self.labels, self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """N films of which little need be known.
+
+    values: uint8 [N, S, S]. patients, sources: str [N], "" where nobody says. labels: float32 [N], NaN where
+    unknown. digest: of the pixels. dropped: counts by reason.
+    """
+
+    values: NDArray[np.uint8]
+    patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    labels: NDArray[np.float32]
+    digest: str
+    dropped: dict[str, int]
+
+    def only(self, kept: NDArray[np.bool_]) -> "Films":
+        """Those of a mask [N]."""
+        return replace(
+            self,
+            values=self.values[kept],
+            patients=self.patients[kept],
+            sources=self.sources[kept],
+            labels=self.labels[kept],
+        )
+
+
+def labelled_films(
+    table: Path,
+    columns: Columns,
+    spec: PreprocessSpec,
+    cache: Path,
+    seed: int,
+    progress: Progress,
+    training_only: Sequence[Path] = (),
+) -> LabelledFilms:
+    """Every film of a table that can be read; see `train.data.table.read_table` for tables.
+
+    training_only: more tables, whose films of training patients are trained on and whose others are left
+    out: films that are not fit to be judged on.
+    """
+    rows = {_key(row.path): row for extra in training_only for row in read_table(extra, columns)}
+    judged = {_key(row.path): row for row in read_table(table, columns)}
+    rows |= judged
+    squares = cached_squares(
+        discover([row.path for row in rows.values()], None), spec, cache, progress, _true_shapes(rows)
+    )
+    kept = [rows[key] for key in squares.keys]
+    extra = np.array([key not in judged for key in squares.keys], np.bool_)
+    splits = _sides([row.patient_id for row in kept], extra, lambda patient: split_of(patient, seed))
+    side_findings = _side_findings(kept, splits)
+    return LabelledFilms(
+        values=squares.values,
+        labels=np.array([row.label for row in kept], np.float32),
+        abnormal=np.array([row.abnormal for row in kept], np.float32),
+        side_findings=side_findings,
+        side_labels=_side_labels(kept, side_findings),
+        patients=np.array([row.patient_id for row in kept]),
+        sources=np.array([row.source for row in kept]),
+        files=np.array([row.file for row in kept]),
+        geometry=squares.geometry,
+        boxes=tuple(row.boxes for row in kept),
+        disputed=np.array([row.disputed for row in kept], np.bool_),
+        splits=splits,
+        training_only=extra,
+        digest=squares.digest,
+        dropped=squares.dropped,
+    )
+
+
+def unlabelled_films(
+    inputs: Sequence[Path], columns: Columns, spec: PreprocessSpec, cache: Path, progress: Progress
+) -> Films:
+    """Whatever `screen run` takes, and tables of labels (nothing is learned from the labels).
+
+    Patients come from PatientID, or from the table.
+    """
+    paths: list[Path] = []
+    rows: dict[str, Labelled] = {}
+    for given in inputs:
+        if given.suffix == ".csv":
+            listed = read_table(given, columns)
+            paths += [row.path for row in listed]
+            rows |= {_key(row.path): row for row in listed}
+        else:
+            paths.append(given)
+    squares = cached_squares(discover(paths, None), spec, cache, progress, _true_shapes(rows))
+    said = [rows.get(key) for key in squares.keys]
+    return Films(
+        values=squares.values,
+        patients=np.array(
+            [row.patient_id if row else tag for row, tag in zip(said, squares.patients, strict=True)], np.str_
+        ),
+        sources=np.array([row.source if row else "" for row in said], np.str_),
+        labels=np.array([row.label if row else np.nan for row in said], np.float32),
+        digest=squares.digest,
+        dropped=squares.dropped,
+    )
+
+
+def _sides(
+    patients: Sequence[str], training_only: NDArray[np.bool_], rule: Callable[[str], Split]
+) -> NDArray[np.str_]:
+    sides = [
+        Split.LEFT_OUT if extra and side != Split.TRAIN else side
+        for side, extra in zip(map(rule, patients), training_only, strict=True)
+    ]
+    return np.array([side.value for side in sides])
+
+
+def _side_findings(rows: Sequence[Labelled], splits: NDArray[np.str_]) -> tuple[str, ...]:
+    """What is on `_MIN_SIDE_FILMS` training films at least, of sources where the label occurs."""
+    with_finding = {row.source for row in rows if row.label == 1}
+    counts = Counter(
+        name
+        for row, split in zip(rows, splits, strict=True)
+        if split == Split.TRAIN and row.source in with_finding
+        for name in row.findings or ()
+    )
+    return tuple(sorted(name for name, count in counts.items() if count >= _MIN_SIDE_FILMS))
+
+
+def _side_labels(rows: Sequence[Labelled], names: tuple[str, ...]) -> NDArray[np.float32]:
+    return np.array(
+        [
+            [float("nan")] * len(names) if row.findings is None else [name in row.findings for name in names]
+            for row in rows
+        ],
+        np.float32,
+    ).reshape(len(rows), len(names))
+
+
+def _true_shapes(rows: Mapping[str, Labelled]) -> dict[str, tuple[int, int]]:
+    return {key: row.true_shape for key, row in rows.items() if row.true_shape}
+
+
+def _key(path: Path) -> str:
+    """As `screen.discover` names a file that is an input itself."""
+    return key_from_path(os.fsencode(path))

@@ -1,0 +1,1 @@
+"""How good scores are: figures, plots, cards."""

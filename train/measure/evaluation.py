@@ -1,0 +1,398 @@
+"""What recipes are worth, from their predictions of films that they did not learn from: every figure once.
+
+The headline AUC counts positive–negative pairs of films from one source: the source alone predicts the label.
+A recipe with several seeds is measured seed by seed and averaged (one network is what gets shipped, not their
+mean score); intervals draw patients, the same ones for all seeds and recipes, so differences are paired.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from screen.errors import UsageError
+from train.measure.metrics import (
+    FEW,
+    Figure,
+    Statistic,
+    brier,
+    brier_skill,
+    calibration_error,
+    centred_interval,
+    interval,
+    mean_over,
+    patient_draws,
+    rate_by_patient,
+    sensitivity_at_specificity,
+    within_group_auc,
+)
+from train.measure.platt import Calibration, calibrated, calibration_line, cross_fitted
+from train.measure.pointing import Pointing, pointing
+from train.measure.predictions import Cohort, Recipe
+
+HEADLINE = "auc_within_source"
+BORNE_OUT = f"{HEADLINE}_borne_out"
+"""The same over films whose label the patient's others bear out, in pairs of patients with about as many."""
+_BINS = 10
+
+Films = NDArray[np.intp]
+"""Places in the cohort."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`recipe` minus `other` in one figure, on the films that both have; low, high: paired 95 % interval."""
+
+    recipe: str
+    other: str
+    figure: str
+    difference: float
+    low: float
+    high: float
+    films: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """The difference is no chance of these patients."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """A tenth of the predictions: mean probability, share with the finding, Wilson's interval by patient."""
+
+    probability: float
+    observed: float
+    interval: tuple[float, float]
+    films: int
+
+
+@dataclass(frozen=True, slots=True)
+class EfficiencyPoint:
+    """The headline of one start after fine-tuning with the labels of `share` (0 … 1) of the patients."""
+
+    start: str
+    share: float
+    figure: Figure
+
+    @property
+    def name(self) -> str:
+        """Of its recipe."""
+        return efficiency_name(self.start, self.share)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All of it. The first recipe is the one that is shipped, and what has no recipe's name is about it.
+
+    films: places of its predictions in the cohort. probabilities: float64 [S, films], cross-fitted unless the
+    calibration was given. figures: by recipe. fixed_point: see `train.measure.pointing`.
+    """
+
+    finding: str
+    cohort: Cohort
+    recipes: tuple[Recipe, ...]
+    films: Films
+    probabilities: NDArray[np.float64]
+    calibration: Calibration
+    figures: Mapping[str, Sequence[Figure]]
+    comparisons: Sequence[Comparison]
+    reliability: Sequence[ReliabilityBin]
+    pointing: Sequence[Pointing]
+    fixed_point: tuple[float, float]
+    efficiency: Sequence[EfficiencyPoint] = ()
+
+    @property
+    def shipped(self) -> Recipe:
+        """The first recipe."""
+        return self.recipes[0]
+
+    def figure(self, name: str) -> Figure:
+        """One of the shipped recipe's, over all films. Raises KeyError."""
+        try:
+            return next(f for f in self.figures[self.shipped.name] if f.name == name and not f.group)
+        except StopIteration:
+            raise KeyError(name) from None
+
+    def for_model(self) -> dict[str, Any]:
+        """The shipped recipe's figures over all films, as a model's metadata keep them."""
+        return {
+            figure.name: {
+                "value": figure.value,
+                "interval": [figure.low, figure.high],
+                "films": figure.films,
+                "positives": figure.positives,
+            }
+            for figure in self.figures[self.shipped.name]
+            if not figure.group and not figure.note
+        }
+
+
+def efficiency_name(start: str, share: float) -> str:
+    """What a recipe of a label-efficiency curve is called."""
+    return f"{start} {100 * share:g} %"
+
+
+def evaluate(
+    cohort: Cohort,
+    recipes: Sequence[Recipe],
+    efficiency: Mapping[tuple[str, float], Recipe],
+    finding: str,
+    calibration: Calibration | None = None,
+) -> Evaluation:
+    """Measure recipes. efficiency: by start and share of labelled patients, first start against the others.
+
+    calibration: what the model has already, if these films did not make it; else it is fitted to them, and
+    measured on each fold by the others'. Raises UsageError where the first recipe has too few films or folds.
+    """
+    measure = _Measure(cohort)
+    shipped = recipes[0]
+    films = np.flatnonzero(shipped.covered)
+    starts = list(dict.fromkeys(start for start, _ in efficiency))
+    efficiency = dict(sorted(efficiency.items(), key=lambda item: (starts.index(item[0][0]), item[0][1])))
+    labels, patients = cohort.labels[films], cohort.patients[films]
+    for kind, of_kind in (("with", labels == 1), ("without", labels == 0)):
+        if not of_kind.any():
+            raise UsageError(f"{shipped.name}: no film {kind} {finding} has a prediction")
+    logits, folds = shipped.logits[:, films], shipped.folds[:, films]
+    if calibration is None:
+        seeds = f", {len(shipped.seeds)} seeds" if len(shipped.seeds) > 1 else ""
+        where = (
+            f"{len(films):,} films ({int(labels.sum()):,} with {finding}) of {len(np.unique(patients)):,} "
+            f"patients out of fold{seeds}; thresholds chosen on the other folds"
+        )
+        calibration = calibrated(logits, labels, folds, patients, where)
+        probabilities = np.stack(
+            [cross_fitted(of_seed, labels, fold) for of_seed, fold in zip(logits, folds, strict=True)]
+        )
+    else:
+        probabilities = calibration.probabilities(logits)
+    figures = {recipe.name: measure.aucs(recipe) for recipe in recipes}
+    figures[shipped.name] += [
+        *measure.seeds(shipped),
+        *measure.at_specificity(shipped),
+        *measure.calibration(films, probabilities),
+        *_rates(calibration, labels),
+        *measure.slices(shipped),
+    ]
+    points, fixed_point = pointing(shipped, cohort)
+    return Evaluation(
+        finding=finding,
+        cohort=cohort,
+        recipes=tuple(recipes),
+        films=films,
+        probabilities=probabilities,
+        calibration=calibration,
+        figures=figures,
+        comparisons=[
+            *(c for other in recipes[1:] for c in measure.compare(shipped, other)),
+            *measure.compare_efficiency(efficiency),
+        ],
+        reliability=_reliability(probabilities, labels, patients),
+        pointing=points,
+        fixed_point=fixed_point,
+        efficiency=[
+            EfficiencyPoint(start, share, measure.aucs(recipe)[0])
+            for (start, share), recipe in efficiency.items()
+        ],
+    )
+
+
+class _Measure:
+    """Figures on films of one cohort, all intervals from the same drawn patients."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self._cohort = cohort
+        self._draws = patient_draws(cohort.patients)
+
+    def figure(self, name: str, films: Films, statistic: Statistic, group: str = "") -> Figure:
+        positives = int((self._cohort.labels[films] == 1).sum())
+        if min(positives, len(films) - positives) < FEW:
+            note = f"too few: {positives} with, {len(films) - positives} without"
+            nan = float("nan")
+            return Figure(name, nan, nan, nan, len(films), positives, group, note)
+        value = float(statistic(np.ones((1, len(films))))[0])
+        low, high = interval(statistic(self._draws[:, films]))
+        return Figure(name, value, low, high, len(films), positives, group)
+
+    def auc(self, recipe: Recipe, films: Films, of_one: str = "source") -> Statistic:
+        """The AUC over pairs of one `source`, of one source and `fold`, or of all films (empty).
+
+        `borne out`: of one source, and of patients with about as many films.
+        """
+        sources, labels = self._cohort.sources[films], self._cohort.labels[films]
+        if not of_one:
+            sources = np.zeros_like(sources)
+        elif of_one == "borne out":
+            sources = np.char.add(np.char.add(sources, "\n"), self._cohort.borne_out[films])
+        return mean_over(
+            [
+                partial(
+                    within_group_auc,
+                    scores[films],
+                    labels,
+                    np.char.add(np.char.add(sources, "\n"), folds[films]) if of_one == "fold" else sources,
+                )
+                for scores, folds in zip(recipe.logits, recipe.folds, strict=True)
+            ]
+        )
+
+    def aucs(self, recipe: Recipe) -> list[Figure]:
+        """Headline first."""
+        headline, *others = self._compared(recipe.covered)
+        everything = np.flatnonzero(recipe.covered)
+        return [
+            self.figure(name, films, self.auc(recipe, films, of_one))
+            for name, films, of_one in (
+                headline,
+                (f"{HEADLINE}_and_fold", headline[1], "fold"),
+                *others,
+                ("auc_pooled", everything, ""),
+            )
+        ]
+
+    def _compared(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films, str]]:
+        """What recipes are compared in, by which films, in which pairs (see `auc`).
+
+        The headline, borne-out labels if any are known, and collections outside the headline that have films
+        without the finding too.
+        """
+        cohort = self._cohort
+        headline, elsewhere = covered & cohort.headline, covered & ~cohort.headline
+        groups = [(HEADLINE, headline, "source")]
+        if cohort.borne_out.any():
+            groups.append((BORNE_OUT, headline & (cohort.borne_out != ""), "borne out"))
+        for source in np.unique(cohort.sources[elsewhere & (cohort.labels == 0)]):
+            groups.append((f"auc_{source}", elsewhere & (cohort.sources == source), "source"))
+        return [(name, np.flatnonzero(mask), of_one) for name, mask, of_one in groups]
+
+    def seeds(self, recipe: Recipe) -> list[Figure]:
+        """The headline of each seed by itself."""
+        films = np.flatnonzero(recipe.covered & self._cohort.headline)
+        labels, sources = self._cohort.labels[films], self._cohort.sources[films]
+        return [
+            self.figure(
+                HEADLINE, films, partial(within_group_auc, scores[films], labels, sources), f"seed {seed}"
+            )
+            for seed, scores in zip(recipe.seeds, recipe.logits, strict=True)
+        ]
+
+    def at_specificity(self, recipe: Recipe) -> list[Figure]:
+        """Sensitivity where 90 % and 95 % of the headline's films without the finding pass."""
+        films = np.flatnonzero(recipe.covered & self._cohort.headline)
+        labels = self._cohort.labels[films]
+        return [
+            self.figure(
+                f"sensitivity_at_specificity_{share:.0%}".rstrip("%"),
+                films,
+                mean_over(
+                    [partial(sensitivity_at_specificity, of[films], labels, share) for of in recipe.logits]
+                ),
+            )
+            for share in (0.9, 0.95)
+        ]
+
+    def calibration(self, films: Films, probabilities: NDArray[np.float64]) -> list[Figure]:
+        labels = self._cohort.labels[films]
+
+        def slope(p: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            return calibration_line(p, labels, weights)[0]
+
+        def intercept(p: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            return calibration_line(p, labels, weights)[1]
+
+        statistics = {
+            "calibration_error": [partial(calibration_error, p, labels) for p in probabilities],
+            "brier": [partial(brier, p, labels) for p in probabilities],
+            "brier_skill": [partial(brier_skill, p, labels) for p in probabilities],
+            "calibration_slope": [partial(slope, p) for p in probabilities],
+            "calibration_intercept": [partial(intercept, p) for p in probabilities],
+        }
+        figures = [self.figure(name, films, mean_over(of_seeds)) for name, of_seeds in statistics.items()]
+        error = figures[0]
+        if not error.note:
+            drawn = mean_over(statistics[error.name])(self._draws[:, films])
+            low, high = centred_interval(error.value, drawn)
+            figures[0] = replace(error, low=low, high=high)
+        return figures
+
+    def slices(self, recipe: Recipe) -> list[Figure]:
+        """The AUC within source in every source and slice.
+
+        By label basis, films with the finding whose label rests on it meet all films without, and the
+        reverse.
+        """
+        cohort, covered = self._cohort, recipe.covered
+        figures = []
+        for name, values in {"source": cohort.sources, **cohort.slices}.items():
+            for value in np.unique(values[covered & (values != "")]):
+                mask = covered & (values == value)
+                if name == "label basis" and len(kind := np.unique(cohort.labels[mask])) == 1:
+                    mask |= covered & (cohort.labels != kind)
+                films = np.flatnonzero(mask)
+                figures.append(self.figure(HEADLINE, films, self.auc(recipe, films), f"{name}: {value}"))
+        return figures
+
+    def compare(self, recipe: Recipe, other: Recipe) -> list[Comparison]:
+        """AUCs within sources, on the films that both recipes have."""
+        compared = []
+        for name, films, of_one in self._compared(recipe.covered & other.covered):
+            one, two = self.auc(recipe, films, of_one), self.auc(other, films, of_one)
+
+            def difference(
+                weights: NDArray[np.float64], one: Statistic = one, two: Statistic = two
+            ) -> NDArray[np.float64]:
+                return one(weights) - two(weights)
+
+            figure = self.figure(name, films, difference)
+            compared.append(
+                Comparison(recipe.name, other.name, name, figure.value, figure.low, figure.high, figure.films)
+            )
+        return [one for one in compared if not np.isnan(one.difference)]
+
+    def compare_efficiency(self, efficiency: Mapping[tuple[str, float], Recipe]) -> list[Comparison]:
+        """Each start against itself with most labels, and the first start against the others."""
+        first = next(iter(efficiency), ("", 0.0))[0]
+        pairs = []
+        for (start, share), recipe in efficiency.items():
+            most = max(s for name, s in efficiency if name == start)
+            if share < most:
+                pairs.append((recipe, efficiency[start, most]))
+            if start != first and (first, share) in efficiency:
+                pairs.append((efficiency[first, share], recipe))
+        return [c for one, two in pairs for c in self.compare(one, two) if c.figure == HEADLINE]
+
+
+def _rates(calibration: Calibration, labels: NDArray[np.float32]) -> list[Figure]:
+    """Sensitivity and specificity at each operating point, per film."""
+    positives = int((labels == 1).sum())
+    return [
+        figure
+        for point in calibration.operating_points
+        for figure in (
+            Figure(
+                f"sensitivity_{point.name}", point.sensitivity, *point.sensitivity_interval,
+                positives, positives,
+            ),
+            Figure(
+                f"specificity_{point.name}", point.specificity, *point.specificity_interval,
+                len(labels) - positives, 0,
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _reliability(
+    probabilities: NDArray[np.float64], labels: NDArray[np.float32], patients: NDArray[np.str_]
+) -> list[ReliabilityBin]:
+    """Ten bins of equally many predictions, all seeds together."""
+    seeds = len(probabilities)
+    p, truth, who = probabilities.ravel(), np.tile(labels, seeds), np.tile(patients, seeds)
+    bins = []
+    for part in np.array_split(np.argsort(p, kind="stable"), _BINS):
+        observed, bounds = rate_by_patient(truth[part], who[part])
+        bins.append(ReliabilityBin(float(p[part].mean()), observed, bounds, len(part)))
+    return bins

@@ -1,0 +1,1 @@
+"""The network, what it learns by, and what is computed from its features."""

@@ -1,0 +1,1 @@
+"""The steps from films to a calibrated model."""
