@@ -8,6 +8,8 @@ from typing import Any
 import click
 from rich.console import Console
 
+from screen.files import write_whole
+
 _FILMS = Path(__file__).resolve().parent.parent / "examples" / "films"
 
 folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -72,7 +74,7 @@ alone_option = click.option("--alone", is_flag=True, help="Without ONNX Runtime 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     """Write the figures if a file was asked for."""
     if path is not None:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        write_whole(path, json.dumps(figures, indent=2).encode() + b"\n")
 
 
 @click.group()

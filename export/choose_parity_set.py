@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from screen.backends import open_backend
 from screen.backends.agreement import probabilities, scores_from_backend
 from screen.errors import UsageError
-from screen.files import write_whole
+from screen.files import whole_file, write_whole
 from screen.machine import usable_cpus
 from screen.model import Model
 
@@ -34,9 +34,10 @@ def write_parity_set(model: Model, squares: NDArray[np.uint8], names: Sequence[s
         for point in finding.operating_points
     ]
     chosen = sorted(chosen_films(scores, thresholds))
-    np.savez_compressed(
-        _plain(out), squares=squares[chosen], preprocess_digest=np.str_(model.card.preprocess_digest)
-    )
+    with whole_file(_plain(out)) as stream:
+        np.savez_compressed(
+            stream, squares=squares[chosen], preprocess_digest=np.str_(model.card.preprocess_digest)
+        )
     listed = json.dumps({"films": [names[index] for index in chosen]}, indent=1) + "\n"
     write_whole(out.with_suffix(".json"), listed.encode())
 

@@ -8,7 +8,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -25,45 +25,79 @@ def read_bounded(path: Path, limit: int) -> bytes | None:
     return data if len(data) <= limit else None
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Durable before it has its name, so that a reader finds the old file or the new one. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def new_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """A file that is not there yet, for writing; on the disk when the block ends. Raises OSError.
+
+    For files in a folder that counts only as a whole; anywhere else use `whole_file`.
+    """
+    # O_EXCL: neither a file that is there nor a link that somebody planted is written to.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, mode), "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o666, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """A file for writing that gets its name when it is on the disk: a reader finds the old one or the new.
+
+    replace: else an earlier file of that name stays, whoever made it meanwhile. An exception in the block
+    leaves everything as it was. Raises OSError.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        with new_file(draft, mode) as stream:
+            yield stream
+        if replace:
+            draft.replace(path)
+        else:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """`whole_file` with all its bytes at once. Raises OSError."""
+    with whole_file(path, mode) as stream:
+        stream.write(data)
 
 
 class LineWriter(Protocol):
     """What `csv.writer` gives."""
 
-    def writerow(self, line: Iterable[str], /) -> object:
+    def writerow(self, line: Iterable[object], /) -> object:
         """Write one line."""
 
-    def writerows(self, lines: Iterable[Iterable[str]], /) -> object:
+    def writerows(self, lines: Iterable[Iterable[object]], /) -> object:
         """Write several."""
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """A new file, 0600. Raises FileExistsError."""
-    with _new_file(path) as file:
-        file.write(content)
+Opener = Callable[[Path], AbstractContextManager[BinaryIO]]
+"""`new_file` or `whole_file`."""
 
 
 @contextmanager
-def csv_file(path: Path, columns: Sequence[str]) -> Iterator[LineWriter]:
-    """A new CSV file, 0600, UTF-8 and LF, written line by line; the first line names the columns."""
-    with _new_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+def csv_file(path: Path, columns: Sequence[str], opener: Opener) -> Iterator[LineWriter]:
+    """A CSV file, UTF-8 and LF, written line by line; the first line names the columns. Raises OSError."""
+    with opener(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         yield writer
         text.detach()  # flushes; the file is not the wrapper's to close
+
+
+def sync_folder(folder: Path) -> None:
+    """Names within the folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -74,24 +108,6 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Names within the folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def configuration_folder() -> Path:
@@ -107,7 +123,10 @@ def secret_from_file(path: Path) -> str:
     Raises UsageError if others can read or replace it, OSError if it cannot be kept there.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _create(path)
+    if not path.exists():
+        # Of two runs that start together the first one's key stays.
+        with whole_file(path, 0o600, replace=False) as stream:
+            stream.write(secrets.token_hex(32).encode() + b"\n")
     with path.open(encoding="utf-8") as file:
         check_private(path, file.fileno())
         return file.read().strip()
@@ -118,25 +137,6 @@ def check_private(path: Path, descriptor: int) -> None:
     status = os.fstat(descriptor)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise UsageError(f"{path}: must be yours and only yours to read (chmod 600)")
-
-
-def _create(path: Path) -> None:
-    """A new random key, whole or not at all, unless there is one."""
-    if path.exists():
-        return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link, not rename: of two runs that start together the first one's key stays.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 _ERRNOS = frozenset(

@@ -16,6 +16,7 @@ from screen.decide import Verdict, decision_from, verdict_alone
 from screen.decode import Decoded, DecodePool
 from screen.discover import Source, discover
 from screen.errors import InputError, ScreenError, UsageError
+from screen.files import write_whole
 from screen.machine import usable_cpus
 from screen.model import Model
 from screen.readers import Limits
@@ -71,13 +72,9 @@ def inspect(path: Path, model: Model) -> tuple[Facts, NDArray[np.uint8] | None]:
 
 def write_png(path: Path, square: NDArray[np.uint8]) -> None:
     """The square as an 8-bit grey PNG, whole or not at all, for its owner alone. Raises ScreenError."""
-    draft = path.with_name(f".{path.name}.part")
     try:
-        draft.touch(mode=0o600)
-        draft.write_bytes(cv2.imencode(".png", square)[1].tobytes())
-        draft.replace(path)
+        write_whole(path, cv2.imencode(".png", square)[1].tobytes(), 0o600)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ScreenError(f"{path}: cannot be written ({error.strerror})") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from screen.errors import EngineError, SealError
-from screen.files import read_bounded, write_whole
+from screen.files import read_bounded, whole_file
 from screen.model.seals import PublicKey, Sealer, ThisMachine, Verifier, parts, sealed, unsealed
 
 SCHEMA = 1
@@ -70,10 +70,16 @@ def engine_digest(data: bytes) -> str:
 
 
 def write_engine(path: Path, engine: VerifiedEngine, sealer: Sealer) -> None:
-    """Engine, then manifest: in between the two do not fit, and are refused. Raises EngineError."""
+    """Both are on the disk before the first gets its name: a pair that does not fit is refused anyhow.
+
+    Raises EngineError.
+    """
+    manifest = sealed(_KIND, engine.manifest.to_plain(), sealer)
     try:
-        write_whole(path, engine.data)
-        write_whole(manifest_path(path), sealed(_KIND, engine.manifest.to_plain(), sealer))
+        with whole_file(manifest_path(path)) as manifest_file, whole_file(path) as engine_file:
+            manifest_file.write(manifest)
+            manifest_file.flush()
+            engine_file.write(engine.data)
     except OSError as error:
         raise EngineError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.files import whole_file
+
 THUMBNAIL = 24
 """Side of what the scorer sees, pixels. The film's aspect is not kept: it says nothing about its pose."""
 PARAMETERS = Path(__file__).parent.with_name("models") / "judge.npz"
@@ -76,9 +78,11 @@ class Judge:
 
     def save(self, path: Path) -> None:
         """As fp16: what `fit` gives is rounded to it already."""
-        np.savez(
-            path, **{name: getattr(self, name).astype(np.float16) for name in ("weights", "bias", "head")}
-        )
+        with whole_file(path) as stream:
+            np.savez(
+                stream,
+                **{name: getattr(self, name).astype(np.float16) for name in ("weights", "bias", "head")},
+            )
 
     @classmethod
     def load(cls, path: Path) -> "Judge":

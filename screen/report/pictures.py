@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.decide import Cases, Decision, Verdict, Verdicts
-from screen.files import sync_folder, write_file
+from screen.files import new_file, sync_folder
 from screen.ledger import Row
 from screen.report import overlays
 from screen.report.content import Picture
@@ -86,7 +86,8 @@ def _picture(folder: Path, film: _Wanted, decision: Decision, square: NDArray[np
     path = ""
     if film.on_disk:
         name = overlays.picture_name(row)
-        write_file(folder / name, overlays.sheet(bare, over, finding.name, finding.heatmap_scale))
+        with new_file(folder / name) as stream:
+            stream.write(overlays.sheet(bare, over, finding.name, finding.heatmap_scale))
         path = f"{HEATMAPS}/{name}"
     if not film.on_page:
         return Picture(b"", b"", path)

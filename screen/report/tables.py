@@ -1,10 +1,10 @@
 """The CSV files: UTF-8, LF, fixed columns, numbers as numbers, text that no spreadsheet runs."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from screen.decide import Case, Decision, Score, Verdict
+from screen.files import csv_file, whole_file
 from screen.ledger import Ledger
 from screen.text import safe_path, safe_text
 
@@ -17,6 +17,8 @@ RESULTS_COLUMNS = (
     "sop_instance_uid", "view", "finding", "probability", "logit", "normal_distance", "flagged", "decoder",
 )  # fmt: skip
 FINDINGS_COLUMNS = ("file", "finding", "probability", "threshold", "flagged")
+TIMINGS_NAME = "timings.csv"
+TIMINGS_COLUMNS = ("file", "read_seconds", "preprocess_seconds")
 
 
 def number(value: float) -> str:
@@ -82,15 +84,8 @@ def _score_cells(score: Score) -> tuple[str, str, str]:
     return safe_text(score.finding), number(score.probability), number(score.logit)
 
 
-TIMINGS_NAME = "timings.csv"
-
-
 def write_timings(folder: Path, ledger: Ledger) -> None:
-    """Columns `file, read_seconds, preprocess_seconds`; in INPUT order; whole or not at all."""
-    draft = folder / f".{TIMINGS_NAME}"
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "read_seconds", "preprocess_seconds"))
+    """What each file cost its worker, in INPUT order; for those who look for slow files."""
+    with csv_file(folder / TIMINGS_NAME, TIMINGS_COLUMNS, whole_file) as writer:
         for name, read, square in ledger.listed_timings():
             writer.writerow((safe_path(name), f"{read:.6f}", f"{square:.6f}"))
-    draft.replace(folder / TIMINGS_NAME)

@@ -13,7 +13,7 @@ from pathlib import Path
 from screen.decide import Cases, Decision, Verdicts, decide
 from screen.decide.scratch import Scratch
 from screen.errors import LedgerError
-from screen.files import csv_file, sync_folder, write_file
+from screen.files import csv_file, new_file, sync_folder
 from screen.ledger import Rows
 from screen.report.charts import Spread
 from screen.report.content import LINES, Picture, Report, RunFacts, Tally
@@ -121,18 +121,20 @@ class _Writer:
                 open_squares,
             )
         report = self._write_cases(pictures)
-        write_file(self._folder / "report.html", page(report))
-        write_file(self._folder / _SUMMARY, summary_json(report))
+        for name, content in (("report.html", page(report)), (_SUMMARY, summary_json(report))):
+            with new_file(self._folder / name) as stream:
+                stream.write(content)
         sync_folder(self._folder)
         return self._tally.exit_code
 
     def _write_files(self) -> None:
         """What has a line for each file, and in the same pass everything that is counted or sorted."""
         with ExitStack() as stack:
-            results = stack.enter_context(csv_file(self._folder / "results.csv", RESULTS_COLUMNS))
+            results = stack.enter_context(csv_file(self._folder / "results.csv", RESULTS_COLUMNS, new_file))
             findings = None
             if len(self._decision.card.findings) > 1:
-                findings = stack.enter_context(csv_file(self._folder / "findings.csv", FINDINGS_COLUMNS))
+                path = self._folder / "findings.csv"
+                findings = stack.enter_context(csv_file(path, FINDINGS_COLUMNS, new_file))
             for position, verdict in enumerate(self._verdicts):
                 results.writerow(results_line(verdict))
                 if findings is not None:
@@ -148,7 +150,7 @@ class _Writer:
         incomplete = list(self._cases.incomplete(LINES))
         of_interest = {case.lead.row.file for case in incomplete}
         ranks = {}
-        with csv_file(self._folder / "flagged.csv", FLAGGED_COLUMNS) as flagged:
+        with csv_file(self._folder / "flagged.csv", FLAGGED_COLUMNS, new_file) as flagged:
             for rank, case in enumerate(self._cases.listed(), 1):
                 file = case.lead.row.file
                 picture = pictures.get(file)

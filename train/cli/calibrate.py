@@ -99,6 +99,7 @@ def _calibrate_site(
     out: Path,
 ) -> None:  # fmt: skip
     from screen.errors import UsageError
+    from screen.files import write_whole
     from train.measure.site import decision_from_labels, decision_from_model
 
     if scores and labels:
@@ -108,7 +109,7 @@ def _calibrate_site(
     else:
         decision = decision_from_model(model, prevalence)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(decision.to_json(), encoding="utf-8")
+    write_whole(out, decision.to_json().encode())
     calibration = decision.calibration
     click.echo(
         f"{out}: {decision.finding}, "

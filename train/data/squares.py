@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import Source
+from screen.files import write_whole
 from screen.film import Film, Pixels
 from screen.preprocess import Geometry, PreprocessSpec, Square, square_from_pixels
 from screen.readers import read
@@ -67,7 +68,7 @@ def cached_squares(
         return _open(values_file, json.loads(index_file.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
     index = _build(listed, spec, values_file, progress, true_shapes)
-    index_file.write_text(json.dumps(index), encoding="utf-8")
+    write_whole(index_file, json.dumps(index).encode())
     return _open(values_file, index)
 
 

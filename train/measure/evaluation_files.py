@@ -1,6 +1,5 @@
 """An evaluation as files: metrics, plots and the model card, all from one set of figures."""
 
-import csv
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import discover
+from screen.files import csv_file, whole_file, write_whole
 from screen.film import Film
 from screen.model import ModelCard
 from screen.readers import read
@@ -36,8 +36,8 @@ def write_evaluation(evaluation: Evaluation, pictures: Pictures, model: ModelCar
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "metrics.csv", evaluation)
     metrics = json.dumps(as_json(evaluation, model), indent=1, ensure_ascii=False, allow_nan=False)
-    (out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
-    (out / "model-card.md").write_text(model_card(evaluation, model), encoding="utf-8")
+    write_whole(out / "metrics.json", metrics.encode() + b"\n")
+    write_whole(out / "model-card.md", model_card(evaluation, model).encode())
     plots.results(out / "results.png", evaluation, pictures)
     plots.roc(out / "roc.png", evaluation)
     plots.precision_recall(out / "precision-recall.png", evaluation)
@@ -134,9 +134,7 @@ def _difference(comparison: Comparison) -> str:
 
 
 def _write_csv(path: Path, evaluation: Evaluation) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
+    with csv_file(path, COLUMNS, whole_file) as writer:
         for recipe, figures in evaluation.figures.items():
             for figure in figures:
                 numbers = (

@@ -1,12 +1,11 @@
 """Checkpoints: tensors in safetensors, everything else in JSON beside it. Never pickle.
 
-`NAME.safetensors` and `NAME.json` are each replaced in one step; the JSON carries the digest of its tensors,
-so that a stop between the two is noticed, and the older pair (`NAME.previous.*`) is still whole.
+The JSON carries the digest of its tensors, so that a stop between the two files is noticed. Before a pair is
+replaced it is copied to `NAME.previous.*`: at any moment one of the two is whole.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from screen.errors import ScreenError
+from screen.files import write_whole
 
 
 class CheckpointError(ScreenError):
@@ -27,11 +27,9 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], about: dict[str, Any
     path.parent.mkdir(parents=True, exist_ok=True)
     data = save({name: value.detach().contiguous().cpu() for name, value in tensors.items()})
     about = {**about, "tensors_sha256": hashlib.sha256(data).hexdigest()}
-    for suffix in (".safetensors", ".json"):
-        if _file(path, suffix).is_file():
-            _file(path, suffix).replace(_file(path, f".previous{suffix}"))
-    _replace(_file(path, ".safetensors"), data)
-    _replace(_file(path, ".json"), json.dumps(about, indent=1, sort_keys=True).encode())
+    if (earlier := _whole_pair(path)) is not None:
+        _write_pair(path.with_name(f"{path.name}.previous"), *earlier)
+    _write_pair(path, data, json.dumps(about, indent=1, sort_keys=True).encode())
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -41,14 +39,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     if path.suffix in {".safetensors", ".json"}:
         path = path.with_suffix("")
-    for infix in ("", ".previous"):
-        try:
-            data = _file(path, f"{infix}.safetensors").read_bytes()
-            about: dict[str, Any] = json.loads(_file(path, f"{infix}.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        if about.get("tensors_sha256") == hashlib.sha256(data).hexdigest():
-            return load(data), about
+    for candidate in (path, path.with_name(f"{path.name}.previous")):
+        if (pair := _whole_pair(candidate)) is not None:
+            return load(pair[0]), json.loads(pair[1])
     raise CheckpointError(f"{path}: no whole checkpoint (.safetensors with its .json) is there")
 
 
@@ -79,11 +72,22 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _file(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+def _whole_pair(path: Path) -> tuple[bytes, bytes] | None:
+    """Both files as they are; None if one is missing, or if they do not belong together."""
+    tensors, about = _files(path)
+    try:
+        data, text = tensors.read_bytes(), about.read_bytes()
+    except FileNotFoundError:
+        return None
+    whole = json.loads(text).get("tensors_sha256") == hashlib.sha256(data).hexdigest()
+    return (data, text) if whole else None
 
 
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+def _write_pair(path: Path, data: bytes, text: bytes) -> None:
+    tensors, about = _files(path)
+    write_whole(tensors, data)
+    write_whole(about, text)
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}.safetensors"), path.with_name(f"{path.name}.json")

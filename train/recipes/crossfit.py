@@ -1,6 +1,5 @@
 """Cross-validation by patient: every film is judged by a network that never saw its patient's labels."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from screen.errors import UsageError
+from screen.files import csv_file, whole_file
 from screen.preprocess import Geometry
 from train.data.films import LabelledFilms
 from train.data.folds import CROSS_FOLDS, Split, cross_fold_of, label_rank
@@ -86,12 +86,8 @@ def cross_validate(
                 found = with_film(untouched.of(chosen), network)
             rows += _judged(divided, chosen, found, fold, seed)
     out = folder / PREDICTIONS
-    temporary = out.with_name(f".{PREDICTIONS}")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(PREDICTION_COLUMNS)
+    with csv_file(out, PREDICTION_COLUMNS, whole_file) as writer:
         writer.writerows(rows)
-    temporary.replace(out)
     return out
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
+from screen.files import csv_file, whole_file
 from train.data.augment import Draws, augment, standardise
 from train.data.films import Films
 from train.data.filmstore import FilmStore, read_ahead
@@ -254,10 +255,9 @@ class EpochLog:
         """Write the numbers of epoch 1, 2, …, the same names every time; None is an empty cell."""
         cells = {name: "" if number is None else f"{number:.4f}" for name, number in numbers.items()}
         self._rows.append({"epoch": str(epoch), **cells})
-        with self._file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(self._rows[-1]), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self._rows)
+        columns = list(self._rows[-1])
+        with csv_file(self._file, columns, whole_file) as writer:
+            writer.writerows([row.get(column, "") for column in columns] for row in self._rows)
         for name, number in numbers.items():
             if number is not None:
                 self._writer.add_scalar(f"pretrain/{name}", number, epoch)

@@ -26,7 +26,7 @@ from screen.cli import cli
 from screen.codes import Reason, Status, Warn
 from screen.decide import Decision, decision_from
 from screen.errors import LedgerError
-from screen.files import csv_file
+from screen.files import csv_file, new_file
 from screen.film import Identity
 from screen.ledger import Ledger, Row
 from screen.preprocess import Geometry
@@ -188,7 +188,7 @@ def test_names_that_differ_in_control_characters_stay_distinct():
 def results_csv(rows: Sequence[Row]) -> str:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "results.csv"
-        with csv_file(path, RESULTS_COLUMNS) as writer:
+        with csv_file(path, RESULTS_COLUMNS, new_file) as writer:
             writer.writerows(results_line(verdict) for verdict in decided(rows, BALANCED))
         return path.read_bytes().decode()
 

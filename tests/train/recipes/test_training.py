@@ -426,6 +426,33 @@ def test_a_checkpoint_that_was_half_replaced_falls_back_to_the_one_before(tmp_pa
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("stop", range(4))
+def test_a_stop_at_any_moment_leaves_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    path, replace, done = tmp_path / "weights", Path.replace, 0
+
+    def until_stopped(draft: Path, target: Path) -> Path:
+        nonlocal done
+        if done == stop:
+            raise KeyboardInterrupt
+        done += 1
+        return replace(draft, target)
+
+    for epoch in (1, 2):
+        save_checkpoint(path, {"x": torch.tensor([epoch])}, {"epoch": epoch})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", until_stopped)
+        save_checkpoint(path, {"x": torch.tensor([3])}, {"epoch": 3})
+    tensors, about = load_checkpoint(path)
+    assert about["epoch"] == 2
+    assert tensors["x"].tolist() == [2]
+    # The stopped one must not take the place of the whole one either.
+    save_checkpoint(path, {"x": torch.tensor([4])}, {"epoch": 4})
+    (tmp_path / "weights.json").unlink()
+    assert load_checkpoint(path)[1]["epoch"] == 2
+
+
 def test_every_film_is_judged_by_a_network_that_never_saw_its_patient(table: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra.csv"  # films of the same patients that are fit for training only
     with table.open(newline="") as stream:
