@@ -25,7 +25,7 @@ from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
 from screen.machine import usable_cpus
 from screen.model import Agreement, Bounds, Model, ModelCard, load_model, model_from_bytes
-from screen.model.certificates import FP16_BOUNDS, Kind
+from screen.model.certificates import DECODE_BOUNDS, FP16_BOUNDS, Kind
 from screen.shortcuts import Shortcut
 from train.data.squares import cached_squares
 from train.data.table import Columns, read_table, scorable
@@ -66,8 +66,6 @@ def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) ->
     )
 
 
-DECODE_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.03, farthest_flip=0.01, auc_change=0.005)
-"""Of decode shortcuts. Another exposure's noise on the same film moves probabilities by .0009 on average."""
 PARITY_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.005, farthest_flip=0.005, auc_change=0.003)
 """Of int8 and of runtimes, where the same square goes in."""
 PRECISION_BOUNDS = {

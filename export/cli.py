@@ -1,5 +1,6 @@
 """`screen export onnx | certify | trt`."""
 
+from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,6 +8,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from screen.errors import UsageError
+from screen.model.certificates import DECODE_BOUNDS
 from screen.model.engine_file import PROFILE
 from screen.shortcuts import Shortcut
 
@@ -207,7 +209,7 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     "--decode-bounds",
     nargs=4,
     type=click.FloatRange(0, 1),
-    default=(0.005, 0.03, 0.02, 0.005),
+    default=astuple(DECODE_BOUNDS)[:4],
     show_default=True,
     metavar="MEAN FLIPS FARTHEST AUC",
     help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, farthest of "

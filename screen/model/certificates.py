@@ -97,6 +97,8 @@ class Bounds:
         return said
 
 
+DECODE_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.03, farthest_flip=0.02, auc_change=0.005)
+"""Of decode shortcuts, for scores that spread as far as version 7's: see docs/decisions.md."""
 FP16_BOUNDS = Bounds(
     mean_probability_difference=1.0,
     flips=1.0,
