@@ -53,4 +53,4 @@ def null(model: Model, kind: str, gpu: Gpu, batch_size: int, engine: VerifiedEng
 def opened(*rows: object, batch_size: int = 4) -> SeveralGpus:
     """A GPU with memory for so many rows each."""
     gpus = [Gpu(index, str(name), f"GPU-{index}") for index, name in enumerate(rows)]
-    return open_gpus(micro_model(), "cuda", gpus, batch_size, None)
+    return open_gpus(micro_model(), "cuda", gpus, batch_size, None, "tests.null_gpu:null")

@@ -32,7 +32,7 @@ LINES = {
         readers model ledger
         preprocess discover
         film files gpus
-        errors codes text shortcuts machine
+        errors codes text shortcuts machine processes
     """,
     "train": """
         __main__

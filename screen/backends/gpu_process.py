@@ -1,23 +1,22 @@
 """The process that holds one of several GPUs, see `screen.backends.several_gpus`.
 
-python -P -c … MEMORY SOCKET,SOCKET    batches lie in the inherited memory, one slot for each socket
+Batches lie in the inherited memory, one slot for each inherited socket.
 """
 
 import contextlib
-import importlib
 import json
 import resource
 import threading
-from collections.abc import Sequence
 from dataclasses import fields
 from multiprocessing.connection import Connection
 
 from screen.backends.base import Backend, Outputs
 from screen.backends.several_gpus import Greeting, Slot, slots_in, words_from_device, words_from_error
 from screen.errors import BackendError, ScreenError
+from screen.processes import called
 
 
-def main(memory: int, sockets: Sequence[int]) -> None:
+def main(memory: int, *sockets: int) -> None:
     """Serve until the other end closes."""
     # A core dump would hold patients' films.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -42,8 +41,7 @@ def main(memory: int, sockets: Sequence[int]) -> None:
 
 
 def _opened(greeting: Greeting) -> Backend:
-    module, function = greeting.open.split(":")
-    opened: Backend = getattr(importlib.import_module(module), function)(
+    opened: Backend = called(greeting.open)(
         greeting.model, greeting.kind, greeting.gpu, greeting.batch_size, greeting.engine
     )
     return opened

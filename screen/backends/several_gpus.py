@@ -6,11 +6,9 @@ that its GPU failed, ends the run.
 
 import json
 import mmap
-import os
 import queue
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,25 +24,29 @@ from screen.backends.base import Backend, DeviceInfo, Outputs, output_shapes
 from screen.errors import BackendError, MemoryRefusedError, ScreenError
 from screen.gpus import Gpu
 from screen.model import Model, ModelCard, VerifiedEngine
+from screen.processes import end, ending, shared_memory, spawn
 
+_PROCESS = "screen.backends.gpu_process:main"
 OPEN = "screen.backends.devices:open_on_gpu"
 """What the processes call to open their GPU, `module:function`."""
 
 SLOTS = 2
 """Batches that a process has at once: one is copied while the other computes."""
 _MAX_WORDS = 1 << 16
-_COMMAND = (
-    "import sys; memory, sockets, *sys.path = sys.argv[1:]; "
-    "from screen.backends.gpu_process import main; main(int(memory), [int(s) for s in sockets.split(',')])"
-)
 
 
 def open_gpus(
-    model: Model, kind: str, gpus: Sequence[Gpu], batch_size: int, engine: VerifiedEngine | None
+    model: Model,
+    kind: str,
+    gpus: Sequence[Gpu],
+    batch_size: int,
+    engine: VerifiedEngine | None,
+    open_gpu: str = OPEN,
 ) -> "SeveralGpus":
     """A process for each GPU, all loading at the same time. Raises what one of them raised."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(GpuProcess(model, kind, gpu, batch_size, engine)) for gpu in gpus]
+        greetings = [Greeting(open_gpu, model, kind, gpu, batch_size, engine) for gpu in gpus]
+        processes = [stack.enter_context(GpuProcess(greeting)) for greeting in greetings]
         for process in processes:
             process.load()
         for process in processes:
@@ -116,33 +118,22 @@ class GpuProcess(Backend):
 
     streams = SLOTS
 
-    def __init__(
-        self, model: Model, kind: str, gpu: Gpu, batch_size: int, engine: VerifiedEngine | None
-    ) -> None:
-        super().__init__(batch_size, model.card.input_size, DeviceInfo(f"{kind}:{gpu.index}", "", "", ""))
-        memory = os.memfd_create("batches", os.MFD_CLOEXEC)
+    def __init__(self, greeting: "Greeting") -> None:
+        card, batch_size = greeting.model.card, greeting.batch_size
+        device = DeviceInfo(f"{greeting.kind}:{greeting.gpu.index}", "", "", "")
+        super().__init__(batch_size, card.input_size, device)
         pairs = [socket.socketpair() for _ in range(SLOTS)]
-        theirs = [pair[1] for pair in pairs]
-        with os.fdopen(memory, "rb+") as shared, ExitStack() as stack:
-            for end in theirs:
-                stack.enter_context(end)
-            shared.truncate(SLOTS * slot_bytes(model.card, batch_size))
+        with ExitStack() as stack:
+            theirs = [stack.enter_context(pair[1]).fileno() for pair in pairs]
+            memory = stack.enter_context(shared_memory("batches", SLOTS * slot_bytes(card, batch_size)))
             connections = [Connection(ours.detach()) for ours, _ in pairs]
-            self._slots = slots_in(memory, model.card, batch_size, connections)
-            numbers = [end.fileno() for end in theirs]
-            # -P and our own sys.path: nothing that lies in the current folder gets imported.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _COMMAND, str(memory), ",".join(map(str, numbers)), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # what libraries print is no line of our log
-                pass_fds=[*numbers, memory],
-                start_new_session=True,  # a signal is ours to act on: what is in the network is finished
-            )
+            self._slots = slots_in(memory, card, batch_size, connections)
+            numbers = (memory, *theirs)
+            self._process = spawn(_PROCESS, *numbers, descriptors=numbers)
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in self._slots:
             self._free.put(slot)
-        self._greeting = Greeting(OPEN, model, kind, gpu, batch_size, engine)
+        self._greeting = greeting
 
     def load(self) -> None:
         """Have the model loaded there. If it is dead, waiting for it will tell."""
@@ -172,7 +163,7 @@ class GpuProcess(Backend):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
             raise BackendError(
-                f"the process of {self.device.device} died ({_ending(self._process)}): "
+                f"the process of {self.device.device} died ({ending(self._process)}): "
                 "the same command goes on from here"
             ) from None
         if "error" in words:
@@ -183,9 +174,7 @@ class GpuProcess(Backend):
         """End the process at once; what it was at is dropped."""
         for slot in self._slots:
             slot.connection.close()
-        self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5.0)
+        end(self._process)
 
 
 def slots_in(memory: int, card: ModelCard, batch_size: int, connections: Sequence[Connection]) -> list[Slot]:
@@ -229,8 +218,3 @@ def _error_from_words(words: dict[str, Any]) -> ScreenError:
     made = kind.__new__(kind)  # MissingExtraError has other arguments than its message
     Exception.__init__(made, str(words["message"]))
     return made
-
-
-def _ending(process: subprocess.Popen[bytes]) -> str:
-    code = process.returncode
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -10,10 +10,8 @@ leaks goes with it.
 
 import contextlib
 import mmap
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -30,13 +28,14 @@ from screen.discover import Source
 from screen.errors import ScreenError
 from screen.film import Unscreened
 from screen.preprocess import PreprocessSpec
+from screen.processes import end, ending, shared_memory, spawn
 from screen.readers import Limits
 from screen.shortcuts import FULL, DecodePolicy
 
+_WORKER = "screen.decode.worker:main"
 DECODE = "screen.decode.one_file:decode"
-"""What workers call, `module:function`."""
 GPU_DECODE = "screen.decode.on_gpu:decode"
-"""What workers with a GPU call."""
+"""What workers call, and what those with a GPU do: `module:function`."""
 
 _START_TIMEOUT = 120.0
 _GPU_FILE_TIMEOUT = 30.0
@@ -56,10 +55,6 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": _WARM,
     "MALLOC_TRIM_THRESHOLD_": _WARM,
 }
-_COMMAND = (
-    "import sys; socket, memory, *sys.path = sys.argv[1:]; "
-    "from screen.decode.worker import main; main(int(socket), int(memory))"
-)
 
 
 @dataclass(slots=True)
@@ -197,20 +192,11 @@ class DecodePool:
 
     def _start(self, gpu: str = "") -> _Worker:
         ours, theirs = socket.socketpair()
-        memory = os.memfd_create("squares", os.MFD_CLOEXEC)
-        with theirs, os.fdopen(memory, "rb+") as shared:
-            shared.truncate(_QUEUE * self._size**2)
+        environment = _ENVIRONMENT | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+        with theirs, shared_memory("squares", _QUEUE * self._size**2) as memory:
             squares = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(_QUEUE, self._size, self._size)
-            # -P and our own sys.path: nothing that lies in the current folder gets imported.
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno()), str(memory), *sys.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # native decoders talk, pydicom's warnings may quote tags
-                pass_fds=[theirs.fileno(), memory],
-                start_new_session=True,
-                env={**os.environ, **_ENVIRONMENT, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})},
-            )
+            numbers = (theirs.fileno(), memory)
+            process = spawn(_WORKER, *numbers, descriptors=numbers, environment=environment)
         deadline = time.monotonic() + _START_TIMEOUT
         worker = _Worker(process, Connection(ours.detach()), squares, deadline, gpu)
         self._workers.append(worker)
@@ -260,7 +246,7 @@ class DecodePool:
         task = worker.tasks.popleft()
         self._waiting.extendleft(reversed(worker.tasks))
         if task.crashed:
-            return [_failed(task, Reason.DECODER_CRASHED, _ending(worker.process))]
+            return [_failed(task, Reason.DECODER_CRASHED, ending(worker.process))]
         task.crashed = True
         self._waiting.appendleft(task)
         return []
@@ -292,10 +278,7 @@ class DecodePool:
     def _discard(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         worker.connection.close()
-        worker.process.kill()
-        # A process that hangs in a dead network disk cannot be killed: don't wait for it.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(1.0)
+        end(worker.process)
 
     def close(self) -> None:
         """End all workers at once; what they were at is dropped."""
@@ -314,8 +297,3 @@ class DecodePool:
 
 def _failed(task: _Task, reason: Reason, detail: str) -> tuple[Source, Outcome]:
     return task.source, Outcome(Unscreened(reason, detail), 0.0, 0.0)
-
-
-def _ending(process: subprocess.Popen[bytes]) -> str:
-    code = process.returncode
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,11 +1,10 @@
 """The process that decodes: a hostile or broken file may bring it down, and nothing else.
 
-python -P -c … SOCKET MEMORY    sources come in over the inherited socket, pickled by the parent; answers go
-back as `screen.decode.messages`, squares through the inherited memory, see `screen.decode.pool`
+Sources come in over the inherited socket, pickled by the parent; answers go back as `screen.decode.messages`,
+squares through the inherited memory, see `screen.decode.pool`.
 """
 
 import contextlib
-import importlib
 import mmap
 import resource
 import signal
@@ -17,6 +16,7 @@ import numpy as np
 
 from screen.decode import messages
 from screen.decode.one_file import Decoded
+from screen.processes import called
 
 
 def main(socket: int, memory: int) -> None:
@@ -41,8 +41,7 @@ def _serve(connection: Connection, memory: int) -> None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         allowed = limits.memory if hard < 0 else min(limits.memory, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
-        module, function = target.split(":")
-        decode = getattr(importlib.import_module(module), function)
+        decode = called(target)
         squares = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(-1, spec.size, spec.size)
     except Exception as error:
         connection.send_bytes(_bug(error))

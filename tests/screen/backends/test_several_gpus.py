@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from screen.backends import Batcher, several_gpus
+from screen.backends import Batcher
 from screen.backends.base import NullBackend
 from screen.backends.several_gpus import SeveralGpus
 from screen.errors import BackendError, MemoryRefusedError, UsageError
 from screen.model import Model
-from screen.run import RunSettings, run
+from screen.run import Parts, RunSettings, run
 from screen.run.progress import JsonLines
 from tests.films import png
 from tests.micro_model import SIZE, micro_model
@@ -24,11 +24,6 @@ from tests.null_gpu import BUG, DEADLY, LOST, opened
 from tests.places import ROOT
 
 OUTPUTS = ("logits", "heatmap", "embedding", "gate")
-
-
-@pytest.fixture(autouse=True)
-def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(several_gpus, "OPEN", "tests.null_gpu:null")
 
 
 def films(n: int) -> NDArray[np.uint8]:
@@ -97,8 +92,7 @@ def test_processes_end_with_the_backend() -> None:
 
 def test_processes_end_with_a_parent_that_is_killed() -> None:
     code = (
-        "import time; from screen.backends import several_gpus; from tests.null_gpu import opened;"
-        "several_gpus.OPEN = 'tests.null_gpu:null'; backend = opened(4, 4);"
+        "import time; from tests.null_gpu import opened; backend = opened(4, 4);"
         "print(*[process._process.pid for process in backend._processes], flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -113,7 +107,7 @@ def test_processes_end_with_a_parent_that_is_killed() -> None:
     assert len(pids) == 2
 
 
-def test_a_run_that_lost_a_card_goes_on_where_it_left_off(tmp_path: Path) -> None:
+def test_a_run_that_lost_a_gpu_goes_on_where_it_left_off(tmp_path: Path) -> None:
     folder, out = tmp_path / "films", tmp_path / "out"
     folder.mkdir()
     for seed in range(6):
@@ -134,7 +128,7 @@ def test_a_run_that_lost_a_card_goes_on_where_it_left_off(tmp_path: Path) -> Non
             return make(opened(2, 2, batch_size=batch_size)._processes)
 
         settings = RunSettings(inputs=(folder,), out=out, model=tmp_path / "m.onnx", batch_size=2)
-        return run(settings, JsonLines(), backend)
+        return run(settings, JsonLines(), Parts(open_backend=backend))
 
     with pytest.raises(BackendError, match=r"died \(signal 9\)"):
         with_gpus(Failing)

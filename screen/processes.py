@@ -1,0 +1,62 @@
+"""Processes of our own: started alike, told apart by what they are called with, sharing memory with us."""
+
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+_COMMAND = (
+    "import sys; entry, count, *rest = sys.argv[1:]; sys.path = rest[int(count):]; "
+    "from screen.processes import called; called(entry)(*map(int, rest[:int(count)]))"
+)
+
+
+def spawn(
+    entry: str, *numbers: int, descriptors: Sequence[int], environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a process that calls `entry`, `module:function`, with some numbers.
+
+    descriptors: that it inherits, under their numbers. environment: beside ours.
+    """
+    # -P and our own sys.path: nothing that lies in the current folder gets imported.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _COMMAND, entry, str(len(numbers)), *map(str, numbers), *sys.path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # what libraries print is no line of our log, and may quote tags
+        pass_fds=descriptors,
+        start_new_session=True,  # a signal is ours to act on: what is in flight is finished
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def called(name: str) -> Callable[..., Any]:
+    """What `module:function` names."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+@contextmanager
+def shared_memory(name: str, size: int) -> Iterator[int]:
+    """A descriptor of so many bytes that a process may inherit and both may map; closed after the block."""
+    with os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "rb+") as memory:
+        memory.truncate(size)
+        yield memory.fileno()
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill it, and wait for a moment: one that hangs in a dead network disk cannot be killed."""
+    process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
+
+
+def ending(process: "subprocess.Popen[bytes]") -> str:
+    """How it ended, for a person."""
+    code = process.returncode
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
