@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import cycle
+from itertools import chain, cycle, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ from benchmarks.material.seeds import seeds
 from screen.codes import Reason
 from screen.decode import Decoded, DecodePool
 from screen.decode.messages import WorkerBugError
+from screen.decode.pool import DECODE
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.film import Unscreened
@@ -48,18 +49,24 @@ class Figures:
 
 
 def fuzz(
-    corpora: Sequence[Path], count: int, seed: int, seconds: float | None, workers: int, keep: Path
+    corpora: Sequence[Path],
+    count: int,
+    seed: int,
+    seconds: float | None,
+    workers: int,
+    keep: Path,
+    decode: str = DECODE,
 ) -> Figures:
     """Send up to `count` mutated files through a pool of `workers`; what breaks the rule goes to `keep`.
 
-    File number i of a seed is the same in every run over the same corpora.
+    File number i of a seed is the same in every run over the same corpora. decode: what workers call.
     """
     originals = seeds(corpora)
     figures = Figures(machine(), len(originals), seed)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=_memory_disk()) as scratch:
         files = _files(originals, count, seed, Path(scratch))
-        run = _Run(figures, workers, keep)
+        run = _Run(figures, workers, keep, decode)
         more = True
         while more:
             if seconds is not None and time.monotonic() - started > seconds:
@@ -78,31 +85,32 @@ def _files(originals: Sequence[bytes], count: int, seed: int, folder: Path) -> I
 
 
 class _Run:
-    def __init__(self, figures: Figures, workers: int, keep: Path) -> None:
+    def __init__(self, figures: Figures, workers: int, keep: Path, decode: str) -> None:
         self._figures = figures
         self._workers = workers
         self._keep = keep
+        self._decode = decode
         self._open: dict[Path, Source] = {}
         self._policies = cycle((FULL, DecodePolicy(frozenset(Shortcut))))
         self._policy = FULL
 
     def decode(self, files: Iterator[Source]) -> bool:
         """The next files, and whether there were any. A pool that breaks is replaced."""
-        at_a_time, taken = _AT_A_TIME, 0
+        taken = 0
+
+        def noted() -> Iterator[Source]:
+            nonlocal taken
+            for source in islice(files, _AT_A_TIME):
+                taken += 1
+                self._open[source.path] = source
+                yield source
+
         self._policy = next(self._policies)
         last_result = time.monotonic()
         try:
             with self._pool(self._workers) as pool:
-                while taken < at_a_time or pool.in_flight:
-                    while pool.has_room and taken < at_a_time:
-                        source = next(files, None)
-                        if source is None:
-                            at_a_time = taken
-                            break
-                        taken += 1
-                        self._open[source.path] = source
-                        pool.submit(source)
-                    for source, outcome in pool.collect(1.0):
+                for finished in pool.map(noted()):
+                    for source, outcome in finished:
                         self._ended(source, outcome.result)
                         last_result = time.monotonic()
                     if time.monotonic() - last_result > 12 * FILE_TIMEOUT:
@@ -116,7 +124,8 @@ class _Run:
         return bool(taken)
 
     def _pool(self, workers: int) -> DecodePool:
-        return DecodePool(workers, _SPEC, Limits(seconds=FILE_TIMEOUT), self._policy)
+        limits = Limits(seconds=FILE_TIMEOUT)
+        return DecodePool(workers, _SPEC, limits, self._policy, decode=self._decode)
 
     def _broke(self, kind: str, why: str) -> None:
         for source in list(self._open.values()):
@@ -128,10 +137,8 @@ class _Run:
         for source in list(self._open.values()):
             try:
                 with self._pool(1) as pool:
-                    pool.submit(source)
-                    while pool.in_flight:
-                        for one, outcome in pool.collect(1.0):
-                            self._ended(one, outcome.result)
+                    for one, outcome in chain.from_iterable(pool.map([source])):
+                        self._ended(one, outcome.result)
             except (WorkerBugError, ScreenError) as own:
                 guilty = True
                 self._broken(source, "bug", str(own))

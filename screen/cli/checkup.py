@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -140,14 +141,12 @@ def _workers() -> Check:
         path.write_bytes(picture.tobytes())
         status = path.stat()
         with DecodePool(1, PreprocessSpec(size=32), Limits()) as pool:
-            pool.submit(Source(path, "phantom.png", status.st_size, status.st_mtime_ns))
+            source = Source(path, "phantom.png", status.st_size, status.st_mtime_ns)
             try:
-                results = []
-                while pool.in_flight:
-                    results += pool.collect(1.0)
+                ((_, outcome),) = chain.from_iterable(pool.map([source]))
             except ScreenError as error:
                 return Check("decode process", State.BAD, str(error))
-    good = isinstance(results[0][1].result, Decoded)
+    good = isinstance(outcome.result, Decoded)
     return Check("decode process", State.OK if good else State.BAD, "PNG" if good else "cannot decode a PNG")
 
 

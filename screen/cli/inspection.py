@@ -1,7 +1,7 @@
 """One file through the whole chain, with everything said on the way. For people who wonder about a film."""
 
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ def inspect(path: Path, model: Model) -> tuple[Facts, NDArray[np.uint8] | None]:
     facts: Facts = {"file": source.key, "bytes": source.size, **_header(source)}
     policy = policy_from_entries(model.card.decode_policies)
     with DecodePool(1, model.card.preprocess, Limits(), policy) as pool:
-        pool.submit(source)
-        film = next(_collected(pool)).result
+        ((_, outcome),) = chain.from_iterable(pool.map([source]))
+    film = outcome.result
     row = row_from_film(source.key, film)
     if isinstance(film, Decoded):
         batch = film.square[None, None]
@@ -76,12 +76,6 @@ def write_png(path: Path, square: NDArray[np.uint8]) -> None:
         write_whole(path, cv2.imencode(".png", square)[1].tobytes(), 0o600)
     except OSError as error:
         raise ScreenError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def _collected(pool: DecodePool) -> Iterator[Any]:
-    while pool.in_flight:
-        for _, outcome in pool.collect(1.0):
-            yield outcome
 
 
 def _header(source: Source) -> Facts:

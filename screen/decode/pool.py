@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Self
@@ -55,6 +56,8 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": _WARM,
     "MALLOC_TRIM_THRESHOLD_": _WARM,
 }
+_LOOK = 0.5
+"""Seconds between two looks of who maps at signals and other work, while nothing comes in."""
 
 
 @dataclass(slots=True)
@@ -87,8 +90,8 @@ class _Worker:
 class DecodePool:
     """`workers` processes, all started at once: they load their libraries while the model is loaded.
 
-    pool.submit(source)              # only while pool.has_room
-    for source, outcome in pool.collect(timeout): ...
+    for finished in pool.map(sources):
+        for source, outcome in finished: ...
     """
 
     def __init__(
@@ -98,12 +101,15 @@ class DecodePool:
         limits: Limits,
         policy: DecodePolicy = FULL,
         gpus: tuple[str, ...] = (),
+        *,
+        decode: str = DECODE,
+        gpu_decode: str = GPU_DECODE,
     ) -> None:
-        """gpus: UUIDs, one for each worker with a GPU."""
+        """gpus: UUIDs, one for each worker with a GPU. decode, gpu_decode: what workers call."""
         self._limit = workers
-        self._greeting = (DECODE, spec, limits, policy)
+        self._greeting = (decode, spec, limits, policy)
         on_gpu = replace(limits, memory=limits.memory + _GPU_MEMORY)
-        self._gpu_greeting = (GPU_DECODE, spec, on_gpu, policy)
+        self._gpu_greeting = (gpu_decode, spec, on_gpu, policy)
         self._size = spec.size
         self._file_timeout = limits.seconds
         self._workers: list[_Worker] = []
@@ -123,6 +129,22 @@ class DecodePool:
     def has_room(self) -> bool:
         """Whether another source would be on its way at once."""
         return self.in_flight < max(self._limit, len(self._workers)) * _QUEUE
+
+    def map(self, sources: Iterable[Source]) -> Iterator[list[tuple[Source, Outcome]]]:
+        """Decode all: what has been finished, in any order, as it comes; an empty list while nothing does.
+
+        sources: the next one is asked for only when there is room for it. Raises as `collect` does.
+        """
+        left = iter(sources)
+        more = True
+        while more or self.in_flight:
+            while more and self.has_room:
+                source = next(left, None)
+                if source is None:
+                    more = False
+                else:
+                    self.submit(source)
+            yield self.collect(_LOOK)
 
     def submit(self, source: Source) -> None:
         """Hand a source to the least busy worker."""

@@ -1,16 +1,29 @@
-"""Rows' films once more, for pictures in reports: through the same workers, reader and preprocessing."""
+"""A ledger's reports, and its films once more for their pictures: through the same workers and reader."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.decide import Decision
 from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.ledger import Ledger, Row
+from screen.report import RunFacts, write_reports
+from screen.run.stopping import Stop, UntilStopped
 
-_LOOK = 0.5
-"""Seconds between two looks at signals while films are read."""
+
+def reports_from_ledger(
+    folder: Path, ledger: Ledger, decision: Decision, facts: RunFacts, pool: DecodePool, stop: Stop
+) -> int:
+    """Every report of the rows that INPUT lists, into `folder`; the exit code.
+
+    pool: with nothing in flight. Raises LedgerError, and StoppedError after a signal: then earlier reports,
+    if any, are as they were.
+    """
+    rows = UntilStopped(ledger.listed_rows(), stop)
+    return write_reports(folder, rows, decision, facts, Reopener(ledger, pool, stop.check).squares)
 
 
 class Reopener:
@@ -27,21 +40,22 @@ class Reopener:
 
         None if the film is gone, is another one by now, or cannot be read any more.
         """
-        left = iter(rows)
+        gone: list[Row] = []
         reading: dict[str, Row] = {}
-        more = True
-        while more or reading:
-            while more and self._pool.has_room:
-                row = next(left, None)
-                if row is None:
-                    more = False
-                elif (source := self._source(row)) is None:
-                    yield row, None
+
+        def sources() -> Iterator[Source]:
+            for row in rows:
+                if (source := self._source(row)) is None:
+                    gone.append(row)
                 else:
                     reading[source.key] = row
-                    self._pool.submit(source)
+                    yield source
+
+        for finished in self._pool.map(sources()):
             self._check_stop()
-            for source, outcome in self._pool.collect(_LOOK):
+            yield from ((row, None) for row in gone)
+            gone.clear()
+            for source, outcome in finished:
                 row, film = reading.pop(source.key), outcome.result
                 # The digest, not the file's time: the pixels that gave the score, or none.
                 if isinstance(film, Decoded) and film.pixel_digest == row.pixel_digest:

@@ -22,8 +22,6 @@ from screen.run.stopping import Stop
 
 _COMMIT_ROWS = 64
 _COMMIT_SECONDS = 1.0
-_LOOK = 0.5
-"""Seconds between two looks at signals while nothing comes in."""
 
 
 @dataclass(slots=True)
@@ -73,16 +71,8 @@ class Screening:
         self.ledger.clear_listing()
         self._last_commit = time.monotonic()
         try:
-            more = True
-            while more or self.pool.in_flight:
-                while more and not self.stop.signal and self.pool.has_room:
-                    source = next(sources, None)
-                    more = source is not None
-                    if source is not None:
-                        self._take(source)
-                    self.progress.tick(self.counts)
-                more = more and not self.stop.signal
-                for source, outcome in self.pool.collect(_LOOK):
+            for finished in self.pool.map(self._to_decode(sources)):
+                for source, outcome in finished:
                     self._decoded(source, outcome)
                 self._inferred(self.batcher.finished())
                 self.progress.tick(self.counts)
@@ -92,13 +82,24 @@ class Screening:
             if self._changed:
                 self._commit()
 
-    def _take(self, source: Source) -> None:
+    def _to_decode(self, sources: Iterator[Source]) -> Iterator[Source]:
+        """Those that have no result yet, until a signal comes; all are listed, the others settled at once."""
+        while not self.stop.signal:
+            source = next(sources, None)
+            if source is None:
+                return
+            if self._is_new(source):
+                yield source
+            self.progress.tick(self.counts)
+
+    def _is_new(self, source: Source) -> bool:
+        """List it; False if it has a result, or gets one without being read."""
         file = self.identifiers.file(source.key)
         token = self.identifiers.token(source.change_token)
         # For pictures; `none` has none.
         path = None if self.identifiers.mode == "none" else source.path.absolute()
         if not self.ledger.list_file(self.counts.listed, file, token, path, secret=self.identifiers.hides):
-            return
+            return False
         self.counts.listed += 1
         if source.problem is not None:
             self._check_reachable(source, source.problem)
@@ -108,7 +109,8 @@ class Screening:
             self.counts.reused += 1
             self.reused_films += status is Status.SCREENED
         else:
-            self.pool.submit(source)
+            return True
+        return False
 
     def _decoded(self, source: Source, outcome: Outcome) -> None:
         file = self.identifiers.file(source.key)

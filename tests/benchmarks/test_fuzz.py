@@ -8,7 +8,6 @@ import pytest
 from benchmarks.material.mutations import elements, fragments, mutated, segments
 from benchmarks.material.seeds import seeds
 from benchmarks.survival.fuzz import fuzz
-from screen.decode import pool as decode_pool
 from tests.phantoms import LOSSLESS_SYNTAXES, dicom_file, film_values
 from tests.places import EXAMPLES
 
@@ -32,9 +31,9 @@ def test_thousands_of_damaged_files_end_as_one_result_each(tmp_path: Path, corpu
         assert figures.results[ending] > 0
 
 
-def test_a_bug_is_found_named_and_kept(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:bug_in_every_tenth")
-    figures = fuzz([corpus], count=25, seed=3, seconds=None, workers=1, keep=tmp_path / "keep")
+def test_a_bug_is_found_named_and_kept(tmp_path: Path, corpus: Path) -> None:
+    decode = "tests.faulty_decode:bug_in_every_tenth"
+    figures = fuzz([corpus], 25, seed=3, seconds=None, workers=1, keep=tmp_path / "keep", decode=decode)
     assert [line.split(":")[0] for line in figures.broken] == ["3-0000000", "3-0000010", "3-0000020"]
     assert figures.files == 25
     assert sum(figures.results.values()) == 22

@@ -1,6 +1,7 @@
 """Decoding with a GPU costs no film and changes none, whatever becomes of the process that has the GPU."""
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,9 @@ def decoded(folder: Path, pool: DecodePool) -> dict[str, Outcome]:
     """All of them, in order of their names: the second is the first that the worker with a GPU gets."""
     sources = sorted(discover([folder], None), key=lambda source: source.path.name)
     found: dict[str, Outcome] = {}
-    waiting = list(sources)
-    while waiting or pool.in_flight:
-        while waiting and pool.has_room:
-            pool.submit(waiting.pop(0))
-        for source, outcome in pool.collect(0.5):
-            assert source.path.name not in found
-            found[source.path.name] = outcome
+    for source, outcome in chain.from_iterable(pool.map(sources)):
+        assert source.path.name not in found
+        found[source.path.name] = outcome
     for source in sources:
         alone, ours = decode(source, SPEC, Limits(), FULL).result, found[source.path.name].result
         assert isinstance(alone, Decoded)
@@ -155,19 +152,21 @@ def decoders(found: dict[str, Outcome]) -> set[str]:
     return {outcome.result.decoder for outcome in found.values() if isinstance(outcome.result, Decoded)}
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_pool, "GPU_DECODE", "tests.faulty_gpu_decode:faulty")
+@pytest.fixture(autouse=True)
+def no_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "_GPU_FILE_TIMEOUT", 4.0)
 
 
-@pytest.mark.usefixtures("gpu")
+def gpu_pool(*gpus: str, gpu_decode: str = "faulty") -> DecodePool:
+    return DecodePool(1, SPEC, Limits(), gpus=gpus, gpu_decode=f"tests.faulty_gpu_decode:{gpu_decode}")
+
+
 @pytest.mark.parametrize(
     ("accident", "losses"), [("crash", 1), ("sticky", 1), ("hang", 1), ("size", 0), ("declines", 0)]
 )
 def test_an_accident_costs_its_file_the_gpu_and_no_more(tmp_path: Path, accident: str, losses: int) -> None:
     films(tmp_path, "a", accident, *"bcdefghijkl")
-    with DecodePool(1, SPEC, Limits(), gpus=("GPU-0",)) as pool:
+    with gpu_pool("GPU-0") as pool:
         found = decoded(tmp_path, pool)
         assert pool.gpu_losses == losses
         assert sum(bool(worker.gpu) for worker in pool._workers) == 1
@@ -177,30 +176,25 @@ def test_an_accident_costs_its_file_the_gpu_and_no_more(tmp_path: Path, accident
     assert bad.decoder == "imagecodecs jpeg8"
 
 
-@pytest.mark.usefixtures("gpu")
 def test_after_three_losses_gpus_are_left_alone(tmp_path: Path) -> None:
     films(tmp_path, *["crash"] * 20)
-    with DecodePool(1, SPEC, Limits(), gpus=("GPU-0", "GPU-1")) as pool:
+    with gpu_pool("GPU-0", "GPU-1") as pool:
         assert decoders(decoded(tmp_path, pool)) == {"imagecodecs jpeg8"}
         assert pool.gpu_losses == 3
         assert [worker.gpu for worker in pool._workers] == [""]
 
 
-def test_a_gpu_that_does_not_answer_costs_nothing_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decode_pool, "GPU_DECODE", "tests.faulty_gpu_decode:without_a_driver")
+def test_a_gpu_that_does_not_answer_costs_nothing_either(tmp_path: Path) -> None:
     films(tmp_path, *"abcdefghij")
-    with DecodePool(1, SPEC, Limits(), gpus=("GPU-0",)) as pool:
+    with gpu_pool("GPU-0", gpu_decode="without_a_driver") as pool:
         decoded(tmp_path, pool)
         assert 1 <= pool.gpu_losses <= 3
 
 
-@pytest.mark.usefixtures("gpu")
 def test_workers_with_a_gpu_are_replaced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "_LIFETIME", 3)
     films(tmp_path, *"abcdefghijkl")
-    with DecodePool(1, SPEC, Limits(), gpus=("GPU-0",)) as pool:
+    with gpu_pool("GPU-0") as pool:
         assert decoders(decoded(tmp_path, pool)) == {"fake", "imagecodecs jpeg8"}
         assert pool.gpu_losses == 0
 

@@ -2,6 +2,8 @@
 
 import os
 import time
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from screen.codes import Reason
 from screen.decode import Decoded, DecodePool, Outcome, decode
 from screen.decode import pool as decode_pool
 from screen.decode.messages import WorkerBugError
+from screen.decode.pool import DECODE
 from screen.discover import discover
 from screen.errors import ScreenError
 from screen.film import Unscreened
@@ -22,26 +25,19 @@ from tests.films import png
 SPEC = PreprocessSpec(size=32)
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:faulty")
-
-
-def decoded(folder: Path, processes: int, file_timeout: float = 60.0) -> dict[str, Outcome]:
+def decoded(
+    folder: Path, processes: int, file_timeout: float = 60.0, decode: str = DECODE
+) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
-    sources = iter(list(discover([folder], None)))
-    with DecodePool(processes, SPEC, Limits(seconds=file_timeout)) as pool:
-        more = True
-        while more or pool.in_flight:
-            while more and pool.has_room:
-                source = next(sources, None)
-                more = source is not None
-                if source is not None:
-                    pool.submit(source)
-            for source, outcome in pool.collect(0.5):
-                assert source.path.name not in outcomes
-                outcomes[source.path.name] = outcome
+    sources = list(discover([folder], None))
+    with DecodePool(processes, SPEC, Limits(seconds=file_timeout), decode=decode) as pool:
+        for source, outcome in chain.from_iterable(pool.map(sources)):
+            assert source.path.name not in outcomes
+            outcomes[source.path.name] = outcome
     return outcomes
+
+
+faulty = partial(decoded, decode="tests.faulty_decode:faulty")
 
 
 def reasons(outcomes: dict[str, Outcome]) -> dict[str, Reason | None]:
@@ -60,24 +56,22 @@ def test_all_are_decoded(tmp_path: Path) -> None:
     assert outcomes["00.png"].read_seconds > 0
 
 
-@pytest.mark.usefixtures("faults")
 def test_a_crash_costs_its_file_and_no_other(tmp_path: Path) -> None:
     names = ["0-crash", "1", "2", "3-exit", "4", "5", "8-memory", "9"]
     for seed, name in enumerate(names):
         png(tmp_path / f"{name}.png", seed)
-    found = reasons(decoded(tmp_path, 2))
+    found = reasons(faulty(tmp_path, 2))
     expected = dict.fromkeys((f"{name}.png" for name in names), None) | {
         f"{name}.png": Reason.DECODER_CRASHED for name in names if "crash" in name or "exit" in name
     }
     assert found == expected | {"8-memory.png": Reason.TOO_LARGE}
 
 
-@pytest.mark.usefixtures("faults")
 def test_a_crash_that_does_not_repeat_costs_nothing(tmp_path: Path) -> None:
     for seed in range(5):
         png(tmp_path / f"{seed}.png", seed)
     png(tmp_path / "2-crash-once.png", 9)
-    assert set(reasons(decoded(tmp_path, 1)).values()) == {None}
+    assert set(reasons(faulty(tmp_path, 1)).values()) == {None}
 
 
 def test_workers_are_replaced_and_every_square_is_its_own(
@@ -97,40 +91,36 @@ def test_workers_are_replaced_and_every_square_is_its_own(
         np.testing.assert_array_equal(alone.square, other.square)
 
 
-@pytest.mark.usefixtures("faults")
 def test_a_worker_that_talks_nonsense_is_replaced(tmp_path: Path) -> None:
     for seed, name in enumerate(("0", "1-nonsense", "2")):
         png(tmp_path / f"{name}.png", seed)
-    found = reasons(decoded(tmp_path, 1))
+    found = reasons(faulty(tmp_path, 1))
     assert found == {"0.png": None, "1-nonsense.png": Reason.DECODER_CRASHED, "2.png": None}
 
 
-@pytest.mark.usefixtures("faults")
 def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     for name in ("0", "1-hang", "2", "3"):
         png(tmp_path / f"{name}.png", 1)
     started = time.monotonic()
-    found = reasons(decoded(tmp_path, 1, file_timeout=2.0))
+    found = reasons(faulty(tmp_path, 1, file_timeout=2.0))
     assert time.monotonic() - started < 30
     assert found == {"0.png": None, "1-hang.png": Reason.TIMED_OUT, "2.png": None, "3.png": None}
 
 
-@pytest.mark.usefixtures("faults")
 def test_our_own_bug_ends_the_run_without_quoting_tags(tmp_path: Path) -> None:
     png(tmp_path / "bug.png", 0)
     with pytest.raises(WorkerBugError) as error:
-        decoded(tmp_path, 1)
+        faulty(tmp_path, 1)
     assert "faulty_decode.py" in str(error.value)
     assert "KeyError" in str(error.value)
     assert "BUG" not in str(error.value)
 
 
 def test_workers_that_cannot_start_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:unstartable")
     monkeypatch.setenv("FAULTY_DECODE_START", "1")
     png(tmp_path / "0.png", 0)
     with pytest.raises(ScreenError, match="die when they start"):
-        decoded(tmp_path, 1)
+        decoded(tmp_path, 1, decode="tests.faulty_decode:unstartable")
 
 
 def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

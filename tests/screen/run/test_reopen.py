@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from screen.decode import Decoded, Outcome
+from screen.decode import Decoded, DecodePool, Outcome
 from screen.discover import Source
 from screen.ledger import Ledger, Row
 from screen.preprocess import Geometry
@@ -24,6 +24,12 @@ class Pool:
         self.waiting: list[Source] = []
         self.most = 0
 
+    map = DecodePool.map
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.waiting)
+
     @property
     def has_room(self) -> bool:
         return len(self.waiting) < 4
@@ -33,6 +39,8 @@ class Pool:
         self.most = max(self.most, len(self.waiting))
 
     def collect(self, timeout: float) -> list[tuple[Source, Outcome]]:
+        if not self.waiting:
+            return []
         source = self.waiting.pop()
         grey = int(source.path.stem)
         digest = "another" if grey == 5 else source.key
