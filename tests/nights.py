@@ -13,9 +13,8 @@ from tests.places import ROOT
 FAULTY_SCREEN = (
     sys.executable,
     "-c",
-    "import screen.decode.pool; from screen.cli.main import main\n"
-    "screen.decode.pool.DECODE = 'tests.faulty_decode:faulty'\n"
-    "main()\n",
+    "from screen.cli.main import main; from screen.run import Parts\n"
+    "main(Parts(decode='tests.faulty_decode:faulty'))\n",
 )
 
 

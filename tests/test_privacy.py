@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.memory import family
-from screen.decode import pool as decode_pool
 from screen.readers import Limits
-from screen.run import RunSettings, run
+from screen.run import Parts, RunSettings, run
 from screen.run.progress import JsonLines
 from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
@@ -83,9 +82,8 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mode", ["pseudonym", "none"])
 def test_nothing_shows_of_films_that_fail_in_every_way(
-    tmp_path: Path, model: Path, mode: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, mode: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:faulty")
     out = tmp_path / "out"
     settings = RunSettings(
         inputs=(accidents(tmp_path / MARK),),
@@ -98,7 +96,7 @@ def test_nothing_shows_of_films_that_fail_in_every_way(
         timings=True,
         limits=Limits(seconds=2.0),
     )
-    assert run(settings, JsonLines()) == 3
+    assert run(settings, JsonLines(), Parts(decode="tests.faulty_decode:faulty")) == 3
     said = capfd.readouterr()
     check_nothing_shows(out, said.out + said.err)
     rows = (out / "results.csv").read_text()

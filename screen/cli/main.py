@@ -68,11 +68,11 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """The console scripts `screen` and `cxr-screen`."""
+def main(parts: Any = None) -> None:
+    """The console scripts `screen` and `cxr-screen`. parts: `screen.run.Parts`, for tests."""
     if not sys.stderr.isatty():
         sys.excepthook = _say_bug
-    cli(prog_name="screen")
+    cli(prog_name="screen", obj=parts)
 
 
 def _imported(name: str) -> click.Command:

@@ -30,10 +30,10 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
     from screen.machine import usable_cpus
     from screen.model import card_from_json
     from screen.readers import Limits
-    from screen.report import RunFacts, write_reports
+    from screen.report import RunFacts
     from screen.run.folder import LEDGER_NAME, locked_folder
-    from screen.run.reopen import Reopener
-    from screen.run.stopping import Stop, StoppedError, UntilStopped
+    from screen.run.reopen import reports_from_ledger
+    from screen.run.stopping import Stop, StoppedError
     from screen.shortcuts import policy_from_entries
 
     with Stop() as stop, locked_folder(folder, create=False), Ledger.open(folder / LEDGER_NAME) as ledger:
@@ -50,10 +50,8 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
         decided = decision_from(card, operating_point, threshold, decision)
         policy = policy_from_entries(card.decode_policies)
         with DecodePool(usable_cpus(), card.preprocess, Limits(), policy) as pool:
-            squares = Reopener(ledger, pool, stop.check).squares
-            rows = UntilStopped(ledger.listed_rows(), stop)
             try:
-                code = write_reports(folder, rows, decided, facts, squares)
+                code = reports_from_ledger(folder, ledger, decided, facts, pool, stop)
             except StoppedError:  # the reports are as they were
                 code = stop.exit_code
     click.get_current_context().exit(code)

@@ -145,7 +145,7 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
         raise UsageError("with - as INPUT there is no name to go by: give --out DIR")
     from screen.discover import paths_from_list
     from screen.readers import Limits
-    from screen.run import RunSettings, run
+    from screen.run import Parts, RunSettings, run
     from screen.run.progress import progress_for_stderr
 
     limits = Limits(
@@ -157,6 +157,8 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
         settings = RunSettings(out=out, listed=paths_from_list(sys.stdin.buffer), limits=limits, **options)
     else:
         settings = RunSettings(inputs=inputs, out=out, limits=limits, **options)
+    context = click.get_current_context()
     with progress_for_stderr() as progress:
-        code = run(settings, progress)
-    click.get_current_context().exit(code)
+        # Tests hand in parts that have accidents.
+        code = run(settings, progress, context.find_object(Parts))
+    context.exit(code)

@@ -1,5 +1,5 @@
 """One run: wiring, stream, folder, identifiers, signals."""
 
-from screen.run.pipeline import RunSettings, run
+from screen.run.pipeline import Parts, RunSettings, run
 
-__all__ = ["RunSettings", "run"]
+__all__ = ["Parts", "RunSettings", "run"]

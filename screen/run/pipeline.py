@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -15,6 +15,8 @@ from screen.backends.batching import SIZES, fastest_batch_size
 from screen.decide import Decision, decision_from
 from screen.decode import DecodePool
 from screen.decode.on_gpu import gpus_for_decoding
+from screen.decode.pool import DECODE
+from screen.discover import Source
 from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
 from screen.ledger import Known, Ledger
@@ -22,14 +24,14 @@ from screen.machine import batch_size_for, network_streams, usable_cpus, usable_
 from screen.model import Model, load_model
 from screen.model.certificates import check_certified
 from screen.readers import Limits
-from screen.report import RunFacts, remove_reports, write_reports
+from screen.report import RunFacts, remove_reports
 from screen.report.tables import TIMINGS_NAME, write_timings
 from screen.run.folder import LEDGER_NAME, default_folder, locked_folder
 from screen.run.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.run.inputs import Inputs
-from screen.run.progress import Progress
-from screen.run.reopen import Reopener
-from screen.run.stopping import Stop, StoppedError, UntilStopped
+from screen.run.progress import Counts, Progress
+from screen.run.reopen import reports_from_ledger
+from screen.run.stopping import Stop, StoppedError
 from screen.run.stream import Pending, Screening
 from screen.shortcuts import DecodePolicy, policy_from_entries
 
@@ -68,132 +70,203 @@ class RunSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-def run(
-    settings: RunSettings,
-    progress: Progress,
-    open_backend: Callable[..., Backend] = open_backend,
-) -> int:
-    """Screen everything and write the reports. Returns the exit code; raises ScreenError.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is put together from, for who measures or tests it with others.
 
-    open_backend: as in `screen.backends`; `engine` is named for TensorRT alone.
+    open_backend: as in `screen.backends`; `engine` is named for TensorRT alone. decode: what workers call.
     """
-    started = datetime.now().astimezone()
-    clock = time.monotonic()
+
+    open_backend: Callable[..., Backend] = open_backend
+    decode: str = DECODE
+
+
+def run(settings: RunSettings, progress: Progress, parts: Parts | None = None) -> int:
+    """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stop())
+        ready = _prepare(settings, progress, parts or Parts(), stop, stack)
+        done = _screen(ready)
+        return stop.exit_code if done is None else _report(ready, *done)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A run that nothing can refuse any more. Its parts are opened, its settings stand in the ledger."""
+
+    settings: RunSettings
+    progress: Progress
+    stop: Stop
+    started: datetime
+    clock: float
+    inputs: Inputs
+    sources: Iterator[Source]
+    identifiers: Identifiers
+    identity_file: IdentityFile | None
+    folder: Path
+    ledger: Ledger
+    known: Known
+    model: Model
+    decision: Decision
+    policy: DecodePolicy
+    pool: DecodePool
+    workers: int
+    backend: Backend
+    drift: bool
+
+
+def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop, stack: ExitStack) -> _Ready:
+    """Open and check all that the run needs. Until it returns nothing of an earlier run is changed.
+
+    stack: closes what was opened. Raises ScreenError.
+    """
+    started, clock = datetime.now().astimezone(), time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
         raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
     device = _device(settings)
     identifiers = identifiers_for(settings.identifiers)
-    with ExitStack() as stack:
-        stop = stack.enter_context(Stop())
-        inputs = Inputs(settings.inputs, settings.listed, identifiers)
-        out = settings.out or default_folder(settings.inputs[0], identifiers)
-        sources = inputs.sources(out)
-        model = load_model(settings.model)
-        decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
-        folder = stack.enter_context(locked_folder(out, create=True))
-        if settings.fresh:
-            _remove_reports(folder)
-            Ledger.remove(folder / LEDGER_NAME)
-        ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
-        cpus = usable_cpus()
-        memory = usable_memory()
-        workers = settings.workers or workers_for(memory, cpus)
-        policy = policy_from_entries(model.card.decode_policies)
-        # First of all: while the network is loaded they load their libraries.
-        gpus = gpus_for_decoding(settings.gpu_decoders)
-        pool = stack.enter_context(DecodePool(workers, model.card.preprocess, settings.limits, policy, gpus))
-        # Resolved once: a resumed run goes on with what the ledger says.
-        batch_size = settings.batch_size or int(ledger.settings().get("batch_size", 0))
-        largest = SIZES[-1]
-        if device.kind == "tensorrt":
-            named = None if settings.engine is None else (settings.engine, settings.engine_key)
-            engine = engine_for_run(model, gpus_of(device), batch_size, named, progress.event)
-            largest = engine.manifest.profile[2]
-            open_backend = partial(open_backend, engine=engine)
-        if not batch_size and device.indices:
-            one = str(Device(device.kind, device.indices[:1]))
-            progress.event("batch_size", device=one)
-            batch_size = fastest_batch_size(lambda size: open_backend(model, one, size, cpus), largest)
-        elif not batch_size:
-            batch_size = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
-        backend = stack.enter_context(open_backend(model, str(device), batch_size, cpus))
-        check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
-        drift = check_probes(model, backend)
-        _bind(ledger, _binding(model, backend, policy, identifiers), folder)
-        known = stack.enter_context(Known(settings.known, ledger.settings(), folder / LEDGER_NAME))
-        identity_file = None
-        if settings.identities is not None:
-            identity_file = IdentityFile(settings.identities, folder)
-            stack.callback(identity_file.close)
-        progress.event(
-            "start",
-            out=str(folder),
-            model=f"{model.card.name} {model.card.version}",
-            device=backend.device.device,
-            provider=backend.device.provider,
-            batch_size=batch_size,
-            workers=workers,
-            preprocess_drift=drift,
+    inputs = Inputs(settings.inputs, settings.listed, identifiers)
+    out = settings.out or default_folder(settings.inputs[0], identifiers)
+    sources = inputs.sources(out)
+    model = load_model(settings.model)
+    decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
+    folder = stack.enter_context(locked_folder(out, create=True))
+    ledger_path = folder / LEDGER_NAME
+    ledger = None if settings.fresh else stack.enter_context(Ledger.open(ledger_path))
+    earlier = ledger.settings() if ledger is not None else {}
+    policy = policy_from_entries(model.card.decode_policies)
+    workers = settings.workers or workers_for(usable_memory(), usable_cpus())
+    # As early as can be: while the network is loaded they load their libraries.
+    pool = stack.enter_context(
+        DecodePool(
+            workers,
+            model.card.preprocess,
+            settings.limits,
+            policy,
+            gpus_for_decoding(settings.gpu_decoders),
+            decode=parts.decode,
         )
-        batcher: Batcher[Pending] = stack.enter_context(Batcher(backend))
+    )
+    # Resolved once: a resumed run goes on with what the ledger says.
+    batch_size = settings.batch_size or int(earlier.get("batch_size", 0))
+    backend = stack.enter_context(_backend(settings, model, device, batch_size, parts.open_backend, progress))
+    check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
+    drift = check_probes(model, backend)
+    binding = _binding(model, backend, policy, identifiers)
+    _check_same(earlier, binding, folder)
+    known = stack.enter_context(Known(settings.known, binding, ledger_path))
+    identity_file = None
+    if settings.identities is not None:
+        identity_file = IdentityFile(settings.identities, folder)
+        stack.callback(identity_file.close)
+    if ledger is None:
+        _remove_reports(folder)
+        Ledger.remove(ledger_path)
+        ledger = stack.enter_context(Ledger.open(ledger_path))
+    if not earlier:
+        ledger.set_settings(binding)
+        ledger.commit()
+    progress.event(
+        "start",
+        out=str(folder),
+        model=f"{model.card.name} {model.card.version}",
+        device=backend.device.device,
+        provider=backend.device.provider,
+        batch_size=backend.batch_size,
+        workers=workers,
+        preprocess_drift=drift,
+    )
+    return _Ready(
+        settings=settings,
+        progress=progress,
+        stop=stop,
+        started=started,
+        clock=clock,
+        inputs=inputs,
+        sources=sources,
+        identifiers=identifiers,
+        identity_file=identity_file,
+        folder=folder,
+        ledger=ledger,
+        known=known,
+        model=model,
+        decision=decision,
+        policy=policy,
+        pool=pool,
+        workers=workers,
+        backend=backend,
+        drift=drift,
+    )
+
+
+def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
+    """A row for every file; the run's facts, kept in the ledger too, and its counts. None after a signal."""
+    settings, ledger, inputs = ready.settings, ready.ledger, ready.inputs
+    with Batcher[Pending](ready.backend) as batcher, inputs.errors_named():
         screening = Screening(
             ledger=ledger,
-            pool=pool,
+            pool=ready.pool,
             batcher=batcher,
-            known=known,
-            identifiers=identifiers,
-            identity_file=identity_file,
-            weights_digest=model.card.weights_digest,
+            known=ready.known,
+            identifiers=ready.identifiers,
+            identity_file=ready.identity_file,
+            weights_digest=ready.model.card.weights_digest,
             retry_failed=settings.retry_failed,
-            progress=progress,
-            stop=stop,
-            before_first_result=lambda: _remove_reports(folder),
+            progress=ready.progress,
+            stop=ready.stop,
+            before_first_result=lambda: _remove_reports(ready.folder),
             check_inputs=inputs.check,
         )
-        with inputs.errors_named():
-            screening.run(sources)
-            if stop.signal:
-                progress.event("stopped", signal=stop.signal, **asdict(screening.counts))
-                return stop.exit_code
-            inputs.check_still_there()
-        if not screening.counts.listed and not settings.allow_empty:
-            raise InputError(
-                "no file found in what was given: nothing was screened (--allow-empty permits it)"
-            )
-        facts = RunFacts(
-            card_json=model.card.to_json(),
-            model_file_digest=model.file_digest,
-            model_name=settings.model.name if settings.model else "default",
-            device=asdict(backend.device),
-            versions=_versions(),
-            inputs=inputs.shown,
-            started=started.isoformat(timespec="seconds"),
-            finished=datetime.now().astimezone().isoformat(timespec="seconds"),
-            seconds=time.monotonic() - clock,
-            stage_seconds={
-                "read": screening.read_seconds,
-                "hash": screening.hash_seconds,
-                "preprocess": screening.square_seconds,
-                "inference": batcher.seconds,
-            },
-            images_inferred=screening.counts.inferred,
-            images_reused=screening.reused_films,
-            batch_size=batch_size,
-            workers=workers,
-            identifiers=identifiers.mode,
-            heatmaps=settings.heatmaps,
-            preprocess_drift=drift,
-            decode_policy=str(policy),
-            counts={"known_ignored": known.ignored, "gpu_decoder_losses": pool.gpu_losses},
-        )
-        ledger.set_meta("facts", facts.to_json())
-        ledger.commit()
-        code = _report(settings, folder, ledger, decision, facts, pool, stop)
-        if code is None:
-            progress.event("stopped", signal=stop.signal)
-            return stop.exit_code
-        progress.event("finished", exit_code=code, **asdict(screening.counts), out=str(folder))
-        return code
+        screening.run(ready.sources)
+        if ready.stop.signal:
+            ready.progress.event("stopped", signal=ready.stop.signal, **asdict(screening.counts))
+            return None
+        inputs.check_still_there()
+    if not screening.counts.listed and not settings.allow_empty:
+        raise InputError("no file found in what was given: nothing was screened (--allow-empty permits it)")
+    facts = RunFacts(
+        card_json=ready.model.card.to_json(),
+        model_file_digest=ready.model.file_digest,
+        model_name=settings.model.name if settings.model else "default",
+        device=asdict(ready.backend.device),
+        versions=_versions(),
+        inputs=inputs.shown,
+        started=ready.started.isoformat(timespec="seconds"),
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+        seconds=time.monotonic() - ready.clock,
+        stage_seconds={
+            "read": screening.read_seconds,
+            "hash": screening.hash_seconds,
+            "preprocess": screening.square_seconds,
+            "inference": batcher.seconds,
+        },
+        images_inferred=screening.counts.inferred,
+        images_reused=screening.reused_films,
+        batch_size=ready.backend.batch_size,
+        workers=ready.workers,
+        identifiers=ready.identifiers.mode,
+        heatmaps=settings.heatmaps,
+        preprocess_drift=ready.drift,
+        decode_policy=str(ready.policy),
+        counts={"known_ignored": ready.known.ignored, "gpu_decoder_losses": ready.pool.gpu_losses},
+    )
+    ledger.set_meta("facts", facts.to_json())
+    ledger.commit()
+    return facts, screening.counts
+
+
+def _report(ready: _Ready, facts: RunFacts, counts: Counts) -> int:
+    """Write the reports; the exit code. After a signal there are none."""
+    try:
+        if ready.settings.timings:
+            write_timings(ready.folder, ready.ledger)
+        code = reports_from_ledger(ready.folder, ready.ledger, ready.decision, facts, ready.pool, ready.stop)
+    except StoppedError:
+        _remove_reports(ready.folder)
+        ready.progress.event("stopped", signal=ready.stop.signal)
+        return ready.stop.exit_code
+    ready.progress.event("finished", exit_code=code, **asdict(counts), out=str(ready.folder))
+    return code
 
 
 def _device(settings: RunSettings) -> Device:
@@ -208,25 +281,31 @@ def _device(settings: RunSettings) -> Device:
     return device
 
 
-def _report(
+def _backend(
     settings: RunSettings,
-    folder: Path,
-    ledger: Ledger,
-    decision: Decision,
-    facts: RunFacts,
-    pool: DecodePool,
-    stop: Stop,
-) -> int | None:
-    """The exit code; None if a signal came first: then there are no reports."""
-    try:
-        if settings.timings:
-            write_timings(folder, ledger)
-        rows = UntilStopped(ledger.listed_rows(), stop)
-        squares = Reopener(ledger, pool, stop.check).squares
-        return write_reports(folder, rows, decision, facts, squares)
-    except StoppedError:
-        _remove_reports(folder)
-        return None
+    model: Model,
+    device: Device,
+    batch_size: int,
+    open_backend: Callable[..., Backend],
+    progress: Progress,
+) -> Backend:
+    """The opened runtime, with an engine where it takes one, at the batch size that was asked for or is best.
+
+    batch_size: 0 if nobody has said one.
+    """
+    cpus, largest = usable_cpus(), SIZES[-1]
+    if device.kind == "tensorrt":
+        named = None if settings.engine is None else (settings.engine, settings.engine_key)
+        engine = engine_for_run(model, gpus_of(device), batch_size, named, progress.event)
+        largest = engine.manifest.profile[2]
+        open_backend = partial(open_backend, engine=engine)
+    if not batch_size and device.indices:
+        one = str(Device(device.kind, device.indices[:1]))
+        progress.event("batch_size", device=one)
+        batch_size = fastest_batch_size(lambda size: open_backend(model, one, size, cpus), largest)
+    elif not batch_size:
+        batch_size = batch_size_for(usable_memory(), network_streams(cpus)[0], model.card.input_size)
+    return open_backend(model, str(device), batch_size, cpus)
 
 
 def _remove_reports(folder: Path) -> None:
@@ -252,14 +331,9 @@ def _binding(
     }
 
 
-def _bind(ledger: Ledger, wanted: dict[str, str], folder: Path) -> None:
-    """Fix the settings of a new ledger, or hold a resumed one to them. Raises UsageError."""
-    earlier = ledger.settings()
-    if not earlier:
-        ledger.set_settings(wanted)
-        ledger.commit()
-        return
-    differing = [name for name, value in wanted.items() if earlier.get(name) != value]
+def _check_same(earlier: dict[str, str], wanted: dict[str, str], folder: Path) -> None:
+    """Hold a resumed run to the settings of its ledger. Raises UsageError."""
+    differing = [name for name, value in wanted.items() if earlier and earlier.get(name) != value]
     if differing:
         names = ", ".join(f"{name} ({earlier.get(name)}, now {wanted[name]})" for name in differing)
         raise UsageError(

@@ -16,21 +16,22 @@ from typing import Any
 import pytest
 
 from screen.codes import Reason
-from screen.decode import pool as decode_pool
 from screen.decode.messages import WorkerBugError
 from screen.discover import Source
 from screen.errors import InputError, LedgerError, UsageError
 from screen.ledger import Ledger
 from screen.readers import Limits
-from screen.run import RunSettings, inputs, pipeline, run
+from screen.run import Parts, RunSettings, inputs, reopen, run
 from screen.run.folder import locked_folder
 from screen.run.progress import JsonLines
 from screen.run.stream import Screening
 from tests.films import dicom, png
+from tests.nights import FAULTY_SCREEN
 from tests.places import ROOT
 from tests.tiny_model import tiny_model_file
 
 CSVS = ("results.csv", "flagged.csv")
+FAULTY = Parts(decode="tests.faulty_decode:faulty")
 REPORTS = (*CSVS, "summary.json", "report.html", "heatmaps")
 
 
@@ -39,17 +40,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_pool, "DECODE", "tests.faulty_decode:faulty")
-
-
-def screen(inputs: Path | Sequence[Path], out: Path, model: Path, **options: Any) -> int:
+def screen(
+    inputs: Path | Sequence[Path], out: Path, model: Path, parts: Parts | None = None, **options: Any
+) -> int:
     given = (inputs,) if isinstance(inputs, Path) else tuple(inputs)
     settings = RunSettings(
         inputs=given, out=out, model=model, **{"device": "cpu", "workers": 1, "threshold": 0.99, **options}
     )
-    return run(settings, JsonLines())
+    return run(settings, JsonLines(), parts)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -72,13 +70,8 @@ def tables(out: Path) -> list[bytes]:
 
 def process(args: Sequence[object], **environment: str) -> subprocess.Popen[str]:
     """The command in a process of its own, its workers prone to accidents."""
-    code = (
-        "import screen.decode.pool; from screen.cli.main import main\n"
-        "screen.decode.pool.DECODE = 'tests.faulty_decode:faulty'\n"
-        "main()\n"
-    )
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)],
+        [*FAULTY_SCREEN, *map(str, args)],
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -229,13 +222,13 @@ def test_a_signal_while_reports_are_written_leaves_none(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     png(tmp_path / "in" / "0.png", 0)
-    write_reports = pipeline.write_reports
+    write_reports = reopen.write_reports
 
     def interrupted(*args: Any) -> int:
         os.kill(os.getpid(), signal.SIGTERM)
         return write_reports(*args)
 
-    monkeypatch.setattr(pipeline, "write_reports", interrupted)
+    monkeypatch.setattr(reopen, "write_reports", interrupted)
     assert screen(tmp_path / "in", tmp_path / "out", model, threshold=0.01) == 143
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".lock", "ledger.sqlite"]
 
@@ -249,19 +242,15 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path, model: Path) -> None:
         screen(tmp_path / "in", tmp_path / "out", model)
 
 
-@pytest.mark.usefixtures("faults")
-def test_accidents_are_rows_and_are_repeated_only_when_asked(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_accidents_are_rows_and_are_repeated_only_when_asked(tmp_path: Path, model: Path) -> None:
     films, out = tmp_path / "in", tmp_path / "out"
     for seed, name in enumerate(("0", "1-crash", "2-hang", "3")):
         png(films / f"{name}.png", seed)
-    assert screen(films, out, model, limits=Limits(seconds=3.0)) == 3
+    assert screen(films, out, model, FAULTY, limits=Limits(seconds=3.0)) == 3
     found = results(out)
     assert found["1-crash.png"]["reason"] == "decoder_crashed"
     assert found["2-hang.png"]["reason"] == "timed_out"
     assert found["0.png"]["status"] == found["3.png"]["status"] == "screened"
-    monkeypatch.setattr(decode_pool, "DECODE", "screen.decode.one_file:decode")
     assert screen(films, out, model) == 3
     assert screen(films, out, model, retry_failed=True) == 0
     assert summary(out)["images_inferred"] == 2
@@ -284,15 +273,15 @@ def test_an_input_that_vanishes_ends_the_run_before_its_files_fail(
     films, out = tmp_path / "in", tmp_path / "out"
     for seed in range(30):
         png(films / f"{seed:02}.png", seed)
-    take = Screening._take
+    is_new = Screening._is_new
 
-    def vanishing(self: Screening, source: Source) -> None:
+    def vanishing(self: Screening, source: Source) -> bool:
         if source.path.name == "07.png":
             films.rename(tmp_path / "elsewhere")
-        take(self, source)
+        return is_new(self, source)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Screening, "_take", vanishing)
+        patched.setattr(Screening, "_is_new", vanishing)
         with pytest.raises(InputError, match="vanished"):
             screen(films, out, model, batch_size=1)
     assert not any((out / name).exists() for name in REPORTS)
@@ -333,10 +322,7 @@ def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch:
     assert results(tmp_path / "out")["closed"]["reason"] == "folder_unreadable"
 
 
-@pytest.mark.usefixtures("faults")
-def test_a_bug_keeps_what_is_done_and_leaves_no_report(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_keeps_what_is_done_and_leaves_no_report(tmp_path: Path, model: Path) -> None:
     films, out = tmp_path / "in", tmp_path / "out"
     png(films / "0.png", 0)
     screen(films, out, model, batch_size=1)
@@ -345,7 +331,7 @@ def test_a_bug_keeps_what_is_done_and_leaves_no_report(
         png(films / f"{seed}.png", seed)
     png(films / "9-late-bug.png", 9)
     with pytest.raises(WorkerBugError):
-        screen(films, out, model, batch_size=1)
+        screen(films, out, model, FAULTY, batch_size=1)
     assert not any((out / name).exists() for name in REPORTS)
     with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
         assert ledger.count_screened() > 1
@@ -355,6 +341,32 @@ def pretend_other_weights(out: Path) -> None:
     with Ledger.open(out / "ledger.sqlite") as ledger:
         ledger.set_settings(ledger.settings() | {"weights_digest": "other"})
         ledger.commit()
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"known": (Path("no-such.sqlite"),)}, LedgerError),
+        ({"known": (Path("out/ledger.sqlite"),)}, UsageError),
+        ({"identifiers": "pseudonym", "identities": Path("out/identities.csv")}, UsageError),
+        ({"device": "tensorrt"}, UsageError),
+        ({"gpu_decoders": 1}, UsageError),
+        ({"operating_point": "none"}, UsageError),
+    ],
+)
+def test_a_fresh_start_that_is_refused_takes_nothing_away(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], refusal: type
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CXR_SCREEN_KEY", "a key for tests only")
+    png(Path("in/0.png"), 0)
+    assert screen(Path("in"), Path("out"), model) == 0
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir() if path.is_file()}
+    if "operating_point" in options:
+        options = {**options, "threshold": None}
+    with pytest.raises(refusal):
+        screen(Path("in"), Path("out"), model, fresh=True, **options)
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir() if path.is_file()} == before
 
 
 def test_other_settings_need_another_folder_or_a_fresh_start(tmp_path: Path, model: Path) -> None:
