@@ -8,20 +8,20 @@ beside a plain loop, over INPUTS.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gpu.array_squares import squares_from_batch
 from benchmarks.gpu.ceilings import GpuLimits, flop_per_image, gpu_limits
-from benchmarks.gpu.device_arrays import Arrays, arrays_on
 from benchmarks.gpu.engines import OURS, timed, torch_device
 from benchmarks.hardware import machine
 from benchmarks.rates import Turns
@@ -101,6 +101,38 @@ def measure(
         if inputs:
             _files(model, inputs, model_file, device, figures)
     return figures
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """xp: the library, whose current device is this one within `device`. put, get: to the device and back."""
+
+    name: str
+    xp: Any
+    put: Callable[[NDArray[Any]], Any]
+    get: Callable[[Any], NDArray[Any]]
+    device: Callable[[], AbstractContextManager[Any]]
+
+
+def arrays_on(device: str) -> tuple[list[Arrays], dict[str, str]]:
+    """All libraries that have the device: NumPy and PyTorch, or CuPy and PyTorch; why another is left out."""
+    where = torch_device(device)
+    on_torch = Arrays(
+        "PyTorch",
+        torch,
+        lambda array: torch.from_numpy(array).to(where),
+        lambda tensor: np.asarray(tensor.cpu()),
+        lambda: torch.device(where),
+    )
+    if where == "cpu":
+        return [Arrays("NumPy", np, np.asarray, np.asarray, nullcontext), on_torch], {}
+    try:
+        import cupy
+    except ImportError as error:
+        return [on_torch], {"CuPy": str(error)}
+    index = int(where.partition(":")[2])
+    on_cupy = Arrays("CuPy", cupy, cupy.asarray, cupy.asnumpy, lambda: cupy.cuda.Device(index))
+    return [on_cupy, on_torch], {}
 
 
 def films_in_memory(count: int) -> NDArray[np.uint8]:

@@ -226,11 +226,6 @@ class Ledger:
             found = self._db.execute("SELECT count(*) FROM rows WHERE status = 'screened'").fetchone()
         return int(found[0])
 
-    def count_listed(self) -> int:
-        """How many files INPUT lists."""
-        with _mapped(self._path):
-            return int(self._db.execute("SELECT count(*) FROM listing").fetchone()[0])
-
     def listed_rows(self) -> "ListedRows":
         """The rows of what INPUT lists, in INPUT order. Nothing may be put while they are read."""
         return ListedRows(self)
