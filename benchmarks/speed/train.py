@@ -32,7 +32,7 @@ def measure(
     """Images a second of every part. side: of the cached squares, pixels; what is on them does not matter."""
     about = machine() | {name: str(value) for name, value in compute.described(1).items()}
     if compute.device.type == "cuda":
-        about["card"] = torch.cuda.get_device_name(compute.device)
+        about["gpu"] = torch.cuda.get_device_name(compute.device)
     generator = np.random.default_rng(0)
     store = FilmStore(generator.integers(0, 256, (_CACHED, side, side), np.uint8), compute.device)
     learner = Learner(settings, compute)

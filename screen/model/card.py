@@ -1,6 +1,6 @@
 """What a model file says about itself: versioned JSON under one metadata key of the ONNX file.
 
-Everything screening needs and nothing that it would have to guess. `parse` refuses what is missing,
+Everything screening needs and nothing that it would have to guess. `card_from_json` refuses what is missing,
 unknown in type, or of a newer major version; unknown keys of a newer minor version are ignored.
 """
 

@@ -30,6 +30,7 @@ class Limits:
     memory: bytes of heap that a decoder's process may have. A film takes a tenth of it; what asks for more is
     a bomb: better MemoryError than the kernel's killer.
     seconds: that reading one file may take; a hundred times what the slowest film takes (then: `timed_out`).
+    `screen.decode.pool` ends the worker then; memory is its process's own limit (`screen.decode.worker`).
     """
 
     max_values: int = 80_000_000

@@ -24,7 +24,7 @@ class RunFacts:
     images_inferred, images_reused: films through the network, and films whose result was there already.
     identifiers: `full`, `pseudonym` or `none`. heatmaps: how many flagged images get a PNG at most.
     preprocess_drift: the model's probes were not equal to the byte. counts: more figures for `summary.json`
-    (`known_ignored`, `gpu_decoder_losses`, …).
+    (`known_ignored`, `gpu_decoder_losses`, …): a new one goes there, for kept nights lack a new field.
     """
 
     card_json: str

@@ -116,7 +116,7 @@ class _Ready:
 
 
 def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop, stack: ExitStack) -> _Ready:
-    """Open and check all that the run needs. Until it returns nothing of an earlier run is changed.
+    """Open and check all that the run needs; at its end, with `--fresh`, earlier results go.
 
     stack: closes what was opened. Raises ScreenError.
     """
