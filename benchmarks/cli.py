@@ -140,7 +140,7 @@ def small(out: Path, films_folder: Path, count: int) -> None:
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--from", "packages", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with unpacked packages of Debian, each under its name: see make_pictures.py.",
+    help="Folder with unpacked packages of Debian, each under its name: see material/make_pictures.py.",
 )  # fmt: skip
 def pictures(out: Path, packages: Path) -> None:
     """Put pictures that are no chest film into OUT, a folder a kind: to fit the gate with, or to try it."""

@@ -110,7 +110,7 @@ def plot_latency(rows: Sequence[latency.Row], path: Path) -> None:
 
 
 def plot_throughput(figures: throughput.Figures, path: Path) -> None:
-    """Images a second: a dot for each row, a line where the card's data set a limit."""
+    """Images a second: a dot for each row, a line where the GPU's data set a limit."""
     rows = list(figures.rows.values())
     kinds = list(dict.fromkeys(row.figure for row in rows))
 

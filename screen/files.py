@@ -40,17 +40,24 @@ def new_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_file(path: Path, mode: int = 0o666, *, replace: bool = True) -> Iterator[BinaryIO]:
+def whole_file(path: Path, mode: int | None = None, *, replace: bool = True) -> Iterator[BinaryIO]:
     """A file for writing that gets its name when it is on the disk: a reader finds the old one or the new.
 
-    replace: else an earlier file of that name stays, whoever made it meanwhile. An exception in the block
-    leaves everything as it was. Raises OSError.
+    mode: None is that of the file that is replaced, else what the user's umask leaves. replace: else an
+    earlier file of that name stays, whoever made it meanwhile. An exception in the block leaves everything as
+    it was. What is no file (/dev/stdout, a pipe) is written to as it is. Raises OSError.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    draft = path.with_name(f"{_draft_prefix(path)}{secrets.token_hex(4)}")
     try:
-        with new_file(draft, mode) as stream:
+        with new_file(draft, 0o666 if mode is None else mode) as stream:
             yield stream
         if replace:
+            if mode is None and path.exists():
+                draft.chmod(stat.S_IMODE(path.stat().st_mode))
             draft.replace(path)
         else:
             with suppress(FileExistsError):
@@ -60,10 +67,23 @@ def whole_file(path: Path, mode: int = 0o666, *, replace: bool = True) -> Iterat
         draft.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+def write_whole(path: Path, data: bytes, mode: int | None = None) -> None:
     """`whole_file` with all its bytes at once. Raises OSError."""
     with whole_file(path, mode) as stream:
         stream.write(data)
+
+
+def remove_drafts(path: Path) -> None:
+    """What writers of `path` left that were killed; only while nobody else writes it. Raises OSError."""
+    prefix = _draft_prefix(path)
+    for other in path.parent.iterdir():
+        if other.name.startswith(prefix) and len(other.name) == len(prefix) + 8:
+            other.unlink(missing_ok=True)
+
+
+def _draft_prefix(path: Path) -> str:
+    # A file's name has 255 bytes at most.
+    return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
 
 
 class LineWriter(Protocol):
@@ -92,10 +112,17 @@ def csv_file(path: Path, columns: Sequence[str], opener: Opener) -> Iterator[Lin
 
 
 def sync_folder(folder: Path) -> None:
-    """Names within the folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Names within the folder are on the disk, as far as its file system can say. Raises OSError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # who may write there may still not list it
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems sync files alone.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

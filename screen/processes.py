@@ -49,11 +49,11 @@ def shared_memory(name: str, size: int) -> Iterator[int]:
         yield memory.fileno()
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill it, and wait for a moment: one that hangs in a dead network disk cannot be killed."""
+def end(process: "subprocess.Popen[bytes]", seconds: float = 1.0) -> None:
+    """Kill it, and wait so long at most: one that hangs in a dead network disk cannot be killed."""
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(1.0)
+        process.wait(seconds)
 
 
 def ending(process: "subprocess.Popen[bytes]") -> str:

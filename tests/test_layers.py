@@ -224,7 +224,7 @@ def test_screen_loads_nothing_from_above() -> None:
         ("screen", {"numpy", "click", "cv2"}),
         ("screen.cli", {"numpy", "cv2", "rich", "pydicom"}),
         ("screen.decode.worker", {"onnxruntime", "torch", "click", "rich", "sqlite3"}),
-        ("train.cli", {"torch", "numpy", "cv2"}),
+        ("train.cli.main", {"torch", "numpy", "cv2"}),
     ],
 )
 def test_what_starts_often_loads_little(module: str, unwanted: set[str]) -> None:

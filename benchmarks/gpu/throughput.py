@@ -54,11 +54,11 @@ class Row:
 
 @dataclass(slots=True)
 class Figures:
-    """All rows, what was left out and why, the card (None on a CPU) and the machine."""
+    """All rows, what was left out and why, the GPU (None on a CPU) and the machine."""
 
     rows: dict[tuple[str, str, int], Row] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    card: GpuLimits | None = None
+    gpu: GpuLimits | None = None
     flop_per_image: float = 0.0
     input_size: int = 0
     machine: dict[str, str] = field(default_factory=dict)
@@ -67,8 +67,8 @@ class Figures:
         """One turn's value. side: of what crosses the bus for an image, bytes a row; 0: no limit is known."""
         row = self.rows.setdefault((figure, way, batch_size), Row(figure, way, batch_size))
         row.rate.turns.append(rate)
-        if self.card is not None and side:
-            row.limits = self.card.image_limits(side, self.flop_per_image)
+        if self.gpu is not None and side:
+            row.limits = self.gpu.image_limits(side, self.flop_per_image)
 
 
 def measure(
@@ -91,7 +91,7 @@ def measure(
     figures = Figures(flop_per_image=flop_per_image(size), input_size=size, machine=machine())
     where = torch_device(device)
     if where != "cpu":
-        figures.card = gpu_limits(int(where.partition(":")[2]))
+        figures.gpu = gpu_limits(int(where.partition(":")[2]))
     for _ in range(turns):
         for batch_size in batch_sizes:
             for found in timed(model, device, batch_size, seconds, figures.missing, alone=alone):
@@ -236,7 +236,7 @@ def as_json(figures: Figures) -> dict[str, Any]:
         "benchmark": "throughput",
         "rows": [asdict(row) for row in figures.rows.values()],
         "missing": figures.missing,
-        "card": asdict(figures.card) if figures.card else None,
+        "gpu": asdict(figures.gpu) if figures.gpu else None,
         "flop_per_image": figures.flop_per_image,
         "input_size": figures.input_size,
         "machine": figures.machine,

@@ -1,1 +1,1 @@
-"""How fast, beside how it is usually done: stages, whole runs, memory."""
+"""How fast, beside how it is usually done: stages and whole runs."""

@@ -174,7 +174,7 @@ class GpuProcess(Backend):
         """End the process at once; what it was at is dropped."""
         for slot in self._slots:
             slot.connection.close()
-        end(self._process)
+        end(self._process, 5.0)
 
 
 def slots_in(memory: int, card: ModelCard, batch_size: int, connections: Sequence[Connection]) -> list[Slot]:

@@ -130,21 +130,27 @@ class DecodePool:
         """Whether another source would be on its way at once."""
         return self.in_flight < max(self._limit, len(self._workers)) * _QUEUE
 
-    def map(self, sources: Iterable[Source]) -> Iterator[list[tuple[Source, Outcome]]]:
+    def map(self, sources: Iterable[Source | None]) -> Iterator[list[tuple[Source, Outcome]]]:
         """Decode all: what has been finished, in any order, as it comes; an empty list while nothing does.
 
-        sources: the next one is asked for only when there is room for it. Raises as `collect` does.
+        sources: the next one is asked for only when there is room for it; None gives the caller a turn. Who
+        stops early leaves the rest in flight. Raises as `collect` does.
         """
         left = iter(sources)
         more = True
         while more or self.in_flight:
+            seconds = _LOOK
             while more and self.has_room:
-                source = next(left, None)
-                if source is None:
+                try:
+                    source = next(left)
+                except StopIteration:
                     more = False
                 else:
+                    if source is None:
+                        seconds = 0.0
+                        break
                     self.submit(source)
-            yield self.collect(_LOOK)
+            yield self.collect(seconds)
 
     def submit(self, source: Source) -> None:
         """Hand a source to the least busy worker."""

@@ -64,7 +64,7 @@ _REFERENCE_BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a certificate is bound to beside the engine. gpu: the card's name; library: with its version."""
+    """What a certificate is bound to beside the engine. gpu: its name; library: with its version."""
 
     gpu: str
     driver: str

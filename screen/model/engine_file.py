@@ -5,6 +5,7 @@ to a runtime before the seal holds and the bytes are the manifest's.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ def write_engine(path: Path, engine: VerifiedEngine, sealer: Sealer) -> None:
         with whole_file(manifest_path(path)) as manifest_file, whole_file(path) as engine_file:
             manifest_file.write(manifest)
             manifest_file.flush()
+            os.fsync(manifest_file.fileno())
             engine_file.write(engine.data)
     except OSError as error:
         raise EngineError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Files to films, by signature: the header first, and what it rules out is never decoded."""
+"""Bytes to films: DICOM and pictures, their headers, encodings and greys."""
 
 from screen.readers.limits import Limits, Refusal
 from screen.readers.reading import read

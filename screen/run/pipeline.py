@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from screen.backends import Backend, Batcher, Device, check_probes, gpus_of, open_backend, resolved_device
@@ -19,6 +20,7 @@ from screen.decode.pool import DECODE
 from screen.discover import Source
 from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
+from screen.files import remove_drafts
 from screen.ledger import Known, Ledger
 from screen.machine import batch_size_for, network_streams, usable_cpus, usable_memory, workers_for
 from screen.model import Model, load_model
@@ -35,6 +37,7 @@ from screen.run.stopping import Stop, StoppedError
 from screen.run.stream import Pending, Screening
 from screen.shortcuts import DecodePolicy, policy_from_entries
 
+_NOTHING_FOUND = "no file found in what was given: nothing was screened (--allow-empty permits it)"
 _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs")
 
 
@@ -85,14 +88,18 @@ def run(settings: RunSettings, progress: Progress, parts: Parts | None = None) -
     """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
-        ready = _prepare(settings, progress, parts or Parts(), stop, stack)
+        try:
+            ready = _prepare(settings, progress, parts or Parts(), stop, stack)
+        except StoppedError:
+            progress.event("stopped", signal=stop.signal)
+            return stop.exit_code
         done = _screen(ready)
         return stop.exit_code if done is None else _report(ready, *done)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A run that nothing can refuse any more. Its parts are opened, its settings stand in the ledger."""
+    """A run whose parts are opened and checked. Its settings stand in the ledger."""
 
     settings: RunSettings
     progress: Progress
@@ -135,7 +142,8 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     ledger = None if settings.fresh else stack.enter_context(Ledger.open(ledger_path))
     earlier = ledger.settings() if ledger is not None else {}
     policy = policy_from_entries(model.card.decode_policies)
-    workers = settings.workers or workers_for(usable_memory(), usable_cpus())
+    memory = usable_memory()
+    workers = settings.workers or workers_for(memory, usable_cpus())
     # As early as can be: while the network is loaded they load their libraries.
     pool = stack.enter_context(
         DecodePool(
@@ -149,7 +157,9 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     )
     # Resolved once: a resumed run goes on with what the ledger says.
     batch_size = settings.batch_size or int(earlier.get("batch_size", 0))
-    backend = stack.enter_context(_backend(settings, model, device, batch_size, parts.open_backend, progress))
+    backend = stack.enter_context(
+        _backend(settings, model, device, batch_size, memory, parts.open_backend, progress)
+    )
     check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
     drift = check_probes(model, backend)
     binding = _binding(model, backend, policy, identifiers)
@@ -160,6 +170,12 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
         identity_file = IdentityFile(settings.identities, folder)
         stack.callback(identity_file.close)
     if ledger is None:
+        with inputs.errors_named():
+            first = next(sources, None)
+        if first is None and not settings.allow_empty:
+            raise InputError(_NOTHING_FOUND)
+        sources = chain(filter(None, [first]), sources)
+        stop.check()
         _remove_reports(folder)
         Ledger.remove(ledger_path)
         ledger = stack.enter_context(Ledger.open(ledger_path))
@@ -223,7 +239,7 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
             return None
         inputs.check_still_there()
     if not screening.counts.listed and not settings.allow_empty:
-        raise InputError("no file found in what was given: nothing was screened (--allow-empty permits it)")
+        raise InputError(_NOTHING_FOUND)
     facts = RunFacts(
         card_json=ready.model.card.to_json(),
         model_file_digest=ready.model.file_digest,
@@ -286,12 +302,13 @@ def _backend(
     model: Model,
     device: Device,
     batch_size: int,
+    memory: int,
     open_backend: Callable[..., Backend],
     progress: Progress,
 ) -> Backend:
     """The opened runtime, with an engine where it takes one, at the batch size that was asked for or is best.
 
-    batch_size: 0 if nobody has said one.
+    batch_size: 0 if nobody has said one. memory: bytes, before decoders took theirs.
     """
     cpus, largest = usable_cpus(), SIZES[-1]
     if device.kind == "tensorrt":
@@ -304,12 +321,13 @@ def _backend(
         progress.event("batch_size", device=one)
         batch_size = fastest_batch_size(lambda size: open_backend(model, one, size, cpus), largest)
     elif not batch_size:
-        batch_size = batch_size_for(usable_memory(), network_streams(cpus)[0], model.card.input_size)
+        batch_size = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
     return open_backend(model, str(device), batch_size, cpus)
 
 
 def _remove_reports(folder: Path) -> None:
     (folder / TIMINGS_NAME).unlink(missing_ok=True)
+    remove_drafts(folder / TIMINGS_NAME)
     remove_reports(folder)
 
 

@@ -43,13 +43,14 @@ class Reopener:
         gone: list[Row] = []
         reading: dict[str, Row] = {}
 
-        def sources() -> Iterator[Source]:
+        def sources() -> Iterator[Source | None]:
             for row in rows:
-                if (source := self._source(row)) is None:
+                source = self._source(row)
+                if source is None:
                     gone.append(row)
                 else:
                     reading[source.key] = row
-                    yield source
+                yield source
 
         for finished in self._pool.map(sources()):
             self._check_stop()

@@ -81,7 +81,7 @@ def test_throughput_from_memory_and_from_files(
         assert ("pixels to scores", f"squares by {squares}") in ways
     assert {way for figure, way in ways if figure == "files to report"} == {"screen run", "plain loop"}
     assert all(row["rate"]["turns"][0] > 0 and row["limits"] == {} for row in found["rows"])
-    assert found["card"] is None
+    assert found["gpu"] is None
     assert cv2.imread(str(plot)) is not None
 
 

@@ -1,11 +1,12 @@
 """A file that is written is there whole or not at all, and nobody else's file is written to."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from screen.files import csv_file, new_file, secret_from_file, whole_file, write_whole
+from screen.files import csv_file, new_file, remove_drafts, secret_from_file, whole_file, write_whole
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
@@ -80,3 +81,62 @@ def test_reports_are_private_and_other_files_as_the_user_has_it(tmp_path: Path) 
         os.umask(umask)
     assert (tmp_path / "model.onnx").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "results.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"figures")
+    assert os.read(reader, 100) == b"figures"
+    os.close(reader)
+    assert pipe.is_fifo()
+    write_whole(Path("/dev/null"), b"")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "decision.json"
+    path.touch(mode=0o640)
+    write_whole(path, b"{}")
+    assert path.stat().st_mode & 0o777 == 0o640
+    write_whole(path, b"{}", 0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fsync = os.fsync
+
+    def of_files_alone(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir():
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match=r"Input/output"):
+            write_whole(tmp_path / "x", b"")
+    else:
+        write_whole(tmp_path / "x", b"1")
+        assert (tmp_path / "x").read_bytes() == b"1"
+
+
+def test_drafts_of_killed_writers_are_found_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "timings.csv"
+    for name in (".timings.csv.0123abcd", ".timings.csv.bak", ".other.csv.0123abcd", "timings.csv"):
+        (tmp_path / name).touch()
+    remove_drafts(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".other.csv.0123abcd",
+        ".timings.csv.bak",
+        "timings.csv",
+    ]
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 127)
+    write_whole(path, b"1")
+    assert path.read_bytes() == b"1"

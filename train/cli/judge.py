@@ -43,4 +43,5 @@ def judge(tables: tuple[Path, ...], out: Path, seed: int, **options: Any) -> Non
     for name, indices in engine.said_of(p_films).items():
         for index in indices:
             click.echo(f"look at: {name} {keys[index]}")
-    engine.fit_judge(films, pictures, settings).save(out)
+    named = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")
+    engine.fit_judge(films, pictures, settings).save(named)

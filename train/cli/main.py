@@ -1,4 +1,4 @@
-"""`screen train`: its commands, one module each in `train.commands`."""
+"""`screen train`: its commands, one module each in `train.cli`."""
 
 import click
 

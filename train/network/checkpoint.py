@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from screen.errors import ScreenError
-from screen.files import write_whole
+from screen.files import remove_drafts, write_whole
 
 
 class CheckpointError(ScreenError):
@@ -77,16 +77,17 @@ def _whole_pair(path: Path) -> tuple[bytes, bytes] | None:
     tensors, about = _files(path)
     try:
         data, text = tensors.read_bytes(), about.read_bytes()
-    except FileNotFoundError:
+        said = json.loads(text)
+    except (FileNotFoundError, ValueError):
         return None
-    whole = json.loads(text).get("tensors_sha256") == hashlib.sha256(data).hexdigest()
+    whole = isinstance(said, dict) and said.get("tensors_sha256") == hashlib.sha256(data).hexdigest()
     return (data, text) if whole else None
 
 
 def _write_pair(path: Path, data: bytes, text: bytes) -> None:
-    tensors, about = _files(path)
-    write_whole(tensors, data)
-    write_whole(about, text)
+    for file, content in zip(_files(path), (data, text), strict=True):
+        remove_drafts(file)
+        write_whole(file, content)
 
 
 def _files(path: Path) -> tuple[Path, Path]:

@@ -30,7 +30,7 @@ def films(n: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 200, (n, SIZE, SIZE), np.uint8)
 
 
-def test_films_come_back_in_order_and_all_cards_work() -> None:
+def test_films_come_back_in_order_and_all_gpus_work() -> None:
     squares = films(102)
     with opened(4, 4, batch_size=4) as backend, Batcher[int](backend) as batcher:
         info, results = backend.device, []
@@ -46,7 +46,7 @@ def test_films_come_back_in_order_and_all_cards_work() -> None:
     assert {float(outputs.distance[row]) for _, outputs, row in results} == {0.0, 1.0}
 
 
-def test_a_card_halves_by_itself_and_says_so() -> None:
+def test_a_gpu_halves_by_itself_and_says_so() -> None:
     batch = films(8)[:, None]
     with opened(8, 2, batch_size=8) as backend:
         assert backend.device.batch_halved_to == 2
@@ -67,7 +67,7 @@ def grey(value: int) -> NDArray[np.uint8]:
         (BUG, "ZeroDivisionError: a bug"),
     ],
 )
-def test_a_card_that_fails_is_an_error(value: int, said: str) -> None:
+def test_a_gpu_that_fails_is_an_error(value: int, said: str) -> None:
     with opened(4, 4) as backend, pytest.raises(BackendError, match=said):
         backend.infer(grey(value))
 

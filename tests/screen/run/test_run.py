@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from screen.backends import Backend, open_backend
 from screen.codes import Reason
 from screen.decode.messages import WorkerBugError
 from screen.discover import Source
@@ -351,9 +352,7 @@ def pretend_other_weights(out: Path) -> None:
         ({"known": (Path("no-such.sqlite"),)}, LedgerError),
         ({"known": (Path("out/ledger.sqlite"),)}, UsageError),
         ({"identifiers": "pseudonym", "identities": Path("out/identities.csv")}, UsageError),
-        ({"device": "tensorrt"}, UsageError),
         ({"gpu_decoders": 1}, UsageError),
-        ({"operating_point": "none"}, UsageError),
     ],
 )
 def test_a_fresh_start_that_is_refused_takes_nothing_away(
@@ -364,11 +363,34 @@ def test_a_fresh_start_that_is_refused_takes_nothing_away(
     png(Path("in/0.png"), 0)
     assert screen(Path("in"), Path("out"), model) == 0
     before = {path.name: path.read_bytes() for path in Path("out").iterdir() if path.is_file()}
-    if "operating_point" in options:
-        options = {**options, "threshold": None}
     with pytest.raises(refusal):
         screen(Path("in"), Path("out"), model, fresh=True, **options)
     assert {path.name: path.read_bytes() for path in Path("out").iterdir() if path.is_file()} == before
+
+
+def test_a_fresh_start_over_nothing_takes_nothing_away(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    assert screen(films, out, model) == 0
+    (films / "0.png").unlink()
+    with pytest.raises(InputError, match="no file found"):
+        screen(films, out, model, fresh=True)
+    assert summary(out)["files"] == 1
+    assert screen(films, out, model, fresh=True, allow_empty=True) == 0
+    assert summary(out)["files"] == 0
+
+
+def test_a_fresh_start_that_is_stopped_takes_nothing_away(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    png(films / "0.png", 0)
+    assert screen(films, out, model) == 0
+
+    def stopped(*arguments: Any) -> Backend:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return open_backend(*arguments)
+
+    assert screen(films, out, model, Parts(open_backend=stopped), fresh=True) == 143
+    assert summary(out)["files"] == 1
 
 
 def test_other_settings_need_another_folder_or_a_fresh_start(tmp_path: Path, model: Path) -> None:

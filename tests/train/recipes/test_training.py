@@ -453,6 +453,17 @@ def test_a_stop_at_any_moment_leaves_a_whole_checkpoint(
     assert load_checkpoint(path)[1]["epoch"] == 2
 
 
+@pytest.mark.parametrize("said", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_damaged_description_is_no_whole_checkpoint(tmp_path: Path, said: bytes) -> None:
+    path = tmp_path / "weights"
+    for epoch in (1, 2):
+        save_checkpoint(path, {"x": torch.tensor([epoch])}, {"epoch": epoch})
+    (tmp_path / "weights.json").write_bytes(said)
+    assert load_checkpoint(path)[1]["epoch"] == 1
+    save_checkpoint(path, {"x": torch.tensor([3])}, {"epoch": 3})
+    assert load_checkpoint(path)[1]["epoch"] == 3
+
+
 def test_every_film_is_judged_by_a_network_that_never_saw_its_patient(table: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra.csv"  # films of the same patients that are fit for training only
     with table.open(newline="") as stream:
