@@ -46,6 +46,7 @@ class Reason(StrEnum):
     DECODER_CRASHED = "decoder_crashed"
     TIMED_OUT = "timed_out"
     CHANGED_WHILE_READ = "changed_while_read"
+    READER_ERROR = "reader_error"
 
     @property
     def status(self) -> Status:
@@ -82,6 +83,7 @@ _FAILED = {
     Reason.DECODER_CRASHED: "the decoder brought its process down",
     Reason.TIMED_OUT: "reading took longer than the limit",
     Reason.CHANGED_WHILE_READ: "the file changed while it was read: run again when it is complete",
+    Reason.READER_ERROR: "a fault of this program that the file brought to light: report it with the log",
 }
 _REASONS = {code: _Entry(Status.SKIPPED, text) for code, text in _SKIPPED.items()} | {
     code: _Entry(Status.FAILED, text) for code, text in _FAILED.items()
@@ -110,6 +112,7 @@ class Warn(StrEnum):
     POLARITY_CONTRADICTED = "polarity_contradicted"
     ON_ITS_SIDE = "on_its_side"
     UPSIDE_DOWN = "upside_down"
+    IDENTITY_DIFFERS = "identity_differs"
 
     @property
     def meaning(self) -> str:
@@ -120,7 +123,7 @@ class Warn(StrEnum):
 _WARNINGS = {
     Warn.UNLIKE_CHEST: "the tags say chest, the picture does not look like one: look at it",
     Warn.UID_REUSED: "another file has the same SOP Instance UID but other pixels, encoding or polarity",
-    Warn.KNOWN: "screened in an earlier night; its result is reused",
+    Warn.KNOWN: "known from an earlier night: screened then, its result is reused; or it failed then, too",
     Warn.NO_WINDOW: "more than 8 bits and no window or VOI LUT: the full range of the stored values is used",
     Warn.SEVERAL_WINDOWS: "several windows or VOI LUTs in the header: the first is used",
     Warn.BAD_WINDOW: "the window in the header is impossible (width < 1, not a number) and is ignored",
@@ -133,6 +136,7 @@ _WARNINGS = {
     Warn.POLARITY_CONTRADICTED: "its greys look inverted, against its tags: screened the other way round",
     Warn.ON_ITS_SIDE: "the film seems to lie on its side: screened as it lies",
     Warn.UPSIDE_DOWN: "the film seems to be upside down: screened as it lies",
+    Warn.IDENTITY_DIFFERS: "the same film is filed under another patient or study, too: which one is right?",
 }
 
 

@@ -21,6 +21,16 @@ class Identity:
     sop_instance_uid: str = ""
     view: str = ""
     """ViewPosition, or what stands for it (PA, AP, LL, …), upper case."""
+    modality: str = ""
+    manufacturer: str = ""
+    manufacturer_model_name: str = ""
+    software_versions: str = ""
+    station_name: str = ""
+    institution_name: str = ""
+    acquisition_date: str = ""
+    patient_sex: str = ""
+    patient_age: str = ""
+    """As DICOM has it: 045Y, 003M. This and what stands above it is what nights are watched by."""
 
 
 @dataclass(frozen=True, slots=True)

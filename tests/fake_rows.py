@@ -96,10 +96,10 @@ class ListedRows(list[Row]):
         for position, row in enumerate(self):
             if row.status is Status.SCREENED and row.pixel_digest:
                 who = row.identity
-                beside = "" if who.sop_instance_uid else f"{who.patient_id}\0{who.study_instance_uid}"
+                whose = f"{who.patient_id}\0{who.study_instance_uid}"
                 has_result = row.inference is not None
                 yield FilmKey(
-                    position, who.sop_instance_uid, beside, row.pixel_digest, has_result, row.declared_chest
+                    position, who.sop_instance_uid, whose, row.pixel_digest, has_result, row.declared_chest
                 )
 
 

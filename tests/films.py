@@ -22,7 +22,13 @@ def png(path: Path, seed: int) -> Path:
 
 
 def dicom(
-    path: Path, seed: int, *, sop: str = "", study: str = "1.2.3", photometric: str = "MONOCHROME2"
+    path: Path,
+    seed: int,
+    *,
+    sop: str = "",
+    study: str = "1.2.3",
+    photometric: str = "MONOCHROME2",
+    patient: str = "PAT-77",
 ) -> Path:
     """A DX film of the chest. sop: its UID, made from the seed if not given."""
     values = pixels(seed)
@@ -35,7 +41,7 @@ def dicom(
     ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.1"
     ds.PatientID, ds.PatientName, ds.AccessionNumber, ds.StudyDate = (
-        "PAT-77",
+        patient,
         "DOE^JANE",
         "ACC-55",
         "20260102",

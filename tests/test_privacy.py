@@ -138,6 +138,6 @@ def test_nothing_shows_when_a_run_ends_early(tmp_path: Path, model: Path, ending
     else:
         said = ""
     code, log = finished(running)
-    expected = {"SIGTERM": 143, "SIGKILL": -9, "usage": 2}.get(ending, 1)
+    expected = {"SIGTERM": 143, "SIGKILL": -9, "usage": 2, "bug": 3}.get(ending, 1)
     assert code == expected, log
     check_nothing_shows(out, said + log)

@@ -17,7 +17,6 @@ from benchmarks.material.mutations import mutated
 from benchmarks.material.seeds import seeds
 from screen.codes import Reason
 from screen.decode import Decoded, DecodePool
-from screen.decode.messages import WorkerBugError
 from screen.decode.pool import DECODE
 from screen.discover import Source
 from screen.errors import ScreenError
@@ -118,7 +117,7 @@ class _Run:
                         break
             for source in list(self._open.values()):
                 self._broken(source, "lost", "the pool forgot it")
-        except (WorkerBugError, ScreenError) as error:
+        except ScreenError as error:
             self._one_by_one(error)
         self._figures.files += taken
         return bool(taken)
@@ -139,7 +138,7 @@ class _Run:
                 with self._pool(1) as pool:
                     for one, outcome in chain.from_iterable(pool.map([source])):
                         self._ended(one, outcome.result)
-            except (WorkerBugError, ScreenError) as own:
+            except ScreenError as own:
                 guilty = True
                 self._broken(source, "bug", str(own))
         if not guilty:
@@ -149,7 +148,10 @@ class _Run:
         if self._open.pop(source.path, None) is None:
             self._figures.broken.append(f"{source.key}: two results")
             return
-        if isinstance(result, Unscreened):
+        if isinstance(result, Unscreened) and result.reason is Reason.READER_ERROR:
+            self._save(source, "bug", result.detail)
+            self._figures.broken.append(f"{source.key}: {result.detail}")
+        elif isinstance(result, Unscreened):
             self._count(str(result.reason))
             if result.reason in _KEPT:
                 self._save(source, str(result.reason), result.detail)

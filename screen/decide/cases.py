@@ -14,30 +14,31 @@ from screen.film import Identity
 _TABLES = """
 CREATE TABLE member (
     study BLOB, counts INTEGER, patient BLOB, below INTEGER, margin REAL, file BLOB, position INTEGER,
-    status TEXT, declared_chest INTEGER, codes TEXT
+    status TEXT, declared_chest INTEGER, listed_before INTEGER, codes TEXT
 );
 CREATE TABLE cases (
     id INTEGER PRIMARY KEY, below INTEGER, margin REAL, study BLOB, file BLOB, lead INTEGER, images INTEGER,
-    images_flagged INTEGER, images_unread INTEGER, new INTEGER, warnings TEXT
+    images_flagged INTEGER, images_unread INTEGER, due INTEGER, warnings TEXT
 );
 CREATE TABLE flagged_film (margin REAL, file BLOB, position INTEGER, case_id INTEGER);
 CREATE TABLE unscreened_study (first INTEGER PRIMARY KEY, films INTEGER, reasons TEXT);
 """
 # Reading order: below the threshold or not, then the margin with its sign turned, so that all is ascending.
 _MEMBERS = """
-SELECT study, counts, patient, below, margin, file, position, status, declared_chest, codes FROM member
+SELECT study, counts, patient, below, margin, file, position, status, declared_chest, listed_before, codes
+FROM member
 ORDER BY study, counts, patient, below, margin, file, position
 """
-_CASES = "SELECT lead, images, images_flagged, images_unread, new, warnings FROM cases"
-_LISTED = f"{_CASES} WHERE NOT below AND new ORDER BY margin, study, file LIMIT ?"
+_CASES = "SELECT lead, images, images_flagged, images_unread, due, warnings FROM cases"
+_LISTED = f"{_CASES} WHERE NOT below AND due ORDER BY margin, study, file LIMIT ?"
 _INCOMPLETE = f"{_CASES} WHERE images_unread ORDER BY below, margin, study, file LIMIT ?"
 _STRONGEST = """
 SELECT position FROM flagged_film CROSS JOIN cases ON cases.id = case_id
-WHERE NOT below AND new ORDER BY flagged_film.margin, flagged_film.file LIMIT ?
+WHERE NOT below AND due ORDER BY flagged_film.margin, flagged_film.file LIMIT ?
 """
 _TOTALS = """
 SELECT
-    count(*), total(NOT below), total(NOT below AND new), total(images_unread > 0),
+    count(*), total(NOT below), total(NOT below AND due), total(images_unread > 0),
     (SELECT count(*) FROM unscreened_study)
 FROM cases
 """
@@ -50,15 +51,15 @@ class Case:
 
     lead: the strongest film, which stands for the study. images: films that count (screened, no duplicates),
     at least one; images_flagged: those of them that are; images_unread: failed films of the study.
-    new: at least one film was not known from an earlier night. warnings: of all its films, the strongest
-    one's first, each once.
+    due: at least one film is new tonight, or no finished report of an earlier night has listed it. warnings:
+    of all its films, the strongest one's first, each once.
     """
 
     lead: Verdict
     images: int
     images_flagged: int
     images_unread: int
-    new: bool
+    due: bool
     warnings: tuple[str, ...]
 
     @property
@@ -69,7 +70,7 @@ class Case:
     @property
     def listed(self) -> bool:
         """Stands in `flagged.csv`: flagged, and not only what an earlier night has already reported."""
-        return self.lead.flagged and self.new
+        return self.lead.flagged and self.due
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Cases:
         self._verdicts = verdicts
         self._scratch = scratch
         scratch.script(_TABLES)
-        self._members = scratch.inserts("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        self._members = scratch.inserts("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         self._cases = scratch.inserts("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         self._flagged = scratch.inserts("INSERT INTO flagged_film VALUES (?, ?, ?, ?)")
         self._unscreened = scratch.inserts("INSERT INTO unscreened_study VALUES (?, ?, ?)")
@@ -128,14 +129,15 @@ class Cases:
             flagged, margin = verdict.top.strength
             patient = sortable(row.identity.patient_id)
             codes = ";".join(verdict.warnings)
-            film = (study, 1, patient, not flagged, -margin, sortable(row.file), position, "", 0, codes)
+            place = (sortable(row.file), position, "", 0, row.listed_before)
+            film = (study, 1, patient, not flagged, -margin, *place, codes)
             if study:
                 self._members.add(film)
             else:
                 self._add_case(study, [film], 0)
         # What is skipped and was no chest film says nothing about its study.
         elif study and (verdict.status is not Status.SKIPPED or row.declared_chest):
-            what = (position, verdict.status, row.declared_chest, verdict.reason or "")
+            what = (position, verdict.status, row.declared_chest, 0, verdict.reason or "")
             self._members.add((study, 0, b"", 0, 0.0, b"", *what))
 
     def settle(self) -> None:
@@ -156,7 +158,7 @@ class Cases:
                 screened = True
                 self._add_case(study, part, unread)
                 continue
-            for *_, position, status, declared_chest, reason in part:
+            for *_, position, status, declared_chest, _, reason in part:
                 unread += status == Status.FAILED
                 screened |= status == Status.SCREENED  # a duplicate of a film in another study
                 if declared_chest and status != Status.SCREENED:
@@ -171,25 +173,27 @@ class Cases:
         case_id = next(self._ids)
         lead: _Member | None = None
         images = flagged = 0
-        new = False
+        new = listed_before = False
         warnings: dict[str, None] = {}
         for film in films:
             lead = lead or film
-            *_, below, margin, file, position, _, _, codes = film
+            *_, below, margin, file, position, _, _, listed, codes = film
             known = False
             for code in _codes(codes):
                 warnings[code] = None
                 known |= code == Warn.KNOWN
             images += 1
             new |= not known
+            listed_before |= bool(listed)
             if not below:
                 flagged += 1
                 self._flagged.add((margin, file, position, case_id))
         if lead is None:
             raise ValueError("a case without a film")
-        *_, below, margin, file, position, _, _, _ = lead
+        *_, below, margin, file, position, _, _, _, _ = lead
+        due = new or not listed_before
         self._cases.add(
-            (case_id, below, margin, study, file, position, images, flagged, unread, new, ";".join(warnings))
+            (case_id, below, margin, study, file, position, images, flagged, unread, due, ";".join(warnings))
         )
 
     def totals(self) -> Totals:
@@ -221,8 +225,8 @@ class Cases:
         ]
 
     def _read(self, statement: str, limit: int) -> Iterator[Case]:
-        for lead, images, flagged, unread, new, warnings in self._scratch.select(statement, (limit,)):
-            yield Case(self._verdicts[lead], images, flagged, unread, bool(new), tuple(_codes(warnings)))
+        for lead, images, flagged, unread, due, warnings in self._scratch.select(statement, (limit,)):
+            yield Case(self._verdicts[lead], images, flagged, unread, bool(due), tuple(_codes(warnings)))
 
 
 def _codes(joined: str) -> list[str]:

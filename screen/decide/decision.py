@@ -78,7 +78,7 @@ def decision_from(
 ) -> Decision:
     """The decision that the command line asks for; without any option each finding's default.
 
-    threshold: 0 < P < 1, on the calibrated probability of every finding. decision_file: see the module.
+    threshold: 0 … 1, on the calibrated probability of every finding. decision_file: see the module.
     Raises UsageError (options that exclude each other, an unknown operating point, a threshold out of
     range, a file that cannot be read, another model's), ModelError (a decision file that is broken).
     """
@@ -90,8 +90,8 @@ def decision_from(
         if reserved := {point.name for point in finding.operating_points} & {THRESHOLD, DEFAULT}:
             raise ModelError(f"'{reserved.pop()}' cannot be the name of an operating point: it has a meaning")
     if threshold is not None:
-        if not 0 < threshold < 1:
-            raise UsageError("--threshold is a probability: give a number between 0 and 1, both excluded")
+        if not 0 <= threshold <= 1:
+            raise UsageError("--threshold is a probability: give a number from 0 to 1")
         thresholds = {finding.name: threshold for finding in card.findings}
         return Decision(THRESHOLD, card, thresholds, card.decision_digest())
     chosen = {f.name: operating_point or f.default_operating_point for f in card.findings}

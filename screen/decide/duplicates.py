@@ -10,31 +10,37 @@ from screen.ledger import FilmKey
 # Keys are hashes: short, and of one length whatever a header says.
 _TABLES = """
 CREATE TABLE film (
-    position INTEGER PRIMARY KEY, uid BLOB NOT NULL, image BLOB NOT NULL, named INTEGER NOT NULL,
-    has_result INTEGER NOT NULL, declared_chest INTEGER NOT NULL
+    position INTEGER PRIMARY KEY, uid BLOB NOT NULL, content BLOB NOT NULL, image BLOB NOT NULL,
+    named INTEGER NOT NULL, has_result INTEGER NOT NULL, declared_chest INTEGER NOT NULL
 );
-CREATE TABLE repeated_uid (uid BLOB PRIMARY KEY, first_image BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE repeated_uid (uid BLOB PRIMARY KEY, first_content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE filed_twice (content BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE film_group (
     first INTEGER PRIMARY KEY, image BLOB NOT NULL UNIQUE, holder INTEGER, declared_chest INTEGER NOT NULL,
-    uid_reused INTEGER NOT NULL
+    uid_reused INTEGER NOT NULL, identity_differs INTEGER NOT NULL
 );
 """
 # Where a query has one min() or max(), SQLite takes bare columns from that very row.
 _REPEATED_UIDS = """
 INSERT INTO repeated_uid
-SELECT uid, image FROM (SELECT uid, image, min(position) FROM film GROUP BY uid HAVING count(*) > 1)
+SELECT uid, content FROM (SELECT uid, content, min(position) FROM film GROUP BY uid HAVING count(*) > 1)
+"""
+_FILED_TWICE = """
+INSERT INTO filed_twice
+SELECT content FROM film CROSS JOIN repeated_uid USING (uid)
+GROUP BY content HAVING min(image) <> max(image)
 """
 # CROSS JOIN keeps the order of the tables: one pass over films, a look-up for each.
 _GROUPS = """
 INSERT INTO film_group
 SELECT
     min(position), image, min(iif(has_result, position, NULL)), max(declared_chest),
-    max(named) AND image <> max(first_image)
+    max(named) AND content <> max(first_content) AS reused, content IN filed_twice AS differs
 FROM film CROSS JOIN repeated_uid USING (uid)
-GROUP BY image HAVING count(*) > 1 OR (max(named) AND image <> max(first_image))
+GROUP BY image HAVING count(*) > 1 OR reused OR differs
 """
 _MEMBERS = """
-SELECT position, first, holder, film_group.declared_chest, uid_reused
+SELECT position, first, holder, film_group.declared_chest, uid_reused, identity_differs
 FROM film CROSS JOIN film_group USING (image)
 """
 
@@ -45,12 +51,14 @@ class Group:
 
     first: its first file, by position in INPUT. holder: the first one that has a result, None without one.
     declared_chest: any file's tags say chest. uid_reused: an earlier, other film has its SOP Instance UID.
+    identity_differs: the same film is filed under another patient or study, too.
     """
 
     first: int
     holder: int | None
     declared_chest: bool
     uid_reused: bool
+    identity_differs: bool
 
 
 class Duplicates:
@@ -60,8 +68,9 @@ class Duplicates:
         """keys: of screened rows that have pixels. scratch: where the index lies, for them only."""
         self._scratch = scratch
         scratch.script(_TABLES)
-        scratch.insert_all("INSERT INTO film VALUES (?, ?, ?, ?, ?, ?)", _films(keys))
+        scratch.insert_all("INSERT INTO film VALUES (?, ?, ?, ?, ?, ?, ?)", _films(keys))
         scratch.script(_REPEATED_UIDS)
+        scratch.script(_FILED_TWICE)
         scratch.script(_GROUPS)
 
     def members(self) -> Iterator[tuple[int, Group]]:
@@ -75,15 +84,19 @@ class Duplicates:
         return None if found is None else _group(*found[1:])
 
 
-def _group(first: int, holder: int | None, declared_chest: int, uid_reused: int) -> Group:
-    return Group(first, holder, bool(declared_chest), bool(uid_reused))
+def _group(
+    first: int, holder: int | None, declared_chest: int, uid_reused: int, identity_differs: int
+) -> Group:
+    return Group(first, holder, bool(declared_chest), bool(uid_reused), bool(identity_differs))
 
 
-def _films(keys: Iterable[FilmKey]) -> Iterator[tuple[int, bytes, bytes, bool, bool, bool]]:
-    for position, uid, beside, pixel_digest, has_result, declared_chest in keys:
-        stated = _hash(uid or beside)
-        image = _hash(pixel_digest, stated)
-        yield position, stated, image, bool(uid), has_result, declared_chest
+def _films(keys: Iterable[FilmKey]) -> Iterator[tuple[int, bytes, bytes, bytes, bool, bool, bool]]:
+    for position, uid, whose, pixel_digest, has_result, declared_chest in keys:
+        # A film without a UID is known by its pixels.
+        stated = _hash(uid or pixel_digest)
+        content = _hash(pixel_digest, stated)
+        image = _hash(whose, content)
+        yield position, stated, content, image, bool(uid), has_result, declared_chest
 
 
 def _hash(text: str, salt: bytes = b"") -> bytes:

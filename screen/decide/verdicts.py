@@ -88,9 +88,9 @@ def decide(rows: Rows, decision: Decision, scratch: Scratch) -> "Verdicts":
 
     Gate: an inferred film with `gate` <= the card's threshold is kept with the warning `unlike_chest` if
     its tags (or those of a duplicate) say chest, and is `skipped` for it otherwise.
-    Duplicates: rows with the same pixel digest and SOP Instance UID (without one, as pictures are: of the
-    same patient and study, if any) share the first one's verdict and name it in `duplicate_of`; their
-    result may stand in any of their rows.
+    Duplicates: rows with the same pixel digest, SOP Instance UID (if any), patient and study share the first
+    one's verdict and name it in `duplicate_of`; their result may stand in any of their rows. The same film
+    under another patient or study is a film of its own; both get `identity_differs`.
     Reused UIDs: films with the SOP Instance UID of an earlier film but another pixel digest, and their
     duplicates, get `uid_reused`. The first film does not: it is what the UID was given to.
 
@@ -140,6 +140,8 @@ class Verdicts:
             warnings.append(str(Warn.UNLIKE_CHEST))
         if group.uid_reused:
             warnings.append(str(Warn.UID_REUSED))
+        if group.identity_differs:
+            warnings.append(str(Warn.IDENTITY_DIFFERS))
         is_first = position == group.first
         return replace(
             first,
@@ -165,7 +167,7 @@ class _Rule:
         self._gate_threshold = card.gate_threshold
         self._primary = [finding.name for finding in card.findings].index(card.primary)
         self._findings = [
-            (finding, threshold, math.log(threshold) - math.log1p(-threshold))
+            (finding, threshold, _logit(threshold))
             for finding in card.findings
             for threshold in (decision.thresholds[finding.name],)
         ]
@@ -217,3 +219,8 @@ def _each_once(codes: Sequence[str]) -> tuple[str, ...]:
 
 def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _logit(threshold: float) -> float:
+    """From it margins are counted; 0 and 1, everything and certainty alone, have none: 0 stands for it."""
+    return math.log(threshold) - math.log1p(-threshold) if 0 < threshold < 1 else 0.0

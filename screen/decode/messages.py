@@ -4,6 +4,7 @@ Pickle would let a worker that a crafted file has taken over run code in the par
 memory beside these messages.
 """
 
+import contextlib
 import json
 import math
 from dataclasses import astuple
@@ -13,6 +14,7 @@ import numpy as np
 
 from screen.codes import Reason, Warn
 from screen.decode.one_file import Decoded, Outcome
+from screen.errors import ScreenError
 from screen.film import Identity, Unscreened
 from screen.preprocess import Geometry
 from screen.shortcuts import DecodePolicy, Shortcut
@@ -24,13 +26,23 @@ READY = b"{}"
 _NO_SQUARE = np.zeros((0, 0), np.uint8)
 
 
-class WorkerBugError(RuntimeError):
-    """Our own code failed in a worker. The message is the worker's traceback: frames and type, no values."""
+class WorkerStartError(ScreenError):
+    """A worker cannot even start. The message says where in our code, and no values."""
 
 
-def bug_to_bytes(trace: str) -> bytes:
-    """Tell of an exception out of our own code."""
-    return json.dumps({"bug": trace}).encode()
+def start_error_to_bytes(where: str) -> bytes:
+    """Tell that this worker will never take a file."""
+    return json.dumps({"start_error": where}).encode()
+
+
+def check_start(message: bytes) -> None:
+    """Of a worker's first message. Raises WorkerStartError if it tells that the worker cannot start."""
+    with contextlib.suppress(ValueError, RecursionError):
+        plain = json.loads(message)
+        if isinstance(plain, dict) and "start_error" in plain:
+            raise WorkerStartError(
+                f"the processes that decode cannot start: {str(plain['start_error'])[:500]}"
+            )
 
 
 def outcome_to_bytes(outcome: Outcome) -> bytes:
@@ -55,11 +67,9 @@ def outcome_to_bytes(outcome: Outcome) -> bytes:
 
 
 def outcome_from_bytes(data: bytes) -> Outcome:
-    """The outcome again, its square [0, 0]. Raises ValueError for what no worker says, WorkerBugError."""
+    """The outcome again, its square [0, 0]. Raises ValueError for what no worker says,"""
     try:
         plain = json.loads(data)
-        if "bug" in plain:
-            raise WorkerBugError(str(plain["bug"]))
         read, square, hashing = map(_seconds, plain["seconds"])
         identity = Identity(*map(_text, plain["identity"]))
         if "reason" in plain:

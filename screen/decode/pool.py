@@ -3,8 +3,8 @@
 Each worker has a socket of its own, a short queue, so that the file that it is at is always known, and a
 piece of shared memory with a slot for the square of each file in the queue. If the worker dies, that file is
 tried once more as the first of a fresh worker, since a file before it may have damaged the heap, and is
-`decoder_crashed` if that one dies as well. A file that takes too long is `timed_out`. An exception out of our
-own code is no result: it ends the run. After some thousand files a worker is replaced: what a native decoder
+`decoder_crashed` if that one dies as well. A file that takes too long is `timed_out`, one that makes our own
+code raise is a `reader_error`. After some thousand files a worker is replaced: what a native decoder
 leaks goes with it.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.codes import Reason
-from screen.decode.messages import MAX_BYTES, READY, outcome_from_bytes
+from screen.decode.messages import MAX_BYTES, READY, check_start, outcome_from_bytes
 from screen.decode.one_file import Decoded, Outcome
 from screen.discover import Source
 from screen.errors import ScreenError
@@ -160,7 +160,7 @@ class DecodePool:
     def collect(self, timeout: float) -> list[tuple[Source, Outcome]]:
         """What has been finished, after `timeout` seconds at the latest.
 
-        Raises WorkerBugError, and ScreenError if workers cannot be started.
+        Raises ScreenError if workers cannot be started.
         """
         if not self.in_flight:
             return []
@@ -238,6 +238,8 @@ class DecodePool:
         try:
             while worker.tasks and worker.connection.poll():
                 message = worker.connection.recv_bytes(MAX_BYTES)
+                if not worker.ready:
+                    check_start(message)
                 if not worker.ready and message == READY:
                     worker.ready = True
                     self._failed_starts = 0

@@ -14,9 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from screen.codes import Reason
 from screen.decode import messages
-from screen.decode.one_file import Decoded
+from screen.decode.one_file import Decoded, Outcome
+from screen.film import Unscreened
 from screen.processes import called
+
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+_FRAMES = 4
 
 
 def main(socket: int, memory: int) -> None:
@@ -44,7 +49,7 @@ def _serve(connection: Connection, memory: int) -> None:
         decode = called(target)
         squares = np.frombuffer(mmap.mmap(memory, 0), np.uint8).reshape(-1, spec.size, spec.size)
     except Exception as error:
-        connection.send_bytes(_bug(error))
+        connection.send_bytes(messages.start_error_to_bytes(_where(error)))
         return
     connection.send_bytes(messages.READY)
     slot = 0
@@ -56,12 +61,23 @@ def _serve(connection: Connection, memory: int) -> None:
                 squares[slot] = outcome.result.square
             answer = messages.outcome_to_bytes(outcome)
         except Exception as error:
-            answer = _bug(error)
+            # Whatever one file makes our own code raise is that file's row: the others are still to be read.
+            answer = messages.outcome_to_bytes(Outcome(_failed(error), 0.0, 0.0))
         connection.send_bytes(answer)
         slot = (slot + 1) % len(squares)
 
 
-def _bug(error: BaseException) -> bytes:
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    # No message: it may quote a tag.
-    return messages.bug_to_bytes(f"{frames}{type(error).__module__}.{type(error).__qualname__}")
+def _failed(error: Exception) -> Unscreened:
+    if isinstance(error, MemoryError):
+        return Unscreened(Reason.TOO_LARGE, "more memory than one film may take")
+    return Unscreened(Reason.READER_ERROR, _where(error))
+
+
+def _where(error: BaseException) -> str:
+    """Where in our code, innermost first, and the exception's type. No message: it may quote a tag."""
+    ours = [
+        f"{Path(frame.filename).relative_to(_CHECKOUT)}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(_CHECKOUT)
+    ]
+    return f"{type(error).__name__} in {' < '.join(reversed(ours[-_FRAMES:]))}"

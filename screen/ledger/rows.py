@@ -70,7 +70,7 @@ class Row:
     and not in here: a picture that the gate will turn away is `screened` in its row.
     warnings: codes from `screen.codes.Warn` that reading gave.
     pixel_digest: hex; empty if there are no pixels. decode_policy: how pixels were read, `full` or a policy
-    that the model lists.
+    that the model lists. listed_before: a finished report of an earlier night has listed its case as flagged.
     """
 
     file: str
@@ -86,6 +86,7 @@ class Row:
     geometry: Geometry | None = None
     inference: Inference | None = None
     version: int = ROW_VERSION
+    listed_before: bool = False
 
     def to_json(self) -> str:
         """The row as one line of JSON."""
@@ -125,13 +126,13 @@ def _plain(record: Any) -> dict[str, Any]:
 class FilmKey(NamedTuple):
     """Of a screened row, what tells whether another file shows the same film.
 
-    position: in INPUT order. uid: the SOP Instance UID, empty if it has none; beside: then patient and study
-    stand in its place. has_result: its inference is in this very row.
+    position: in INPUT order. uid: the SOP Instance UID, empty if it has none. whose: patient and study.
+    has_result: its inference is in this very row.
     """
 
     position: int
     uid: str
-    beside: str
+    whose: str
     pixel_digest: str
     has_result: bool
     declared_chest: bool

@@ -22,7 +22,7 @@ from screen.errors import LedgerError, UsageError
 from screen.ledger.rows import FilmKey, Inference, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
-_VERSION = 1
+_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,9 +36,14 @@ CREATE TABLE rows (
 CREATE INDEX rows_by_content ON rows (pixel_digest, sop_instance_uid) WHERE status = 'screened';
 CREATE TABLE timings (file TEXT PRIMARY KEY, read_seconds REAL NOT NULL, square_seconds REAL NOT NULL);
 """
+_SINCE_VERSION_2 = """
+CREATE TABLE listed_case (
+    study TEXT NOT NULL, patient TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (study, patient, image)
+) WITHOUT ROWID;
+"""
 
-TRANSIENT = UNREACHABLE | {Reason.CHANGED_WHILE_READ}
-"""What a plain rerun tries again: the disk or the network may be back, and the file need not have changed."""
+TRANSIENT = UNREACHABLE | {Reason.CHANGED_WHILE_READ, Reason.READER_ERROR}
+"""What a plain rerun tries again: the disk or this program may be mended, the file itself need not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
+        self._version = _VERSION
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -101,10 +107,16 @@ class Ledger:
         self._db.execute("CREATE TEMP TABLE secret_path (position INTEGER PRIMARY KEY, path BLOB NOT NULL)")
         self._db.execute("BEGIN IMMEDIATE")
         if empty:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                self._db.execute(statement)
+            self._create(_SCHEMA)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        if empty or self._version < _VERSION:
+            self._create(_SINCE_VERSION_2)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            self._version = _VERSION
+
+    def _create(self, schema: str) -> None:
+        for statement in filter(str.strip, schema.split(";")):
+            self._db.execute(statement)
 
     def _check_format(self) -> None:
         application, version = (
@@ -114,6 +126,7 @@ class Ledger:
             raise LedgerError(f"{self._path}: not a ledger of screen")
         if version > _VERSION:
             raise LedgerError(f"{self._path}: written by a newer version of screen; update this one")
+        self._version = version
 
     def commit(self) -> None:
         """Make everything so far durable."""
@@ -210,15 +223,51 @@ class Ledger:
                 measured = (row.file, timing.read, timing.square)
                 self._db.execute("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", measured)
 
-    def same_content(self, sop_instance_uid: str, pixel_digest: str) -> Row | None:
-        """A screened row of the same film, whatever its file."""
+    def same_content(
+        self, sop_instance_uid: str, pixel_digest: str, of: tuple[str, str] | None = None
+    ) -> Row | None:
+        """A screened row of the same film, whatever its file. of: patient and study that it must have."""
+        patient, study = of or (None, None)
         with _mapped(self._path):
             found = self._db.execute(
                 "SELECT row FROM rows"
-                " WHERE status = 'screened' AND pixel_digest = ? AND sop_instance_uid = ? LIMIT 1",
-                (pixel_digest, sop_instance_uid),
+                " WHERE status = 'screened' AND pixel_digest = ?1 AND sop_instance_uid = ?2"
+                " AND (?3 IS NULL OR json_extract(row, '$.identity.patient_id') = ?3)"
+                " AND (?4 IS NULL OR json_extract(row, '$.identity.study_instance_uid') = ?4) LIMIT 1",
+                (pixel_digest, sop_instance_uid, patient, study),
             ).fetchone()
         return None if found is None else self._row(found[0])
+
+    def has_failed(self, file: str, change_token: str, reason: Reason | None) -> bool:
+        """Whether this very file failed for this reason."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT 1 FROM rows WHERE file = ? AND change_token = ? AND status = 'failed' AND reason = ?",
+                (file, change_token, reason),
+            ).fetchone()
+        return found is not None
+
+    def mark_listed(self, lead: Row) -> None:
+        """The run's own report lists the case of this film as flagged."""
+        with _mapped(self._path):
+            self._db.execute("INSERT OR IGNORE INTO listed_case VALUES (?, ?, ?)", _case_key(lead))
+
+    def forget_listed(self) -> None:
+        """The run's own report goes: nobody has read of its cases. Durable at once."""
+        with _mapped(self._path):
+            forgotten = self._db.execute("DELETE FROM listed_case").rowcount
+        if forgotten:
+            self.commit()
+
+    def was_listed(self, row: Row) -> bool:
+        """Whether a finished report, of this ledger's run or of one before it, has listed the row's case."""
+        if row.listed_before or self._version < 2:
+            return row.listed_before
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT 1 FROM listed_case WHERE study = ? AND patient = ? AND image = ?", _case_key(row)
+            ).fetchone()
+        return found is not None
 
     def count_screened(self) -> int:
         """Rows with a score, listed or not."""
@@ -247,18 +296,15 @@ class Ledger:
         """The keys of listed rows that are screened and have pixels, in INPUT order."""
         with _mapped(self._path):
             for position, uid, identity, digest, result, declared_chest in self._db.execute(
-                "SELECT position, sop_instance_uid,"
-                " CASE sop_instance_uid WHEN '' THEN json_extract(row, '$.identity') END, pixel_digest,"
+                "SELECT position, sop_instance_uid, json_extract(row, '$.identity'), pixel_digest,"
                 " json_type(row, '$.inference'), json_extract(row, '$.declared_chest')"
                 " FROM listing CROSS JOIN rows"
                 " ON rows.file = listing.file AND rows.change_token = listing.change_token"
                 " WHERE status = 'screened' AND pixel_digest <> '' ORDER BY position"
             ):
-                beside = ""
-                if identity is not None:
-                    plain = json.loads(identity)
-                    beside = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
-                yield FilmKey(position, uid, beside, digest, result == "object", bool(declared_chest))
+                plain = json.loads(identity)
+                whose = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                yield FilmKey(position, uid, whose, digest, result == "object", bool(declared_chest))
 
     def listed_timings(self) -> Iterator[tuple[str, float, float]]:
         """(file, read seconds, square seconds) of listed files that were decoded, in INPUT order."""
@@ -329,8 +375,21 @@ BINDING = ("weights_digest", "decode_policy", "identifiers")
 """Settings under which an earlier result is this run's as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownFilm:
+    """What an earlier night made of a film.
+
+    same_identity: it was filed under the same patient and study. listed: and a finished report has listed
+    its case as flagged.
+    """
+
+    inference: Inference
+    same_identity: bool
+    listed: bool
+
+
 class Known:
-    """The ledgers given with `--known`, read-only.
+    """The ledgers given with `--known`, read-only; the one given first has the first word.
 
     ignored: screened rows in ledgers of other weights, another decode policy or other identifiers.
     """
@@ -339,28 +398,52 @@ class Known:
         """Raises LedgerError for what is no ledger, UsageError for the run's own."""
         self.ignored = 0
         self._ledgers: list[Ledger] = []
+        self._of_any_weights: list[Ledger] = []
         with ExitStack() as stack:
             for path in paths:
                 if path.exists() and own.exists() and path.samefile(own):
                     raise UsageError(f"--known {path}: that is this run's own ledger")
                 ledger = stack.enter_context(Ledger.open_readonly(path))
                 theirs = ledger.settings()
+                if theirs.get("identifiers") == settings["identifiers"]:
+                    self._of_any_weights.append(ledger)
                 if all(theirs.get(name) == settings[name] for name in BINDING):
                     self._ledgers.append(ledger)
                 else:
                     self.ignored += ledger.count_screened()
             self._stack = stack.pop_all()
 
-    def find(self, sop_instance_uid: str, pixel_digest: str) -> Inference | None:
-        """What an earlier night made of the same film; the ledger given first has the first word."""
+    def find(self, row: Row) -> KnownFilm | None:
+        """What earlier nights made of the same film: filed alike if there is one, else filed otherwise."""
+        content = (row.identity.sop_instance_uid, row.pixel_digest)
+        whose = (row.identity.patient_id, row.identity.study_instance_uid)
+        alike = [
+            (ledger, found)
+            for ledger in self._ledgers
+            if (found := ledger.same_content(*content, of=whose)) is not None
+        ]
+        for _, found in alike:
+            if found.inference is not None:
+                listed = any(ledger.was_listed(each) for ledger, each in alike)
+                return KnownFilm(found.inference, same_identity=True, listed=listed)
         for ledger in self._ledgers:
-            row = ledger.same_content(sop_instance_uid, pixel_digest)
-            if row is not None:
-                return row.inference
+            other = ledger.same_content(*content)
+            if other is not None and other.inference is not None:
+                return KnownFilm(other.inference, same_identity=False, listed=False)
         return None
+
+    def has_failed(self, file: str, change_token: str, reason: Reason | None) -> bool:
+        """Whether the same file failed for the same reason in an earlier night, whatever the model."""
+        return any(ledger.has_failed(file, change_token, reason) for ledger in self._of_any_weights)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def _case_key(row: Row) -> tuple[str, str, str]:
+    """Study and patient; a film without a study is a case of its own, by its pixels."""
+    study = row.identity.study_instance_uid
+    return study, row.identity.patient_id, "" if study else row.pixel_digest

@@ -100,6 +100,8 @@ def _check_operators(structure: Structure) -> None:
 
 
 def _check_preprocessing(card: ModelCard) -> None:
+    if card.preprocess.foreign:
+        raise ModelError(f"metadata field 'preprocess': {card.preprocess.foreign}")
     if card.preprocess_digest != card.preprocess.digest():
         raise ModelError(
             "made for preprocessing that this version does not do the same way: export it again with this "

@@ -27,6 +27,7 @@ MIN_SIDE = 32
 FLAT = 257
 """One step of 8 bits, in 16: percentiles no farther apart have noise around one grey between them."""
 
+_SPEC_VERSION = 1
 _IMPLEMENTATION = 1
 """Part of the digest: raise it when the code below gives other squares for the same spec."""
 
@@ -47,7 +48,7 @@ class PreprocessSpec:
     high_percentile: float = 99.5
     clahe_clip: float = 2.0
     clahe_tiles: int = 8
-    version: int = 1
+    version: int = _SPEC_VERSION
     judge: str | None = None
 
     def __post_init__(self) -> None:
@@ -61,10 +62,15 @@ class PreprocessSpec:
             raise ValueError("percentiles must satisfy 0 <= low < high <= 100")
         if not 0 < self.clahe_clip <= 100 or not 1 <= self.clahe_tiles <= 32:
             raise ValueError("CLAHE needs 0 < clip <= 100 and 1 <= tiles <= 32")
-        if self.version != 1:
-            raise ValueError(f"preprocessing version {self.version} is not known to this code (1)")
+
+    @property
+    def foreign(self) -> str:
+        """Why this code cannot make such squares; empty if it can. Specs of kept nights may be older."""
+        if self.version != _SPEC_VERSION:
+            return f"preprocessing version {self.version} is not known to this code ({_SPEC_VERSION})"
         if self.judge is not None and self.judge != judge_digest():
-            raise ValueError(f"judge {self.judge[:12]} is not this version's ({judge_digest()[:12]})")
+            return f"judge {self.judge[:12]} is not this version's ({judge_digest()[:12]})"
+        return ""
 
     def judged(self) -> "PreprocessSpec":
         """The same with this version's judge: what new models are trained with."""
@@ -132,8 +138,11 @@ class Square:
 def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = False) -> Square:
     """Stored values uint8|uint16 [H, W] and their lookup -> the network's square, uint8 [S, S].
 
-    stepwise: halve large films before the resize (`screen.shortcuts.Shortcut.STEPWISE_RESIZE`).
+    stepwise: halve large films before the resize (`screen.shortcuts.Shortcut.STEPWISE_RESIZE`). Raises
+    ValueError for a foreign spec.
     """
+    if spec.foreign:
+        raise ValueError(spec.foreign)
     geometry = Geometry.fit(*px.shape, spec.size)
     halvings = _halvings(px.values.shape, spec.size) if stepwise else 0
     content = _content(px, spec, geometry, halvings)

@@ -110,6 +110,15 @@ def identity_from_tags(tags: Tags, view: str) -> Identity:
         series_instance_uid=tags.text("SeriesInstanceUID"),
         sop_instance_uid=tags.text("SOPInstanceUID"),
         view=view,
+        modality=tags.word("Modality"),
+        manufacturer=tags.text("Manufacturer"),
+        manufacturer_model_name=tags.text("ManufacturerModelName"),
+        software_versions=tags.text("SoftwareVersions"),
+        station_name=tags.text("StationName"),
+        institution_name=tags.text("InstitutionName"),
+        acquisition_date=tags.text("AcquisitionDate"),
+        patient_sex=tags.word("PatientSex"),
+        patient_age=tags.word("PatientAge"),
     )
 
 

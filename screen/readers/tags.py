@@ -47,6 +47,7 @@ _KEYWORDS = """
     BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData GreenPaletteColorLookupTableData
     BluePaletteColorLookupTableData RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence
     WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit
+    StationName InstitutionName AcquisitionDate PatientSex PatientAge
 """
 _TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
 

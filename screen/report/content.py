@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from screen.codes import Reason, Status
+from screen.codes import Reason, Status, Warn
 from screen.decide import Case, Decision, Verdict
 from screen.decide.cases import Totals, UnscreenedStudy
 from screen.report.charts import Histogram
@@ -24,7 +24,8 @@ class RunFacts:
     images_inferred, images_reused: films through the network, and films whose result was there already.
     identifiers: `full`, `pseudonym` or `none`. heatmaps: how many flagged images get a PNG at most.
     preprocess_drift: the model's probes were not equal to the byte. counts: more figures for `summary.json`
-    (`known_ignored`, `gpu_decoder_losses`, …): a new one goes there, for kept nights lack a new field.
+    (`known_ignored`, `gpu_decoder_losses`, …). limits: `screen.readers.Limits` of one file, as a dict.
+    Fields that came later have defaults: kept nights lack them.
     """
 
     card_json: str
@@ -46,6 +47,7 @@ class RunFacts:
     preprocess_drift: bool
     decode_policy: str
     counts: dict[str, int]
+    limits: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -53,12 +55,12 @@ class RunFacts:
 
     @classmethod
     def from_json(cls, text: str) -> "RunFacts":
-        """The facts again; keys of a newer version are ignored. Raises ValueError if one is missing."""
+        """The facts again; keys of a newer version are ignored, those that an older one lacks have defaults.
+
+        Raises ValueError or TypeError if one is missing that every version has.
+        """
         plain: dict[str, Any] = json.loads(text)
-        names = [field.name for field in fields(cls)]
-        if missing := [name for name in names if name not in plain]:
-            raise ValueError(f"the run's facts lack {', '.join(missing)}")
-        return cls(**{name: plain[name] for name in names})
+        return cls(**{each.name: plain[each.name] for each in fields(cls) if each.name in plain})
 
 
 LINES = 80
@@ -74,7 +76,8 @@ class Tally:
     outcomes: files by status and reason. warnings: files by code. declared_chest: some file's tags say chest.
     images_screened: films with a result of their own; images_flagged: those of them that are.
     duplicates: the gate turns some of them away; screened_duplicates: those that it does not.
-    failed: the first failed files. warned: screened files by warning code, and the first of them by name.
+    failed, known_failures: the first failed files, and those of them that failed in an earlier night, too;
+    failed_known: how many of the latter. warned: screened files by warning code, the first of them by name.
     """
 
     outcomes: Counter[tuple[Status, Reason | None]] = field(default_factory=Counter)
@@ -85,6 +88,8 @@ class Tally:
     duplicates: int = 0
     screened_duplicates: int = 0
     failed: list[Verdict] = field(default_factory=list)
+    failed_known: int = 0
+    known_failures: list[Verdict] = field(default_factory=list)
     warned: Counter[str] = field(default_factory=Counter)
     warned_files: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -99,8 +104,12 @@ class Tally:
         if verdict.counts:
             self.images_screened += 1
             self.images_flagged += verdict.flagged
-        if status is Status.FAILED and len(self.failed) < LINES:
-            self.failed.append(verdict)
+        if status is Status.FAILED:
+            known = Warn.KNOWN in verdict.warnings
+            self.failed_known += known
+            kept = self.known_failures if known else self.failed
+            if len(kept) < LINES:
+                kept.append(verdict)
         for code in verdict.warnings:
             self.warnings[code] += 1
             if status is Status.SCREENED:

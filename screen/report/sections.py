@@ -45,11 +45,13 @@ def _doubtful_run(report: Report) -> tuple[int, str]:
 
 def _failed_files(report: Report) -> tuple[int, str]:
     failed = report.tally.with_status(Status.FAILED)
+    tally = report.tally
     lines = [
         (name(verdict.row.file), _reason(verdict), _whose(verdict.row.identity))
-        for verdict in report.tally.failed
+        for verdict in [*tally.failed, *tally.known_failures]
     ]
-    title = f"{count(failed, 'file')} could not be read"
+    known = f", {tally.failed_known:,} of them as in an earlier night" if tally.failed_known else ""
+    title = f"{count(failed, 'file')} could not be read{known}"
     advice = "Each may be a film that nobody has screened. Mend or send it again, then run the same command."
     return failed, _block(title, advice, ("File", "What happened", "Patient and study"), lines, failed)
 
@@ -122,6 +124,7 @@ def _reason(verdict: Verdict) -> str:
     reason = verdict.reason
     words = reason.meaning if reason else ""
     detail = f'<br><span class="soft">{text(verdict.row.detail)}</span>' if verdict.row.detail else ""
+    detail += "<br>as in an earlier night" if Warn.KNOWN in verdict.warnings else ""
     return f"{text(words)} <code>{reason or ''}</code>{detail}"
 
 

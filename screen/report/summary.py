@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from screen import __version__
@@ -27,6 +28,8 @@ def summary_json(report: Report) -> bytes:
             "status": {str(status): tally.with_status(status) for status in Status},
             "reason": {str(r): tally.with_reason(r) for r in sorted(Reason) if tally.with_reason(r)},
             "warning": dict(sorted(tally.warnings.items())),
+            "failed_new": tally.with_status(Status.FAILED) - tally.failed_known,
+            "failed_known": tally.failed_known,
             **facts.counts,
         },
         "images_screened": tally.images_screened,
@@ -61,6 +64,7 @@ def summary_json(report: Report) -> bytes:
         "identifiers": facts.identifiers,
         "inputs": facts.inputs,
         "versions": {"cxr-screen": __version__, **facts.versions},
+        "decided": datetime.now().astimezone().isoformat(timespec="seconds"),
         "started": facts.started,
         "finished": facts.finished,
         "seconds": round(facts.seconds, 3),

@@ -7,6 +7,7 @@ takes no more memory than one of a thousand.
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from screen.decide import Cases, Decision, Verdicts, decide
 from screen.decide.scratch import Scratch
 from screen.errors import LedgerError
 from screen.files import csv_file, new_file, sync_folder
-from screen.ledger import Rows
+from screen.ledger import Row, Rows
 from screen.report.charts import Spread
 from screen.report.content import LINES, Picture, Report, RunFacts, Tally
 from screen.report.page import page
@@ -32,17 +33,23 @@ from screen.report.tables import (
 
 _SUMMARY = "summary.json"
 # The summary goes first and comes last: where it is, the others are, and belong to it.
-_NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
+REPORT_NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
 _UNFINISHED = ".reports-"
 
 
 def write_reports(
-    out: Path, rows: Rows, decision: Decision, facts: RunFacts, open_squares: OpenSquares
+    out: Path,
+    rows: Rows,
+    decision: Decision,
+    facts: RunFacts,
+    open_squares: OpenSquares,
+    mark_listed: Callable[[Row], None] = lambda lead: None,
 ) -> int:
     """Decide all rows and write every report into `out`, replacing earlier ones; the exit code 0, 3 or 1.
 
     rows: in INPUT order; all are read once, single ones again. open_squares: for flagged films alone, and
-    never with `--identifiers none`; a film that is gone costs only its picture.
+    never with `--identifiers none`; a film that is gone costs only its picture. mark_listed: gets the leading
+    film of each case in `flagged.csv`.
     All files are made in a folder aside and renamed when they are whole, `summary.json` last: an
     interrupted call leaves no report, or an incomplete set without a summary, never half a file.
     Raises LedgerError if the folder cannot be written.
@@ -52,9 +59,9 @@ def write_reports(
         aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=out))
         try:
             with Scratch(aside) as scratch:
-                code = _Writer(aside, rows, decision, facts, scratch).write(open_squares)
+                code = _Writer(aside, rows, decision, facts, scratch, mark_listed).write(open_squares)
             remove_reports(out, _keep=aside)
-            for name in reversed(_NAMES):
+            for name in reversed(REPORT_NAMES):
                 if (aside / name).exists():
                     (aside / name).rename(out / name)
             sync_folder(out)
@@ -74,7 +81,7 @@ def remove_reports(out: Path, *, _keep: Path | None = None) -> None:
     Raises LedgerError if they cannot be removed.
     """
     try:
-        for name in _NAMES:
+        for name in REPORT_NAMES:
             path = out / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -95,11 +102,18 @@ class _Writer:
     """Writes one set of reports into an empty folder."""
 
     def __init__(
-        self, folder: Path, rows: Rows, decision: Decision, facts: RunFacts, scratch: Scratch
+        self,
+        folder: Path,
+        rows: Rows,
+        decision: Decision,
+        facts: RunFacts,
+        scratch: Scratch,
+        mark_listed: Callable[[Row], None],
     ) -> None:
         self._folder = folder
         self._decision = decision
         self._facts = facts
+        self._mark_listed = mark_listed
         self._verdicts: Verdicts = decide(rows, decision, scratch)
         self._cases = Cases(self._verdicts, scratch)
         self._tally = Tally()
@@ -153,6 +167,7 @@ class _Writer:
         with csv_file(self._folder / "flagged.csv", FLAGGED_COLUMNS, new_file) as flagged:
             for rank, case in enumerate(self._cases.listed(), 1):
                 file = case.lead.row.file
+                self._mark_listed(case.lead.row)
                 picture = pictures.get(file)
                 flagged.writerow(flagged_line(rank, case, self._decision, picture.path if picture else ""))
                 if rank <= PAGE_CASES:

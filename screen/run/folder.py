@@ -12,6 +12,7 @@ from pathlib import Path
 
 from screen.errors import LedgerError, UsageError
 from screen.files import private_files
+from screen.report import REPORT_NAMES
 from screen.run.identifiers import Identifiers
 
 LEDGER_NAME = "ledger.sqlite"
@@ -53,6 +54,18 @@ def locked_folder(folder: Path, *, create: bool) -> Iterator[Path]:
             yield folder
         finally:
             os.close(descriptor)
+
+
+def report_folder(folder: Path) -> Path:
+    """A private folder for reports alone, made if need be. Raises UsageError if other things lie in it."""
+    with private_files():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+    if others := {entry.name for entry in os.scandir(folder)} - set(REPORT_NAMES):
+        raise UsageError(f"{folder}: other things lie in it ({min(others)}); choose another --out")
+    return folder
 
 
 def _check_ours(folder: Path) -> None:

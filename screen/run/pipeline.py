@@ -230,7 +230,7 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
             retry_failed=settings.retry_failed,
             progress=ready.progress,
             stop=ready.stop,
-            before_first_result=lambda: _remove_reports(ready.folder),
+            before_first_result=lambda: _withdraw_reports(ready),
             check_inputs=inputs.check,
         )
         screening.run(ready.sources)
@@ -264,6 +264,7 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
         heatmaps=settings.heatmaps,
         preprocess_drift=ready.drift,
         decode_policy=str(ready.policy),
+        limits=asdict(settings.limits),
         counts={"known_ignored": ready.known.ignored, "gpu_decoder_losses": ready.pool.gpu_losses},
     )
     ledger.set_meta("facts", facts.to_json())
@@ -276,9 +277,11 @@ def _report(ready: _Ready, facts: RunFacts, counts: Counts) -> int:
     try:
         if ready.settings.timings:
             write_timings(ready.folder, ready.ledger)
-        code = reports_from_ledger(ready.folder, ready.ledger, ready.decision, facts, ready.pool, ready.stop)
+        code = reports_from_ledger(
+            ready.folder, ready.ledger, ready.decision, facts, lambda: ready.pool, ready.stop, listed=True
+        )
     except StoppedError:
-        _remove_reports(ready.folder)
+        _withdraw_reports(ready)
         ready.progress.event("stopped", signal=ready.stop.signal)
         return ready.stop.exit_code
     ready.progress.event("finished", exit_code=code, **asdict(counts), out=str(ready.folder))
@@ -323,6 +326,12 @@ def _backend(
     elif not batch_size:
         batch_size = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
     return open_backend(model, str(device), batch_size, cpus)
+
+
+def _withdraw_reports(ready: _Ready) -> None:
+    """Take the folder's reports away, and what later nights would believe of them, that first."""
+    ready.ledger.forget_listed()
+    _remove_reports(ready.folder)
 
 
 def _remove_reports(folder: Path) -> None:

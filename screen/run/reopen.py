@@ -15,24 +15,43 @@ from screen.run.stopping import Stop, UntilStopped
 
 
 def reports_from_ledger(
-    folder: Path, ledger: Ledger, decision: Decision, facts: RunFacts, pool: DecodePool, stop: Stop
+    folder: Path,
+    ledger: Ledger,
+    decision: Decision,
+    facts: RunFacts,
+    open_pool: Callable[[], DecodePool] | None,
+    stop: Stop,
+    *,
+    listed: bool,
 ) -> int:
     """Every report of the rows that INPUT lists, into `folder`; the exit code.
 
-    pool: with nothing in flight. Raises LedgerError, and StoppedError after a signal: then earlier reports,
-    if any, are as they were.
+    open_pool: called when there is a film to read again; None if films cannot be. listed: later nights take
+    the cases of `flagged.csv` for read. Raises LedgerError, and StoppedError after a signal: then earlier
+    reports, if any, are as they were.
     """
     rows = UntilStopped(ledger.listed_rows(), stop)
-    return write_reports(folder, rows, decision, facts, Reopener(ledger, pool, stop.check).squares)
+    squares = Reopener(ledger, open_pool, stop.check).squares
+    if not listed:
+        return write_reports(folder, rows, decision, facts, squares)
+    code = write_reports(folder, rows, decision, facts, squares, ledger.mark_listed)
+    # Only now: of a report that was not finished nobody has read.
+    ledger.commit()
+    return code
 
 
 class Reopener:
     """Opens the films of rows, as many at a time as the pool has room for."""
 
-    def __init__(self, ledger: Ledger, pool: DecodePool, check_stop: Callable[[], None]) -> None:
-        """pool: with nothing in flight. check_stop: raises when films are not to be waited for any more."""
+    def __init__(
+        self, ledger: Ledger, open_pool: Callable[[], DecodePool] | None, check_stop: Callable[[], None]
+    ) -> None:
+        """open_pool: gives a pool with nothing in flight, asked once, when it is needed; None: there is none.
+
+        check_stop: raises when films are not to be waited for any more.
+        """
         self._ledger = ledger
-        self._pool = pool
+        self._open_pool = open_pool
         self._check_stop = check_stop
 
     def squares(self, rows: Iterable[Row]) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
@@ -40,29 +59,42 @@ class Reopener:
 
         None if the film is gone, is another one by now, or cannot be read any more.
         """
+        left = iter(rows)
+        for row in left:
+            self._check_stop()
+            source = self._source(row) if self._open_pool is not None else None
+            if source is None:
+                yield row, None
+            elif self._open_pool is not None:
+                yield from self._read(self._open_pool(), row, source, left)
+
+    def _read(
+        self, pool: DecodePool, row: Row, source: Source, left: Iterator[Row]
+    ) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
         gone: list[Row] = []
-        reading: dict[str, Row] = {}
+        reading = {source.key: row}
 
         def sources() -> Iterator[Source | None]:
-            for row in rows:
-                source = self._source(row)
-                if source is None:
-                    gone.append(row)
+            yield source
+            for each in left:
+                found = self._source(each)
+                if found is None:
+                    gone.append(each)
                 else:
-                    reading[source.key] = row
-                yield source
+                    reading[found.key] = each
+                yield found
 
-        for finished in self._pool.map(sources()):
+        for finished in pool.map(sources()):
             self._check_stop()
-            yield from ((row, None) for row in gone)
+            yield from ((each, None) for each in gone)
             gone.clear()
-            for source, outcome in finished:
-                row, film = reading.pop(source.key), outcome.result
+            for read, outcome in finished:
+                wanted, film = reading.pop(read.key), outcome.result
                 # The digest, not the file's time: the pixels that gave the score, or none.
-                if isinstance(film, Decoded) and film.pixel_digest == row.pixel_digest:
-                    yield row, film.square
+                if isinstance(film, Decoded) and film.pixel_digest == wanted.pixel_digest:
+                    yield wanted, film.square
                 else:
-                    yield row, None
+                    yield wanted, None
 
     def _source(self, row: Row) -> Source | None:
         path = self._ledger.path_of(row.file)

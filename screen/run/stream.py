@@ -14,12 +14,15 @@ from screen.backends import Batcher, Outputs
 from screen.codes import UNREACHABLE, Reason, Status, Warn
 from screen.decode import Decoded, DecodePool, Outcome
 from screen.discover import Source
-from screen.film import Unscreened
+from screen.errors import ScreenError
+from screen.film import Identity, Unscreened
 from screen.ledger import Heatmap, Inference, Known, Ledger, Row, Timing
 from screen.run.identifiers import Identifiers, IdentityFile
 from screen.run.progress import Counts, Progress
 from screen.run.stopping import Stop
 
+_BROKEN_FROM, _BROKEN_SHARE = 20, 0.05
+"""More reader errors than both, of the files that were decoded: not the files are at fault."""
 _COMMIT_ROWS = 64
 _COMMIT_SECONDS = 1.0
 
@@ -60,6 +63,8 @@ class Screening:
     read_seconds: float = 0.0
     square_seconds: float = 0.0
     hash_seconds: float = 0.0
+    _decodings: int = 0
+    _reader_errors: int = 0
     _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
     _unreached: int = 0
     _uncommitted: int = 0
@@ -103,7 +108,9 @@ class Screening:
         self.counts.listed += 1
         if source.problem is not None:
             self._check_reachable(source, source.problem)
-            self._put(Row(file, source.problem.status, source.problem), token)
+            if self.identity_file is not None:
+                self.identity_file.add(file, source.key, Identity(), Identity())
+            self._put(self._if_known(Row(file, source.problem.status, source.problem), token), token)
         elif status := self.ledger.standing(file, token, retry_failed=self.retry_failed):
             self._count(status)
             self.counts.reused += 1
@@ -120,6 +127,7 @@ class Screening:
         self.square_seconds += timing.square
         self.hash_seconds += outcome.hash_seconds
         film = outcome.result
+        self._decodings += 1
         identity = self.identifiers.identity(film.identity)
         if self.identity_file is not None:
             self.identity_file.add(file, source.key, identity, film.identity)
@@ -129,8 +137,26 @@ class Screening:
             self._screen(film, Pending(row, token, timing))
         else:
             self._check_reachable(source, film.reason)
-            # A decoder's complaint may quote a path.
-            self._put(replace(row, detail="") if self.identifiers.hides else row, token, timing)
+            if film.reason is Reason.READER_ERROR:
+                self._check_works(film.detail)
+            elif self.identifiers.hides:
+                row = replace(row, detail="")  # a decoder's complaint may quote a path
+            self._put(self._if_known(row, token), token, timing)
+
+    def _check_works(self, where: str) -> None:
+        """A file met a fault of ours. Raises ScreenError if so many did that the installation is broken."""
+        self._reader_errors += 1
+        if self._reader_errors > max(_BROKEN_FROM, _BROKEN_SHARE * self._decodings):
+            raise ScreenError(
+                f"{self._reader_errors} of {self._decodings} files met a fault of this program, the last one "
+                f"{where}: 'screen doctor' may say what is broken; install it again, or report this"
+            )
+
+    def _if_known(self, row: Row, token: str) -> Row:
+        """A failure that an earlier night had too is marked: it is nothing new to look after."""
+        if row.status is Status.FAILED and self.known.has_failed(row.file, token, row.reason):
+            return replace(row, warnings=(*row.warnings, str(Warn.KNOWN)))
+        return row
 
     def _check_reachable(self, source: Source, reason: Reason) -> None:
         """Before a file is given up that could not be reached: is it this file, or everything?"""
@@ -143,9 +169,15 @@ class Screening:
         row = pending.row
         content = (row.identity.sop_instance_uid, row.pixel_digest)
         # Earlier nights first: whether a film is known must not hang on which of its files came first.
-        if (inference := self.known.find(*content)) is not None:
+        if (found := self.known.find(row)) is not None:
             self.reused_films += 1
-            known = replace(row, warnings=(*row.warnings, str(Warn.KNOWN)), inference=inference)
+            code = Warn.KNOWN if found.same_identity else Warn.IDENTITY_DIFFERS
+            known = replace(
+                row,
+                warnings=(*row.warnings, str(code)),
+                inference=found.inference,
+                listed_before=found.listed,
+            )
             self._put(known, pending.token, pending.timing)
         elif (first := self._in_network.get(content)) is not None:
             first.twins.append(pending)

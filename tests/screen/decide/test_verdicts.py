@@ -201,7 +201,9 @@ def test_two_patients_under_one_study_uid_stay_two_cases():
 
 
 def test_a_study_of_earlier_nights_is_listed_again_only_with_a_new_film():
-    known = dicom("a", "1", "d1", 3.0, warnings=(str(Warn.KNOWN),))
+    known = dicom("a", "1", "d1", 3.0, warnings=(str(Warn.KNOWN),), listed_before=True)
+    # Known, but in no finished report: killed, stopped, or not flagged by that night's decision.
+    assert totals([replace(known, listed_before=False)]) == (1, 1, 1)
     assert totals([known]) == (1, 1, 0)
     (case,) = cases([known, dicom("b", "2", "d2", -3.0)])
     assert case.listed
@@ -290,10 +292,23 @@ def test_a_bare_threshold_holds_for_every_finding():
     assert decision.point("tumor") is None
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, 2.0, math.nan, math.inf])
+@pytest.mark.parametrize("threshold", [-1e-9, 1.0001, 2.0, math.nan, math.inf])
 def test_a_threshold_is_a_probability(threshold: float):
-    with pytest.raises(UsageError, match="between 0 and 1"):
+    with pytest.raises(UsageError, match="from 0 to 1"):
         decision_from(CARD, None, threshold, None)
+
+
+def test_nothing_and_certainty_are_thresholds_too():
+    def scores(threshold: float) -> list[tuple[bool, float]]:
+        decision = decision_from(CARD, None, threshold, None)
+        rows = [dicom(name, name, name, logit) for name, logit in (("1", -40.0), ("2", 0.5), ("3", 800.0))]
+        return [verdict_alone(row, decision).top.strength for row in rows]
+
+    assert [flagged for flagged, _ in scores(0.0)] == [True, True, True]
+    assert [flagged for flagged, _ in scores(1.0)] == [False, False, True]
+    # The margin is the calibrated logit itself: they can be ranked.
+    assert [margin for _, margin in scores(0.0)] == [margin for _, margin in scores(1.0)]
+    assert scores(0.0)[1][1] == pytest.approx(scores(0.5)[1][1])
 
 
 def test_an_unknown_operating_point_names_those_that_there_are():
@@ -383,7 +398,8 @@ def test_a_decision_file_that_is_not_there_is_wrong_usage(tmp_path: Path):
 def test_facts_survive_json():
     before = facts(CARD)
     assert RunFacts.from_json(before.to_json()) == before
-    with pytest.raises(ValueError, match="workers"):
-        RunFacts.from_json(
-            json.dumps({k: v for k, v in json.loads(before.to_json()).items() if k != "workers"})
-        )
+    plain = json.loads(before.to_json())
+    older = {key: value for key, value in plain.items() if key != "limits"}
+    assert RunFacts.from_json(json.dumps({**older, "of_a_newer_version": 1})) == before
+    with pytest.raises(TypeError, match="workers"):
+        RunFacts.from_json(json.dumps({key: value for key, value in plain.items() if key != "workers"}))

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from screen.codes import Reason, Warn
 from screen.decode import Decoded, Outcome
-from screen.decode.messages import WorkerBugError, bug_to_bytes, outcome_from_bytes, outcome_to_bytes
+from screen.decode.messages import (
+    READY,
+    WorkerStartError,
+    check_start,
+    outcome_from_bytes,
+    outcome_to_bytes,
+    start_error_to_bytes,
+)
 from screen.film import Identity, Unscreened
 from screen.preprocess import Geometry
 from screen.shortcuts import DecodePolicy, Shortcut
@@ -37,9 +44,13 @@ def test_both_kinds_of_outcome_come_back_as_they_were() -> None:
     assert replace(again, result=replace(again.result, square=DECODED.square)) == SCREENED
 
 
-def test_a_bug_is_raised() -> None:
-    with pytest.raises(WorkerBugError, match="line 7"):
-        outcome_from_bytes(bug_to_bytes("line 7"))
+def test_a_worker_that_cannot_start_says_why_and_only_then() -> None:
+    with pytest.raises(WorkerStartError, match="line 7"):
+        check_start(start_error_to_bytes("line 7"))
+    with pytest.raises(ValueError, match="no worker's message"):
+        outcome_from_bytes(start_error_to_bytes("line 7"))
+    for message in (b"", b"[]", b"{}", READY, b"\xff", outcome_to_bytes(FAILED)):
+        check_start(message)
 
 
 @pytest.mark.parametrize(
@@ -85,5 +96,5 @@ def test_any_field_of_any_type_is_an_outcome_or_refused(key: str, value: Any) ->
 
 @given(st.binary() | _JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_message_is_refused_in_one_way(data: bytes) -> None:
-    with pytest.raises((ValueError, WorkerBugError)):
+    with pytest.raises(ValueError):
         outcome_from_bytes(data)

@@ -12,7 +12,6 @@ import pytest
 from screen.codes import Reason
 from screen.decode import Decoded, DecodePool, Outcome, decode
 from screen.decode import pool as decode_pool
-from screen.decode.messages import WorkerBugError
 from screen.decode.pool import DECODE
 from screen.discover import discover
 from screen.errors import ScreenError
@@ -107,13 +106,16 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     assert found == {"0.png": None, "1-hang.png": Reason.TIMED_OUT, "2.png": None, "3.png": None}
 
 
-def test_our_own_bug_ends_the_run_without_quoting_tags(tmp_path: Path) -> None:
-    png(tmp_path / "bug.png", 0)
-    with pytest.raises(WorkerBugError) as error:
-        faulty(tmp_path, 1)
-    assert "faulty_decode.py" in str(error.value)
-    assert "KeyError" in str(error.value)
-    assert "BUG" not in str(error.value)
+def test_a_fault_of_ours_costs_its_file_alone_and_quotes_no_tags(tmp_path: Path) -> None:
+    for name in ("0", "1-bug", "2"):
+        png(tmp_path / f"{name}.png", 0)
+    outcomes = faulty(tmp_path, 1)
+    assert reasons(outcomes) == {"0.png": None, "1-bug.png": Reason.READER_ERROR, "2.png": None}
+    result = outcomes["1-bug.png"].result
+    assert isinstance(result, Unscreened)
+    assert result.detail.startswith("KeyError in tests/faulty_decode.py:")
+    assert "faulty < screen/decode/worker.py:" in result.detail
+    assert "BUG" not in result.detail
 
 
 def test_workers_that_cannot_start_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,7 @@ def test_a_newer_ledger_and_a_damaged_row_are_refused(tmp_path: Path) -> None:
         ledger._db.execute("UPDATE rows SET row = '{}'")
         with pytest.raises(LedgerError, match="damaged; start over with --fresh"):
             list(ledger.listed_rows())
-        ledger._db.execute("PRAGMA user_version = 2")
+        ledger._db.execute("PRAGMA user_version = 3")
         ledger.commit()
     with pytest.raises(LedgerError, match="newer version"):
         Ledger.open(path)

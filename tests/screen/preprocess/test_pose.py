@@ -153,8 +153,10 @@ def test_the_digest_covers_the_judge(tmp_path: Path) -> None:
     judge = shipped_judge()
     moved = dataclasses.replace(judge, head=judge.head + np.float32(1e-3))
     assert moved.digest() != judge.digest()
+    foreign = PreprocessSpec(judge=moved.digest())
+    assert "judge" in foreign.foreign
     with pytest.raises(ValueError, match="judge"):
-        PreprocessSpec(judge=moved.digest())
+        square_from_pixels(Pixels(np.zeros((40, 40), np.uint8), np.arange(256, dtype=np.uint16)), foreign)
     judge.save(tmp_path / "judge.npz")
     assert Judge.load(tmp_path / "judge.npz").digest() == judge.digest()
 

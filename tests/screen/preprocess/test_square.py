@@ -126,7 +126,6 @@ def test_squares_are_what_they_were() -> None:
         {"size": 4096},
         {"low_percentile": 60, "high_percentile": 50},
         {"clahe_clip": 0},
-        {"version": 2},
     ],
 )
 def test_a_spec_that_makes_no_sense_is_refused(fields: dict[str, float]) -> None:

@@ -67,7 +67,9 @@ def night() -> list[Row]:
         ),
         screened("a/2.dcm", 2.5, identity=identity("1.2", "1.2.1", "P2"), heatmap=hot, declared_chest=True),
         screened("a/3.dcm", -2.0, identity=identity("1.3", "1.3.1", "P3")),
-        screened("a/4.dcm", 2.0, identity=identity("1.4", "1.4.1", "P4"), warnings=("known",)),
+        screened(
+            "a/4.dcm", 2.0, identity=identity("1.4", "1.4.1", "P4"), warnings=("known",), listed_before=True
+        ),
         unscreened(
             "a/5.dcm", Reason.CORRUPT_PIXELS, identity=identity("1.2", "1.2.2", "P2"), declared_chest=True
         ),

@@ -66,7 +66,7 @@ def rows() -> Iterator[Row]:
 
 def test_films_are_read_side_by_side_and_keep_their_rows(ledger: Ledger) -> None:
     pool: Any = Pool()
-    found = {row.file: square for row, square in Reopener(ledger, pool, lambda: None).squares(rows())}
+    found = {row.file: square for row, square in Reopener(ledger, lambda: pool, lambda: None).squares(rows())}
     assert pool.most == 4
     greys = {file: None if square is None else int(square[0, 0]) for file, square in found.items()}
     # 3 is gone, 5 is another film by now.
@@ -79,5 +79,5 @@ def test_a_stop_unwinds(ledger: Ledger) -> None:
 
     pool: Any = Pool()
     with pytest.raises(StoppedError):
-        list(Reopener(ledger, pool, stopped).squares(rows()))
+        list(Reopener(ledger, lambda: pool, stopped).squares(rows()))
     assert pool.most <= 4

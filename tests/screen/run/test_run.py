@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from screen.backends import Backend, open_backend
+from screen.cli import cli
 from screen.codes import Reason
-from screen.decode.messages import WorkerBugError
 from screen.discover import Source
-from screen.errors import InputError, LedgerError, UsageError
+from screen.errors import InputError, LedgerError, ScreenError, UsageError
 from screen.ledger import Ledger
 from screen.readers import Limits
 from screen.run import Parts, RunSettings, inputs, reopen, run
@@ -325,19 +326,36 @@ def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch:
     assert results(tmp_path / "out")["closed"]["reason"] == "folder_unreadable"
 
 
-def test_a_bug_keeps_what_is_done_and_leaves_no_report(tmp_path: Path, model: Path) -> None:
+def test_a_fault_of_ours_is_that_files_row_and_tried_again(
+    tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     films, out = tmp_path / "in", tmp_path / "out"
-    png(films / "0.png", 0)
-    screen(films, out, model, batch_size=1)
-    assert (out / "summary.json").exists()
-    for seed in range(1, 6):
-        png(films / f"{seed}.png", seed)
-    png(films / "9-late-bug.png", 9)
-    with pytest.raises(WorkerBugError):
-        screen(films, out, model, FAULTY, batch_size=1)
+    for name in ("0", "1-bug", "2"):
+        png(films / f"{name}.png", ord(name[0]))
+    assert screen(films, out, model, FAULTY) == 3
+    assert {name: row["reason"] for name, row in results(out).items()} == {
+        "0.png": "", "1-bug.png": "reader_error", "2.png": "",
+    }  # fmt: skip
+    log = map(json.loads, capfd.readouterr().err.splitlines())
+    (said,) = [line for line in log if line["event"] == "failed"]
+    assert said["file"].endswith("1-bug.png")
+    assert said["detail"].startswith("KeyError in tests/faulty_decode.py:")
+    # Never believed by a later night either: the film is read again.
+    assert screen(films, tmp_path / "next", model, known=(out / "ledger.sqlite",)) == 0
+    assert results(tmp_path / "next")["1-bug.png"]["status"] == "screened"
+    assert screen(films, out, model) == 0  # a plain rerun tries it again
+
+
+def test_an_installation_that_is_broken_ends_the_run(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for number in range(21):
+        png(films / f"{number:02}-bug.png", number)
+    png(films / "a.png", 99)
+    with pytest.raises(ScreenError, match=r"21 of 2\d files met a fault of this program"):
+        screen(films, out, model, FAULTY)
     assert not any((out / name).exists() for name in REPORTS)
-    with Ledger.open_readonly(out / "ledger.sqlite") as ledger:
-        assert ledger.count_screened() > 1
+    (films / "00-bug.png").unlink()
+    assert screen(films, tmp_path / "few", model, FAULTY) == 3  # 20 may be the files' fault
 
 
 def pretend_other_weights(out: Path) -> None:
@@ -507,31 +525,147 @@ def test_timings(tmp_path: Path, model: Path) -> None:
     assert float(line[2]) > 0
 
 
-def test_known_films_are_not_inferred_again(tmp_path: Path, model: Path) -> None:
-    first, second = tmp_path / "night1", tmp_path / "night2"
+def two_nights(folder: Path) -> tuple[Path, Path]:
+    """Two films of two studies; both again under other names, and a new film of the second study."""
+    first, second = folder / "night1", folder / "night2"
     dicom(first / "a.dcm", 1, study="1.2.1")
     dicom(first / "b.dcm", 2, study="1.2.2")
-    screen(first, tmp_path / "out1", model)
     dicom(second / "a-sent-again.dcm", 1, study="1.2.1")
     dicom(second / "b-sent-again.dcm", 2, study="1.2.2")
     dicom(second / "b-new.dcm", 3, study="1.2.2")
-    ledger = tmp_path / "out1" / "ledger.sqlite"
-    screen(second, tmp_path / "out2", model, known=(ledger,), threshold=0.01)
-    found = results(tmp_path / "out2")
-    assert summary(tmp_path / "out2")["images_inferred"] == 1
+    return first, second
+
+
+def listed(out: Path) -> list[str]:
+    return sorted(row["study_instance_uid"] for row in read_csv(out / "flagged.csv"))
+
+
+def test_known_films_are_not_inferred_again(tmp_path: Path, model: Path) -> None:
+    first, second = two_nights(tmp_path)
+    out1, out2, out3 = (tmp_path / f"out{number}" for number in (1, 2, 3))
+    screen(first, out1, model, threshold=0.01)
+    ledger = out1 / "ledger.sqlite"
+    screen(second, out2, model, known=(ledger,), threshold=0.01)
+    found = results(out2)
+    assert summary(out2)["images_inferred"] == 1
     assert [row["warnings"] for row in found.values()] == ["known", "", "known"]
-    assert found["a-sent-again.dcm"]["logit"] == results(tmp_path / "out1")["a.dcm"]["logit"]
-    flagged = read_csv(tmp_path / "out2" / "flagged.csv")
-    assert [row["study_instance_uid"] for row in flagged] == ["1.2.2"]
-    # The third night reaches back through the second.
-    screen(first, tmp_path / "out3", model, known=(tmp_path / "out2" / "ledger.sqlite",))
-    assert summary(tmp_path / "out3")["images_inferred"] == 0
+    assert found["a-sent-again.dcm"]["logit"] == results(out1)["a.dcm"]["logit"]
+    assert listed(out2) == ["1.2.2"]
+    # The third night reaches back through the second, and lists nothing of the first again.
+    screen(first, out3, model, known=(out2 / "ledger.sqlite",), threshold=0.01)
+    assert summary(out3)["images_inferred"] == 0
+    assert listed(out3) == []
     with pytest.raises(UsageError, match="own ledger"):
-        screen(first, tmp_path / "out1", model, known=(ledger,))
-    pretend_other_weights(tmp_path / "out1")
+        screen(first, out1, model, known=(ledger,))
+    pretend_other_weights(out1)
     screen(second, tmp_path / "out4", model, known=(ledger,))
     assert summary(tmp_path / "out4")["counts"]["known_ignored"] == 2
     assert summary(tmp_path / "out4")["images_inferred"] == 3
+
+
+def test_what_no_finished_report_listed_is_listed(tmp_path: Path, model: Path) -> None:
+    first, _ = two_nights(tmp_path)
+    out1, out2, out3 = (tmp_path / f"out{number}" for number in (1, 2, 3))
+    screen(first, out1, model, threshold=0.99)
+    assert listed(out1) == []
+    # Another decision flags what that night did not; once it is listed, the next night need not repeat it.
+    screen(first, out2, model, known=(out1 / "ledger.sqlite",), threshold=0.01)
+    assert listed(out2) == ["1.2.1", "1.2.2"]
+    screen(first, out3, model, known=(out2 / "ledger.sqlite",), threshold=0.01)
+    assert listed(out3) == []
+
+
+def test_a_what_if_report_hides_nothing_and_one_that_is_read_does(tmp_path: Path, model: Path) -> None:
+    first, _ = two_nights(tmp_path)
+    out = tmp_path / "out"
+    screen(first, out, model, threshold=0.99)
+    for options, expected in (([], ["1.2.1", "1.2.2"]), (["--listed"], [])):
+        args = ["report", str(out), "--threshold", "0.01", "--out", str(tmp_path / "what-if"), *options]
+        assert CliRunner().invoke(cli, args).exit_code == 0
+        assert listed(tmp_path / "what-if") == ["1.2.1", "1.2.2"]
+        later = tmp_path / f"later{len(options)}"
+        screen(first, later, model, known=(out / "ledger.sqlite",), threshold=0.01)
+        assert listed(later) == expected
+    assert listed(out) == []  # DIR's own reports are as they were
+
+
+def test_a_night_that_was_stopped_has_listed_nothing(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_nights(tmp_path)
+    out = tmp_path / "out"
+    screen(first, out, model, threshold=0.01)
+    # A film came later; the run over it is stopped when its reports are written: the earlier ones are gone.
+    dicom(first / "c.dcm", 5, study="1.2.3")
+    write_reports = reopen.write_reports
+
+    def interrupted(*args: Any) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return write_reports(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reopen, "write_reports", interrupted)
+        assert screen(first, out, model, threshold=0.01) == 143
+    screen(second, tmp_path / "later", model, known=(out / "ledger.sqlite",), threshold=0.01)
+    assert listed(tmp_path / "later") == ["1.2.1", "1.2.2"]
+    assert summary(tmp_path / "later")["images_inferred"] == 1
+
+
+def test_a_resend_under_another_patient_is_a_case_of_its_own(tmp_path: Path, model: Path) -> None:
+    night, later = tmp_path / "in", tmp_path / "later"
+    dicom(night / "wrong.dcm", 1, study="1.2.1", patient="MIX-UP")
+    screen(night, tmp_path / "out1", model, threshold=0.01)
+    dicom(later / "right.dcm", 1, study="1.2.1", patient="RIGHT")
+    # In a later night: its result is reused, and it is new.
+    screen(later, tmp_path / "out2", model, known=(tmp_path / "out1/ledger.sqlite",), threshold=0.01)
+    (row,) = read_csv(tmp_path / "out2" / "flagged.csv")
+    assert (row["patient_id"], row["warnings"]) == ("RIGHT", "identity_differs")
+    assert summary(tmp_path / "out2")["images_inferred"] == 0
+    # In one night: two cases, and both say so; the film goes through the network once.
+    screen([night, later], tmp_path / "out3", model, threshold=0.01)
+    rows = read_csv(tmp_path / "out3" / "flagged.csv")
+    assert {row["patient_id"] for row in rows} == {"MIX-UP", "RIGHT"}
+    assert {row["warnings"] for row in rows} == {"identity_differs"}
+    assert all(row["duplicate_of"] == "" for row in results(tmp_path / "out3").values())
+    assert summary(tmp_path / "out3")["images_inferred"] == 1
+    # A third night that has seen both knows each under its own name.
+    screen([night, later], tmp_path / "out4", model, known=(tmp_path / "out3/ledger.sqlite",), threshold=0.01)
+    assert listed(tmp_path / "out4") == []
+
+
+def test_failures_of_earlier_nights_are_told_apart(tmp_path: Path, model: Path) -> None:
+    films = tmp_path / "in"
+    png(films / "0.png", 0)
+    (films / "old.png").write_bytes((films / "0.png").read_bytes()[:60])
+    assert screen(films, tmp_path / "out1", model) == 3
+    counts = summary(tmp_path / "out1")["counts"]
+    assert (counts["failed_new"], counts["failed_known"]) == (1, 0)
+    (films / "xnew.png").write_bytes((films / "0.png").read_bytes()[:70])
+    assert screen(films, tmp_path / "out2", model, known=(tmp_path / "out1" / "ledger.sqlite",)) == 3
+    counts = summary(tmp_path / "out2")["counts"]
+    assert (counts["failed_new"], counts["failed_known"]) == (1, 1)
+    warnings = {name: row["warnings"] for name, row in results(tmp_path / "out2").items()}
+    assert warnings == {"0.png": "known", "old.png": "known", "xnew.png": ""}
+    page = (tmp_path / "out2" / "report.html").read_text()
+    assert page.index("xnew.png") < page.index("old.png")
+    # Mended, it is a film like any other.
+    png(films / "old.png", 7)
+    assert screen(films, tmp_path / "out3", model, known=(tmp_path / "out2" / "ledger.sqlite",)) == 3
+    assert results(tmp_path / "out3")["old.png"]["warnings"] == ""
+
+
+def test_files_that_were_never_opened_can_be_found_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_SCREEN_KEY", "a key for tests only")
+    films, identities = tmp_path / "in", tmp_path / "identities.csv"
+    png(films / "0.png", 0)
+    (films / "gone.png").symlink_to(tmp_path / "nowhere")
+    options: dict[str, Any] = {"identifiers": "pseudonym", "identities": identities}
+    assert screen(films, tmp_path / "out", model, **options) == 3
+    (failed,) = [row for row in read_csv(tmp_path / "out" / "results.csv") if row["status"] == "failed"]
+    named = {row["file_pseudonym"]: row["file"] for row in read_csv(identities)}
+    assert named[failed["file"]].endswith("gone.png")
 
 
 SECRETS = (b"PAT-77", b"ACC-55", b"DOE", b"1.2.840.99", b"jane", b"20260102")
