@@ -135,8 +135,9 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
     The same command again resumes: what is done is kept, what is new or changed is screened. DIR then holds
     flagged.csv (cases in reading order), results.csv (every file), report.html, summary.json and heatmaps/.
 
-    Exit codes: 0 everything was screened or deliberately skipped; 3 complete, but some files could not be
-    read; 2 wrong usage; 1 the run failed; 130 or 143 stopped, can be resumed.
+    Exit codes: 0 everything was screened or deliberately skipped; 3 complete, but somebody must look (files
+    that could not be read; or nothing screened but radiographs whose tags do not say what they show); 2 wrong
+    usage; 1 the run failed; 130 or 143 stopped, can be resumed.
     """
     listed = inputs == (Path("-"),)
     if Path("-") in inputs and not listed:

@@ -14,7 +14,7 @@ from screen.film import Identity
 _TABLES = """
 CREATE TABLE member (
     study BLOB, counts INTEGER, patient BLOB, below INTEGER, margin REAL, file BLOB, position INTEGER,
-    status TEXT, declared_chest INTEGER, listed_before INTEGER, codes TEXT
+    status TEXT, may_be_lost INTEGER, listed_before INTEGER, codes TEXT
 );
 CREATE TABLE cases (
     id INTEGER PRIMARY KEY, below INTEGER, margin REAL, study BLOB, file BLOB, lead INTEGER, images INTEGER,
@@ -25,7 +25,7 @@ CREATE TABLE unscreened_study (first INTEGER PRIMARY KEY, films INTEGER, reasons
 """
 # Reading order: below the threshold or not, then the margin with its sign turned, so that all is ascending.
 _MEMBERS = """
-SELECT study, counts, patient, below, margin, file, position, status, declared_chest, listed_before, codes
+SELECT study, counts, patient, below, margin, file, position, status, may_be_lost, listed_before, codes
 FROM member
 ORDER BY study, counts, patient, below, margin, file, position
 """
@@ -75,7 +75,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class UnscreenedStudy:
-    """A study with films whose tags say chest, none of them screened.
+    """A study with films whose tags say chest, or not what they show, and none of them screened.
 
     first: the first such film. reasons: in the order of the films, each once.
     """
@@ -136,8 +136,8 @@ class Cases:
             else:
                 self._add_case(study, [film], 0)
         # What is skipped and was no chest film says nothing about its study.
-        elif study and (verdict.status is not Status.SKIPPED or row.declared_chest):
-            what = (position, verdict.status, row.declared_chest, 0, verdict.reason or "")
+        elif study and (verdict.status is not Status.SKIPPED or verdict.may_be_lost):
+            what = (position, verdict.status, verdict.may_be_lost, 0, verdict.reason or "")
             self._members.add((study, 0, b"", 0, 0.0, b"", *what))
 
     def settle(self) -> None:
@@ -158,10 +158,10 @@ class Cases:
                 screened = True
                 self._add_case(study, part, unread)
                 continue
-            for *_, position, status, declared_chest, _, reason in part:
+            for *_, position, status, may_be_lost, _, reason in part:
                 unread += status == Status.FAILED
                 screened |= status == Status.SCREENED  # a duplicate of a film in another study
-                if declared_chest and status != Status.SCREENED:
+                if may_be_lost:
                     first_lost = first_lost if lost else position
                     lost += 1
                     reasons[reason] = None

@@ -78,6 +78,13 @@ class Verdict:
         return max(self.scores, key=lambda score: score.strength)
 
     @property
+    def may_be_lost(self) -> bool:
+        """A film without a score that a person may miss: its tags say chest, or not what it shows."""
+        row = self.row
+        unexplained = self.reason is Reason.UNLIKE_CHEST and bool(row.identity.modality)
+        return self.status is not Status.SCREENED and (row.declared_chest or unexplained)
+
+    @property
     def counts(self) -> bool:
         """A film with a result of its own: screened and no duplicate."""
         return self.status is Status.SCREENED and not self.duplicate_of

@@ -74,6 +74,7 @@ class Tally:
     """Figures of all verdicts added so far.
 
     outcomes: files by status and reason. warnings: files by code. declared_chest: some file's tags say chest.
+    unexplained: some radiograph was turned away by its picture alone, its tags do not say what it shows.
     images_screened: films with a result of their own; images_flagged: those of them that are.
     duplicates: the gate turns some of them away; screened_duplicates: those that it does not.
     failed, known_failures: the first failed files, and those of them that failed in an earlier night, too;
@@ -83,6 +84,7 @@ class Tally:
     outcomes: Counter[tuple[Status, Reason | None]] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     declared_chest: bool = False
+    unexplained: bool = False
     images_screened: int = 0
     images_flagged: int = 0
     duplicates: int = 0
@@ -98,6 +100,7 @@ class Tally:
         status = verdict.status
         self.outcomes[status, verdict.reason] += 1
         self.declared_chest |= verdict.row.declared_chest
+        self.unexplained |= verdict.may_be_lost and not verdict.row.declared_chest
         if verdict.duplicate_of:
             self.duplicates += 1
             self.screened_duplicates += status is Status.SCREENED
@@ -132,10 +135,15 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """0; 3 if some files failed; 1 if nothing was screened although files that say chest were there."""
-        if self.declared_chest and not self.with_status(Status.SCREENED):
+        """0; 3 if somebody must look; 1 if nothing was screened although files that say chest were there.
+
+        Somebody must look after failed files, and if nothing was screened although there were radiographs
+        whose tags do not say what they show.
+        """
+        nothing_screened = not self.with_status(Status.SCREENED)
+        if self.declared_chest and nothing_screened:
             return 1
-        return 3 if self.with_status(Status.FAILED) else 0
+        return 3 if self.with_status(Status.FAILED) or (self.unexplained and nothing_screened) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,10 @@ def _unscreened_studies(report: Report) -> tuple[int, str]:
         )
         for study in report.unscreened
     ]
-    title = f"{count(found, 'chest study', 'chest studies')} without a screened film"
+    title = f"{count(found, 'study', 'studies')} without a screened film"
     advice = (
-        "Their tags say chest radiograph. Nothing is known about them: read them as if there had been no run."
+        "Their tags say chest radiograph, or do not say what they show. Nothing is known about them: "
+        "read them as if there had been no run."
     )
     columns = ("Patient and study", "Films", "Why", "First file")
     return found, _block(title, advice, columns, lines, found)

@@ -14,6 +14,7 @@ from screen.decide import Case, Decision, Verdict, decision_from, verdict_alone
 from screen.errors import ModelError, UsageError
 from screen.ledger import Row
 from screen.report import RunFacts
+from screen.report.content import Tally
 from tests.fake_rows import card, decided, facts, identity, point, screened, settled, unscreened
 
 CARD = card()
@@ -185,6 +186,28 @@ def test_a_study_is_its_strongest_film_and_counts_what_failed():
     assert case.lead.row.file == "strong"
     assert (case.images, case.images_flagged, case.images_unread) == (2, 2, 1)
     assert case.warnings == ("no_window",)
+
+
+@pytest.mark.parametrize(
+    ("modality", "others", "code", "lost"),
+    [
+        ("DX", [], 3, 1),
+        ("DX", [unscreened("hand", Reason.NOT_CHEST, identity=identity("1.9", "9", "P9"))], 3, 1),
+        ("DX", [dicom("chest", "5", "d5", 1.0, study="1.5")], 0, 1),
+        ("", [], 0, 0),  # a picture: what it shows was never said
+    ],
+)
+def test_radiographs_that_do_not_say_what_they_show_are_not_dropped_in_silence(
+    modality: str, others: list[Row], code: int, lost: int
+):
+    who = replace(identity("1.2", "1", "P1"), modality=modality)
+    doubtful = replace(screened("a", 3.0, gate=-9.0), identity=who, declared_chest=False)
+    tally = Tally()
+    for verdict in decided([doubtful, *others], BALANCED):
+        tally.add(verdict)
+    assert tally.exit_code == code
+    with settled([doubtful, *others], BALANCED) as found:
+        assert found.totals().unscreened_studies == lost
 
 
 def test_pictures_are_a_case_each():

@@ -475,7 +475,7 @@ def test_the_page_says_what_a_reader_must_know(out: Path):
         "2 of 4 cases flagged",
         "2 files could not be read",
         Reason.CORRUPT_PIXELS.meaning,
-        "1 chest study without a screened film",
+        "1 study without a screened film",
         "1 study screened in part",
         "flagged, rank 1",
         Warn.NO_WINDOW.meaning,
