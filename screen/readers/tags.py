@@ -104,6 +104,8 @@ class Tags:
         with quietly():
             try:
                 return self._ds.get(keyword)
+            except MemoryError:
+                raise
             except Exception:  # the seam: pydicom raises all sorts for values that it cannot convert
                 return None
 
@@ -129,7 +131,8 @@ class Tags:
 
         Code strings are ASCII (PS3.5 6.2), so pydicom takes a byte for a letter.
         """
-        text = "\\".join(v for v in self.values(keyword) if isinstance(v, str))
+        found = (v.decode("latin-1") if isinstance(v, bytes) else v for v in self.values(keyword))
+        text = "\\".join(v for v in found if isinstance(v, str))
         return visible(self._as_written(text)).strip()[:256].upper()
 
     def _as_written(self, text: str) -> str:
@@ -273,6 +276,8 @@ class _Elements:
         try:
             for element in elements:
                 self._raw[element.tag] = element
+        except MemoryError:
+            raise
         except Exception as error:  # the seam: a broken header surfaces as any of a dozen types
             self.complaint = f"the header cannot be parsed ({type(error).__name__})"
         if self.halted_at is None and watched.ran_over:
