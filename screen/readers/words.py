@@ -424,7 +424,7 @@ class _Words(Generic[_Kind]):
         stripped = phrase.strip("?�")
         if not _LOST.search(stripped) and (kind := self._kind(stripped)) is not None:
             return kind
-        if len(_LOST.sub("", phrase)) < _SHORTEST_CUT - 1:
+        if len(_LOST.sub("", phrase).replace(" ", "")) < _SHORTEST_CUT - 1:
             return None
         pattern = re.compile(".{1,3}".join(map(re.escape, _LOST.split(phrase))))
         kinds = {kind for form, kind in self.exact.items() if pattern.fullmatch(form)}
@@ -435,10 +435,10 @@ class _Words(Generic[_Kind]):
 
     @staticmethod
     def _begins(stem: str, phrase: str) -> bool:
-        parts = [re.escape(part) for part in _LOST.split(phrase)]
+        parts = _LOST.split(phrase)
         heads = ((parts[:n], parts[n]) for n in range(1, len(parts)))
         return any(
-            re.fullmatch(f"{'.{1,3}'.join(head)}.{{1,3}}{part[:length]}", stem)
+            re.fullmatch(".{1,3}".join(map(re.escape, [*head, part[:length]])), stem)
             for head, part in heads
             for length in range(len(part) + 1)
             if sum(map(len, head)) + length >= _SHORTEST_CUT - 1

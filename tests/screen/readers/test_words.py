@@ -127,6 +127,12 @@ def test_words_that_leave_it_to_the_picture(word: str) -> None:
     assert part_from_words(word) in (None, Part.VAGUE)
 
 
+@pytest.mark.parametrize("word", ["A?B C D", "(?[*", "\\?(?", "?" * 256, "A? B? C? D?", "�" * 9, "\0?A.*"])
+def test_any_text_is_read(word: str) -> None:
+    assert part_from_words(word) is None
+    assert view_from_words(word) is None
+
+
 @pytest.mark.parametrize("word", reported(LATERAL))
 def test_words_for_lateral_and_oblique_views(word: str) -> None:
     assert is_lateral(word)
