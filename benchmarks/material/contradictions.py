@@ -219,6 +219,14 @@ def _element(like: Element, tag: int, vr: bytes, value: bytes, extra: int) -> by
 # ── TIFF ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 _TIFF_FIELDS = (256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 338, 339)
+_TIFF_LIKELY = {
+    258: (1, 4, 8, 16, 32),
+    262: (0, 1, 2, 3, 5, 6),
+    277: (1, 2, 3, 4),
+    284: (1, 2),
+    339: (1, 2, 3),
+}
+"""Values that some reader takes, for the fields where there are few."""
 _TIFF_TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q"}
 
 
@@ -229,17 +237,18 @@ def _tiff_field_changed(data: bytes, rng: Random) -> bytes:
     if not entries:
         return data
     tag = rng.choice((*_TIFF_FIELDS, *entries))
+    numbers = _TIFF_LIKELY.get(tag, _NUMBERS) if rng.random() < 0.7 else _NUMBERS
     values: Sequence[int] = entries[tag][0] if tag in entries else ()
-    values = values or [rng.choice(_NUMBERS)]
+    values = values or [rng.choice(numbers)]
     match rng.randrange(5):
         case 0:
             values = [*values, *values]
         case 1:
-            values = [*values, rng.choice(_NUMBERS)]
+            values = [*values, rng.choice(numbers)]
         case 2:
-            values = rng.choices(_NUMBERS, k=rng.choice((1, 2, 3, 255, 256, 767, 768, 769, 1000)))
+            values = rng.choices(numbers, k=rng.choice((1, 2, 3, 255, 256, 767, 768, 769, 1000)))
         case 3:
-            values = [rng.choice(_NUMBERS)]
+            values = [rng.choice(numbers)]
     kind = rng.choice((1, 3, 3, 4, 4, 4, *_TIFF_TYPES))
     letter = _TIFF_TYPES[kind]
     most = {"B": 255, "b": 127, "h": 32767, "H": 65535}.get(letter, 2**31 - 1)

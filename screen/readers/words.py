@@ -46,11 +46,12 @@ _CHEST = """
     lungo lungor lunger lungene lungfield* lungenaufnahme* pulmo pulmon pulmones pulmonar* pulmonal*
     pulmonary
     pulmonaire* rib ribs ribcage rib_cage heart hearts cardiac cardio cardiaque cardiaco mediastin* bronch*
+    thoracic_cavity thoracic_cage
     pleura* pulmo* costae costal*
     brustkorb* brustraum* herz herzlunge* rippe rippen
     poitrine* poumon* cage_thor* gril_costal cœur côte côtes
     pecho pulmón caja_torácica cavidad_torácica parrilla_costal corazón costilla*
-    peito pulmão pulmões caixa_torácica coração costela* tórax toráx tòrax
+    bettlunge* telecuore telecuor* peito pulmão pulmões caixa_torácica coração costela* tórax toráx tòrax
     petto polmone polmoni polmonare gabbia_toracica cuore costa coste costole
     borstkas* borstholte* longfoto* longen ribben ribbenkast* hart
     klatka* klatki* płuco płuca płuc żebro żebra żeber serce
@@ -80,7 +81,8 @@ _VAGUE = """
     kravebein* kragebein* thoracoabdom* toracoabdom* thorako* oesoph* esoph* esófago* ösophag* trachea*
     luftröhre*
     traquea* thymus diaphragm* diafragma* zwerchfell* brust borst bröst bryst pierś piersi
-    c_arm de_face *手術* *手术* *全身* *躯干* *軀幹* *体幹* *鎖骨* *锁骨* *胸骨* *胸腺* *전신* *쇄골* *흉골*
+    c_arm de_face de_pie en_pie pie_de_cama de_pé em_pé *手術* *手术* *全身* *躯干* *軀幹* *体幹* *鎖骨*
+    *锁骨* *胸骨* *胸腺* *전신* *쇄골* *흉골*
     грудина ключиц* туловищ* тулуб* тело στέρνο κλείδα
 """
 # PS3.16 Annex L first, as it spells them; then words.

@@ -101,9 +101,17 @@ def test_a_field_that_repeats_its_value_ends_as_a_row(read_bytes: Any) -> None:
         assert isinstance(result, Film) or result.reason is Reason.CORRUPT_PIXELS
 
 
-def test_a_palette_index_out_of_range(read_bytes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pictures._DECODERS, pictures.Kind.TIFF, lambda _: VALUES)
-    assert reason(read_bytes(tiff(GREY, **PALETTE))) is Reason.CORRUPT_PIXELS
+def test_a_palette_index_out_of_range(read_bytes: Any) -> None:
+    """BitsPerSample stands there twice: libtiff believes the first one, we the last."""
+    data = tiff(VALUES, t258=(SHORT, [16]), **PALETTE)
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    entries = [data[place : place + 12] for place in range(at + 2, at + 2 + 12 * count, 12)]
+    bits = next(place for place, entry in enumerate(entries) if entry.startswith(struct.pack("<H", 258)))
+    entries.insert(bits + 1, entries[bits][:8] + struct.pack("<I", 8))
+    directory = struct.pack("<H", count + 1) + b"".join(entries) + bytes(4)
+    contradicted = data[:4] + struct.pack("<I", len(data)) + data[8:] + directory
+    assert reason(read_bytes(contradicted)) is Reason.CORRUPT_PIXELS
 
 
 # ── DICOM ────────────────────────────────────────────────────────────────────────────────────────────────
