@@ -104,7 +104,7 @@ def _says_chest(tags: Described) -> bool | None:
     if codes & OTHER_REGIONS:
         return False
     part = part_from_words(tags.body_part)
-    return None if part in (None, Part.VAGUE) else part is Part.CHEST
+    return {Part.CHEST: True, Part.OTHER: False}.get(part) if part else None
 
 
 def is_lateral(view: str) -> bool:

@@ -12,11 +12,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 MOST_CHARACTERS = 16
 """Of a code string (PS3.5 6.2); writers cut longer ones there, or one before."""
+_MOST_READ = 64
+"""Characters of a text that are looked at."""
 _SHORTEST_CUT = 4
 """Letters of a cut-off word that may still be taken for the whole one."""
 
@@ -28,6 +30,8 @@ class Part(Enum):
     VAGUE = auto()
     """A part whose films show the chest as well."""
     OTHER = auto()
+    NONE = auto()
+    """Looks like a part and is none: of a position, an operation, a device."""
 
 
 class View(Enum):
@@ -81,9 +85,13 @@ _VAGUE = """
     kravebein* kragebein* thoracoabdom* toracoabdom* thorako* oesoph* esoph* esófago* ösophag* trachea*
     luftröhre*
     traquea* thymus diaphragm* diafragma* zwerchfell* brust borst bröst bryst pierś piersi
-    c_arm de_face de_pie en_pie pie_de_cama de_pé em_pé *手術* *手术* *全身* *躯干* *軀幹* *体幹* *鎖骨*
+    *全身* *躯干* *軀幹* *体幹* *鎖骨*
     *锁骨* *胸骨* *胸腺* *전신* *쇄골* *흉골*
     грудина ключиц* туловищ* тулуб* тело στέρνο κλείδα
+"""
+_NONE = """
+    c_arm de_face de_pie en_pie pie_de_cama de_pé em_pé head_up head_of_bed head_first feet_first arms_up
+    *手術* *手术*
 """
 # PS3.16 Annex L first, as it spells them; then words.
 _OTHER = """
@@ -131,7 +139,8 @@ _OTHER = """
     pied pieds cheville* genou genoux jambe jambes cuisse* hanche* bassin fémur main mains poignet* coude
     coudes
     bras avantbras avant_bras épaule épaules omoplate* crâne tête têtes cou nuque visage* mâchoire* nez
-    dent dents doigt doigts pouce orteil orteils talon rachis* colonne* vertèbre* lombaire* ventre foie rein
+    asp dent dents doigt doigts pouce orteil orteils talon rachis* colonne* vertèbre* lombaire* ventre foie
+    rein
     reins
     sein seins membre_supér* membre_infér*
     pie pies tobillo* rodilla* pierna* muslo* cadera* mano manos muñeca* codo codos brazo brazos antebrazo*
@@ -153,11 +162,13 @@ _OTHER = """
     voet voeten enkel enkels benen onderbeen* bovenbeen* heup heupen bekken* pols polsen elleboog* onderarm*
     bovenarm* schouder* schedel* hoofd nek gezicht* kaak tand tanden neus oog oren vinger* duim tenen hiel
     wervelkolom* wervel wervels halswervel* borstwervel* lendenwervel* cwk twk buik buikoverzicht* lever nier
-    stopa stopy stóp kostka kostki kolano kolana staw_kolan* podudzie* udo uda biodro biodra bioder miednic*
+    stopa stopy stóp kostka kostki staw_skokow* zatoki kolano kolana staw_kolan* podudzie* udo uda biodro
+    biodra bioder miednic*
     dłoń ręka ręki ręce nadgarst* łokieć łokcia przedrami* ramię bark barku łopatk* czaszk* głowa głowy szyja
     szyi
     twarz żuchw* zęby palec palce kciuk pięta kręgosłup* kręg* krzyżow* brzuch* jama_brzusz* wątrob* nerk*
-    noha nohy nohou kotník* koleno kolena kolenn* bérec bérce lýtko stehno* stehenn* kyčel* kyčle pánev pánv*
+    noha nohy nohou kotník* hlezn* koleno kolena kolenn* bérec bérce lýtko stehno* stehenn* kyčel* kyčle
+    pánev pánv*
     ruka ruky zápěst* loket lokte předlokt* paže rameno ramena lopatk* lebk* hlava hlavy krk obličej* čelist*
     zub
     zuby oko ucho prst prsty páteř* obratl* bederní břich* játra ledvin* brucho panva chrbtic* lakeť
@@ -172,7 +183,8 @@ _OTHER = """
     jalka jalat nilkka* polvi polvet sääri reisi lonkka* lantio* käsi kädet ranne kyynärpää* olkapää*
     olkavarsi*
     kallo kaula selkäranka* kaularanka* rintaranka* lanneranka* vatsa leuka hammas sormi varvas
-    ayak* diz dizler bacak* uyluk* kalça* leğen_kemi* elbileği* el_bileği* ayak_bileği* dirsek* omuz*
+    lomber* servikal* ayak* diz dizler bacak* uyluk* kalça* leğen_kemi* elbileği* el_bileği* ayak_bileği*
+    dirsek* omuz*
     kafatası* kafa
     boyun* yüz çene burun göz parmak* omurga* vertebra karın* böbrek* karaciğer* önkol*
     boka térd térdek csípő* medence* kéz csukló* könyök* váll koponya* fej nyak gerinc* nyakigerinc*
@@ -186,14 +198,15 @@ _OTHER = """
     тазобедрен* таз таза
     кисть кисти запястье лучезапяст* локоть локтев* предплеч* плечо плеча плечев* лопатк* череп* голова
     головы шея шеи
-    лицо челюст* нос пазух* придаточн* зуб зубы палец пальцы пальца пятка пяточн* позвоночн* позвонк*
+    лицо челюст* нос ппн пазух* придаточн* зуб зубы палец пальцы пальца пятка пяточн* позвоночн* позвонк*
     поясничн* шейн*
     крестец крестцов* копчик* живот* брюшн* печень почк* молочн* коліно череп кульшов* хребет* хребт* черево
     рука нога
     ступня глава гръбнак* китка рамо
     πόδι πόδια άκρο_πόδι ποδοκνημικ* αστράγαλος γόνατο γόνατα κνήμη μηρός ισχίο ισχία λεκάνη χέρι χέρια
     άκρα_χείρα καρπός
-    αγκώνας αντιβράχιο βραχίονας ώμος ώμου ωμοπλάτη κρανίο κεφάλι κεφαλή αυχένας λαιμός πρόσωπο γνάθος μύτη
+    αγκώνας αντιβράχιο βραχίονας ώμος ώμου ωμοπλάτη κρανίο κεφάλι κεφαλή αυχένας αυχενικ* ομσσ αμσσ θμσσ
+    λαιμός πρόσωπο γνάθος μύτη
     δόντια
     δάκτυλο δάχτυλο πτέρνα σπονδυλικ* σπόνδυλ* οσφυικ* κοιλιά κοιλίας κοιλιακ* ήπαρ νεφρ* μαστός μαστού
     *頭部* *头部* *头颅* *頭蓋* *颅* *顱* *脳* *脑* *腦* *顔面* *颜面* *面骨* *顎* *颌* *颚* *歯* *牙* *齿*
@@ -324,6 +337,7 @@ PARTS: dict[Part, tuple[str, ...]] = {
     Part.CHEST: tuple(_CHEST.split()),
     Part.VAGUE: tuple(_VAGUE.split()),
     Part.OTHER: tuple(_OTHER.split()),
+    Part.NONE: tuple(_NONE.split()),
 }
 """The entries for body parts."""
 VIEWS: dict[View, tuple[str, ...]] = {
@@ -390,7 +404,7 @@ class _Words(Generic[_Kind]):
     def kinds(self, text: str) -> set[_Kind]:
         """All that a text names; several words are looked for before their parts."""
         found: set[_Kind] = set()
-        rest = _SIDE.sub("", folded(text))
+        rest = _SIDE.sub("", folded(text[:_MOST_READ]))
         is_cut = len(rest.encode()) >= MOST_CHARACTERS - 1
         for form, kind in self.anywhere:
             if form in rest:
@@ -416,7 +430,7 @@ class _Words(Generic[_Kind]):
         if phrase in self.exact:
             return self.exact[phrase]
         # The longest stem: BRUSTWIRBEL is no BRUST.
-        for length in range(len(phrase), 0, -1):
+        for length in range(len(phrase), phrase.rfind(" "), -1):
             kind = self.stems.get(phrase[:length])
             if kind is not None:
                 return kind
@@ -426,7 +440,8 @@ class _Words(Generic[_Kind]):
         stripped = phrase.strip("?�")
         if not _LOST.search(stripped) and (kind := self._kind(stripped)) is not None:
             return kind
-        if len(_LOST.sub("", phrase).replace(" ", "")) < _SHORTEST_CUT - 1:
+        letters = len(_LOST.sub("", phrase).replace(" ", ""))
+        if letters < max(_SHORTEST_CUT - 1, 2 * len(_LOST.findall(phrase))):
             return None
         pattern = re.compile(".{1,3}".join(map(re.escape, _LOST.split(phrase))))
         kinds = {kind for form, kind in self.exact.items() if pattern.fullmatch(form)}
@@ -437,6 +452,8 @@ class _Words(Generic[_Kind]):
 
     @staticmethod
     def _begins(stem: str, phrase: str) -> bool:
+        if stem.count(" ") != phrase.count(" "):
+            return False
         parts = _LOST.split(phrase)
         heads = ((parts[:n], parts[n]) for n in range(1, len(parts)))
         return any(
@@ -465,12 +482,14 @@ def _views() -> _Words[View]:
     return _Words.of(VIEWS)
 
 
+@lru_cache(maxsize=256)  # a night's films say the same few words
 def part_from_words(text: str) -> Part | None:
     """What BodyPartExamined names: the chest if it is among several parts; None if no word is known."""
     kinds = _parts().kinds(text)
     return next((part for part in Part if part in kinds), None)
 
 
+@lru_cache(maxsize=256)
 def view_from_words(text: str) -> View | None:
     """What ViewPosition names; None if no word is known, or both a frontal and a lateral one."""
     kinds = _views().kinds(text)
