@@ -6,9 +6,10 @@ The structure is read anew before each one, as far as it can be followed, so tha
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
+from benchmarks.material.contradictions import contradicted
+from benchmarks.material.structure import UNDEFINED, Element, as_item, elements, fragments, segments
 from screen.readers.signature import Kind, kind_from_head
 
 Mutation = Callable[[bytes, Random], bytes]
@@ -32,11 +33,6 @@ _SYNTAXES = (
     b"1.2.840.10008.1.2.4.203", b"1.2.840.10008.1.2.5", b"1.2.3", b"",
 )  # fmt: skip
 _VRS = b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OW PN SH SL SQ SS ST TM UC UI UL UN UR US UT UV".split()
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_ITEM = 0xFFFEE000
-_PIXEL_DATA = 0x7FE00010
-_UNDEFINED = 0xFFFFFFFF
-_MOST_ELEMENTS = 400
 
 # ── any bytes ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,56 +94,6 @@ _ANYWHERE: tuple[Mutation, ...] = (
 # ── DICOM elements ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """data[start:end] is the element, data[value:end] its value. vr: empty if implicit, or an item."""
-
-    tag: int
-    vr: bytes
-    start: int
-    value: int
-    end: int
-    order: str
-
-    def with_value(self, data: bytes, value: bytes, length: int | None = None) -> bytes:
-        """The file with another value here, its length told truly, or as `length`."""
-        length = len(value) if length is None else length
-        wide = not self.vr or self.vr in _LONG_VRS
-        told = struct.pack(f"{self.order}{'I' if wide else 'H'}", length & (0xFFFFFFFF if wide else 0xFFFF))
-        return data[: self.value - len(told)] + told + value + data[self.end :]
-
-
-def elements(data: bytes) -> list[Element]:
-    """All elements, those in sequences and the fragments of pixel data among them, as far as they go."""
-    found: list[Element] = []
-    at = 132 if data[128:132] == b"DICM" else 0
-    in_pixels = False
-    order = "<"
-    while at + 8 <= len(data) and len(found) < _MOST_ELEMENTS:
-        if order == "<" and data[at : at + 1] == b"\0" and data[at + 1 : at + 2] == b"\x08":
-            order = ">"
-        group, number = struct.unpack_from(f"{order}HH", data, at)
-        tag = group << 16 | number
-        vr = data[at + 4 : at + 6] if group != 0xFFFE else b""
-        if not (vr.isalpha() and vr.isupper()):
-            vr = b""
-        if not vr:
-            value, length = at + 8, struct.unpack_from(f"{order}I", data, at + 4)[0]
-        elif vr in _LONG_VRS:
-            if at + 12 > len(data):
-                break
-            value, length = at + 12, struct.unpack_from(f"{order}I", data, at + 8)[0]
-        else:
-            value, length = at + 8, struct.unpack_from(f"{order}H", data, at + 6)[0]
-        in_pixels = in_pixels or tag == _PIXEL_DATA
-        # Sequences and items are entered, so that what is in them is found as well.
-        enters = length == _UNDEFINED or vr == b"SQ" or (group == 0xFFFE and not in_pixels)
-        end = value if enters else min(value + length, len(data))
-        found.append(Element(tag, vr, at, value, end, order))
-        at = end
-    return found
-
-
 def _on_element(change: Callable[[bytes, Element, Random], bytes]) -> Mutation:
     def mutated(data: bytes, rng: Random) -> bytes:
         found = elements(data)
@@ -194,8 +140,8 @@ def _element_is_a_sequence(data: bytes, e: Element, rng: Random) -> bytes:
     """Items within items, deeper than anything real."""
     depth = rng.choice((1, 3, 50, 2000))
     tag = data[e.start : e.start + 4]
-    item = struct.pack(f"{e.order}HHI", 0xFFFE, 0xE000, _UNDEFINED)
-    opened = tag + (b"SQ\0\0" if e.vr else b"") + struct.pack(f"{e.order}I", _UNDEFINED) + item
+    item = struct.pack(f"{e.order}HHI", 0xFFFE, 0xE000, UNDEFINED)
+    opened = tag + (b"SQ\0\0" if e.vr else b"") + struct.pack(f"{e.order}I", UNDEFINED) + item
     return data[: e.start] + opened * depth + data[e.start :]
 
 
@@ -229,13 +175,6 @@ _ON_DICOM: tuple[Mutation, ...] = (
 # ── encapsulated pixels ──────────────────────────────────────────────────────────────────────────────────
 
 
-def fragments(data: bytes) -> list[Element]:
-    """The items of encapsulated pixel data, the table of offsets first."""
-    found = elements(data)
-    pixels = next((at for at, e in enumerate(found) if e.tag == _PIXEL_DATA), len(found))
-    return [e for e in found[pixels:] if e.tag == _ITEM]
-
-
 def _on_fragment(change: Callable[[bytes, Element, Random], bytes]) -> Mutation:
     def mutated(data: bytes, rng: Random) -> bytes:
         found = fragments(data)
@@ -250,12 +189,12 @@ def _fragment_split(data: bytes, e: Element, rng: Random) -> bytes:
     parts = data[e.value : e.value + at], data[e.value + at : e.end]
     if rng.random() < 0.3:
         parts = parts[::-1]
-    return data[: e.start] + b"".join(_as_item(part) for part in parts) + data[e.end :]
+    return data[: e.start] + b"".join(as_item(part) for part in parts) + data[e.end :]
 
 
 @_on_fragment
 def _fragment_emptied(data: bytes, e: Element, rng: Random) -> bytes:
-    return data[: e.start] + _as_item(b"") * rng.choice((1, 100)) + data[e.end :]
+    return data[: e.start] + as_item(b"") * rng.choice((1, 100)) + data[e.end :]
 
 
 @_on_fragment
@@ -270,36 +209,10 @@ def _offsets_changed(data: bytes, rng: Random) -> bytes:
     if not found:
         return data
     offsets = [rng.choice((*_LONG_EXTREMES, len(data))) for _ in range(rng.choice((0, 1, 2, 300)))]
-    return (
-        data[: found[0].start] + _as_item(struct.pack(f"<{len(offsets)}I", *offsets)) + data[found[0].end :]
-    )
-
-
-def _as_item(value: bytes) -> bytes:
-    return struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value
+    return data[: found[0].start] + as_item(struct.pack(f"<{len(offsets)}I", *offsets)) + data[found[0].end :]
 
 
 # ── code streams and pictures ────────────────────────────────────────────────────────────────────────────
-
-_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
-_LAST_MARKERS = (0xDA, 0x93, 0xD9)
-
-
-def segments(data: bytes) -> list[tuple[int, int]]:
-    """Marker segments of the first JPEG, JPEG-LS or JPEG 2000 stream: places of 0xFF and of their ends."""
-    at = min((place for place in map(data.find, _STARTS) if place >= 0), default=-1)
-    if at < 0:
-        return []
-    at += 2
-    found: list[tuple[int, int]] = []
-    while at + 4 <= len(data) and data[at] == 0xFF and len(found) < 200:
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        end = min(at + 2 + length, len(data))
-        found.append((at, end))
-        if data[at + 1] in _LAST_MARKERS or length < 2:
-            break
-        at = end
-    return found
 
 
 def _segment_changed(data: bytes, rng: Random) -> bytes:
@@ -358,7 +271,7 @@ def _spliced(data: bytes, other: bytes, rng: Random) -> bytes:
     mine, theirs = fragments(data), fragments(other)
     if len(mine) > 1 and len(theirs) > 1 and rng.random() < 0.7:
         value = other[theirs[1].value : theirs[1].end]
-        return data[: mine[1].start] + _as_item(value) + data[mine[-1].end :]
+        return data[: mine[1].start] + as_item(value) + data[mine[-1].end :]
     return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
 
 
@@ -370,7 +283,9 @@ def mutated(seeds: Sequence[bytes], rng: Random) -> bytes:
             break
         is_dicom = kind_from_head(data[:132]) in (Kind.DICOM, Kind.DICOM_BARE)
         chance = rng.random()
-        if chance < 0.04:
+        if rng.random() < 0.4:
+            data = contradicted(data, rng)
+        elif chance < 0.04:
             data = _spliced(data, rng.choice(seeds), rng)
         elif is_dicom and chance < 0.4:
             data = rng.choice(_ON_DICOM)(data, rng)

@@ -79,6 +79,7 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     colour = np.dstack([grey8, grey8[::-1], grey8])
     yield _dicom(colour, uid.ExplicitVRLittleEndian, colour.tobytes())
     yield _dicom(colour, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(colour, level=90))
+    yield from _unusual_colours(colour)
     for encode in (imagecodecs.png_encode, imagecodecs.jpeg8_encode, imagecodecs.tiff_encode):
         yield bytes(encode(grey8))
         yield bytes(encode(colour))
@@ -87,7 +88,33 @@ def _in_every_encoding(values: NDArray[Any]) -> Iterator[bytes]:
     yield bytes(imagecodecs.webp_encode(colour))
 
 
-def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray) -> bytes:
+def _unusual_colours(colour: NDArray[Any]) -> Iterator[bytes]:
+    """Colours as no camera stores them: signed, deep, subsampled, by palettes. colour: uint8 [H, W, 3]."""
+    for deep in (np.int8, np.int16, np.uint16, np.uint32):
+        stream = imagecodecs.jpeg2k_encode(
+            colour.astype(deep), level=0, reversible=True, codecformat="j2k", mct=False
+        )
+        yield _dicom(colour, uid.JPEG2000Lossless, stream)
+    grey = np.ascontiguousarray(colour[..., 0])
+    signed = imagecodecs.jpeg2k_encode(grey.view(np.int8), level=0, reversible=True, codecformat="j2k")
+    yield _dicom(grey, uid.JPEG2000Lossless, signed)
+    yield _dicom(colour, uid.JPEGLSLossless, imagecodecs.jpegls_encode(colour))
+    yield _dicom(colour, uid.HTJ2KLossless, imagecodecs.htj2k_encode(colour, reversible=True))
+    planes = [rle_frame(np.ascontiguousarray(colour[..., n])) for n in range(3)]
+    yield _dicom(colour, uid.RLELossless, planes[0])
+    for odd in (0, 1):
+        luma = grey[: len(grey) - odd, : grey.shape[1] - odd]
+        pairs = np.append(luma.ravel(), luma[-1:, -1:])[: luma.size + luma.size % 2].reshape(-1, 2)
+        shared = np.hstack([pairs, np.full_like(pairs, 128)])
+        subsampled = np.dstack([luma] * 3)
+        yield _dicom(subsampled, uid.ExplicitVRLittleEndian, shared.tobytes(), "YBR_FULL_422")
+    yield _dicom(grey, uid.ExplicitVRLittleEndian, grey.tobytes(), "PALETTE COLOR")
+    table = np.repeat(np.arange(256, dtype=np.uint16)[np.newaxis] * 257, 3, axis=0)
+    yield bytes(imagecodecs.tiff_encode(grey, photometric="palette", colormap=table))
+    yield bytes(imagecodecs.jpeg8_encode(np.dstack([colour, grey]), colorspace="CMYK", outcolorspace="CMYK"))
+
+
+def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray, photometric: str = "") -> bytes:
     """A chest film with windows, rescale and padding, so that these can be damaged as well."""
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, "1.2.3.4"
@@ -95,7 +122,15 @@ def _dicom(values: NDArray[Any], syntax: str, frame: bytes | bytearray) -> bytes
     ds.PatientID, ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "P", "DX", "CHEST", "PA"
     ds.Rows, ds.Columns = values.shape[:2]
     ds.SamplesPerPixel = 1 if values.ndim == 2 else 3
-    ds.PhotometricInterpretation = "MONOCHROME2" if values.ndim == 2 else "RGB"
+    ds.PhotometricInterpretation = photometric or ("MONOCHROME2" if values.ndim == 2 else "RGB")
+    if photometric == "PALETTE COLOR":
+        for ink in ("Red", "Green", "Blue"):
+            for part, vr, value in (
+                ("Descriptor", "US", [256, 0, 16]),
+                ("Data", "OW", bytes(range(256)) * 2),
+            ):
+                setattr(ds, f"{ink}PaletteColorLookupTable{part}", value)
+                ds[f"{ink}PaletteColorLookupTable{part}"].VR = vr
     if values.ndim == 3:
         ds.PlanarConfiguration = 0
     ds.BitsAllocated = 8 * values.dtype.itemsize

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Pixels
+from screen.preprocess.memory import memory_errors_from_opencv
 from screen.preprocess.pose import UPRIGHT, Pose, judge_digest, shipped_judge
 from screen.shortcuts import MARGIN
 
@@ -135,6 +136,7 @@ class Square:
     pose: Pose = UPRIGHT
 
 
+@memory_errors_from_opencv()
 def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = False) -> Square:
     """Stored values uint8|uint16 [H, W] and their lookup -> the network's square, uint8 [S, S].
 
@@ -164,6 +166,7 @@ def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = Fal
     return Square(values, geometry, blank=False, stepwise=halvings > 0, pose=pose)
 
 
+@memory_errors_from_opencv()
 def content_from_pixels(px: Pixels, spec: PreprocessSpec) -> NDArray[np.uint8] | None:
     """The film alone, resized and stretched, uint8 [h, w], as the judge gets it; None if it is blank."""
     return _content(px, spec, Geometry.fit(*px.shape, spec.size), halvings=0)

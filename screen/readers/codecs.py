@@ -115,6 +115,8 @@ def _decoded(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], s
     name, decode = _DECODERS[syntax]
     try:
         samples = np.asarray(decode(data, px))
+    except MemoryError:
+        raise
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
         complaint = f"{type(error).__name__}: {error}"[:200]
         if decode is _rle:
@@ -170,7 +172,10 @@ def _check_end(data: bytes, decode: _Decode) -> None:
 
 def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str) -> tuple[NDArray[Any], str]:
     """The second opinion of whatever plugins this machine has for pydicom."""
-    decoder = get_decoder(syntax)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:  # retired syntaxes
+        raise Refusal(Reason.CORRUPT_PIXELS, complaint) from error
     if not decoder.is_available:
         raise Refusal(Reason.CORRUPT_PIXELS, complaint)
     options: Any = {
@@ -188,6 +193,8 @@ def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str
     try:
         with quietly():
             samples, _ = decoder.as_array(encapsulate([data], has_bot=False), index=0, raw=True, **options)
+    except MemoryError:
+        raise
     except Exception as error:  # the seam, as above; the first decoder's complaint is the telling one
         raise Refusal(Reason.CORRUPT_PIXELS, complaint) from error
     return np.asarray(samples), "pydicom"
@@ -203,14 +210,14 @@ def printed_errors_raised() -> Iterator[None]:
     Python's hook for them belongs to the whole process, so it is set once and asks which thread it is in.
     """
     _install()
-    caught: list[str] = []
+    caught: list[BaseException] = []
     _state.caught = caught
     try:
         yield
     finally:
         _state.caught = None
     if caught:
-        raise RuntimeError(caught[0])
+        raise caught[0]
 
 
 def _install() -> None:
@@ -219,12 +226,13 @@ def _install() -> None:
         return
 
     def hook(unraisable: Any) -> None:
-        caught: list[str] | None = getattr(_state, "caught", None)
+        caught: list[BaseException] | None = getattr(_state, "caught", None)
         if caught is None:
             previous(unraisable)
             return
-        # The text alone: the exception would keep the frame with its buffers alive.
-        caught.append(str(unraisable.exc_value))
+        # Another with its text: itself would keep the frame with its buffers alive.
+        kind = MemoryError if isinstance(unraisable.exc_value, MemoryError) else RuntimeError
+        caught.append(kind(str(unraisable.exc_value)))
 
     hook.of_cxr_screen = True  # type: ignore[attr-defined]
     sys.unraisablehook = hook

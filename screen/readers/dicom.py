@@ -128,8 +128,6 @@ def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: 
         pixels = Pixels(values, lookup.table, opposite=lookup.opposite)
         return _Picture(pixels, decoder, [*warnings, *lookup.warnings])
     is_colour, grey, bits = _luminance(samples, parsed.syntax, decoder, px)
-    if grey.dtype not in (np.uint8, np.uint16):
-        raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {grey.dtype}")
     lookup_table = full_range_lookup(8 if grey.dtype == np.uint8 else max(bits, 9))
     pixels = Pixels(np.ascontiguousarray(grey), lookup_table)
     return _Picture(pixels, decoder, [*warnings, Warn.COLOUR] if is_colour else warnings)

@@ -41,6 +41,8 @@ def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits, digest: PixelDi
             raise Refusal(
                 Reason.CORRUPT_PIXELS, "encapsulated pixel data under an uncompressed transfer syntax"
             )
+        if px.photometric == "YBR_FULL_422":
+            _check_subsampled(element.length, px)
         return _read_hashing(stream, min(element.length, frame_bytes(px)), digest)
     if px.frames > 1:
         frame = _first_of_several(parsed, px, limits)
@@ -74,6 +76,15 @@ def frame_bytes(px: PixelHeader) -> int:
     return px.rows * px.columns * samples * (px.bits_allocated // 8)
 
 
+def _check_subsampled(length: int, px: PixelHeader) -> None:
+    """Refuse YBR_FULL_422 that is not: three samples a pixel, or rows of odd length that were filled up."""
+    cell = px.bits_allocated // 8
+    filled_up = px.rows * (px.columns + px.columns % 2) * 2 * cell
+    whole = px.rows * px.columns * 3 * cell
+    if px.frames == 1 and (length >= whole or (px.columns % 2 and length >= filled_up)):
+        raise Refusal(Reason.CORRUPT_PIXELS, "more bytes than YBR_FULL_422 has")
+
+
 def _fragments(stream: BinaryIO, limits: Limits) -> Iterator[bytes]:
     """The items of encapsulated pixel data (PS3.5 A.4), table of offsets first; a cut one is refused."""
     total = 0
@@ -98,6 +109,8 @@ def _first_of_several(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
         frame: bytes = next(
             generate_frames(parsed.stream, number_of_frames=px.frames, extended_offsets=extended), b""
         )
+    except MemoryError:
+        raise
     except Exception as error:  # the seam: broken offset tables surface as any of several types
         raise Refusal(Reason.CORRUPT_PIXELS, f"{type(error).__name__}: {error}"[:200]) from error
     limits.check_bytes(len(frame))
@@ -123,10 +136,12 @@ def _cells(frame: NDArray[np.uint8], parsed: Parsed, px: PixelHeader) -> NDArray
     else:
         flat = frame.view(f"<u{px.bits_allocated // 8}")
     if px.photometric == "YBR_FULL_422":
-        # Y Y Cb Cr for two pixels.
-        quads = flat.reshape(-1, 4)
-        luma = quads[:, :2].reshape(px.rows, px.columns)
-        chroma = np.repeat(quads[:, 2:], 2, axis=0).reshape(px.rows, px.columns, 2)
+        # Y Y Cb Cr for two pixels, which run on over the ends of rows; an odd last one has no chroma.
+        neutral = flat.dtype.type(1 << (px.bits_allocated - 1))
+        quads = np.append(flat, [neutral] * (-len(flat) % 4)).astype(flat.dtype, copy=False).reshape(-1, 4)
+        count = px.rows * px.columns
+        luma = quads[:, :2].reshape(-1)[:count].reshape(px.rows, px.columns)
+        chroma = np.repeat(quads[:, 2:], 2, axis=0)[:count].reshape(px.rows, px.columns, 2)
         return np.dstack([luma, chroma])
     if px.samples == 1:
         return flat.reshape(px.rows, px.columns)

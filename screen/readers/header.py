@@ -84,8 +84,8 @@ def described_from_tags(tags: Tags) -> Described:
     return Described(
         sop_class=tags.text("SOPClassUID"),
         modality=tags.word("Modality"),
-        body_part=tags.word("BodyPartExamined"),
-        view_position=tags.word("ViewPosition"),
+        body_part=tags.label("BodyPartExamined"),
+        view_position=tags.label("ViewPosition"),
         views=_codes(tags, "ViewCodeSequence"),
         regions=_codes(tags, "AnatomicRegionSequence"),
         presentation_intent=tags.word("PresentationIntentType"),

@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.codes import Warn
+from screen.codes import Reason, Warn
+from screen.preprocess.memory import memory_errors_from_opencv
 from screen.readers.header import SMALLEST, LookupHeader, PixelHeader, Table
+from screen.readers.limits import Refusal
 
 WHITE = 65535
 _STEPS = 1 << 30
@@ -173,16 +175,25 @@ def _spans_contrast(shown: NDArray[np.float64], sample: NDArray[np.uint8] | NDAr
 def grey_from_rgb(samples: NDArray[Any]) -> tuple[bool, NDArray[Any]]:
     """uint8 | uint16 [H, W, >= 3], red first -> whether there is any colour, and luminance (BT.601) [H, W].
 
-    Grey that is stored as three equal samples comes back to the bit.
+    Grey that is stored as three equal samples comes back to the bit. Raises Refusal for other types: a code
+    stream may be signed, or deeper than 16 bits, whatever the header says.
     """
+    if samples.dtype not in (np.uint8, np.uint16):
+        raise Refusal(Reason.UNSUPPORTED_PIXELS, f"colours of type {samples.dtype}")
     red, green, blue = samples[..., 0], samples[..., 1], samples[..., 2]
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return False, red
-    return True, cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
+    with memory_errors_from_opencv():
+        return True, cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
 
 
 def grey_from_ycbcr(samples: NDArray[Any]) -> tuple[bool, NDArray[Any]]:
-    """[H, W, 3] with the luminance first -> whether there is any colour, and the luminance."""
+    """uint8 | uint16 [H, W, 3], the luminance first -> whether there is any colour, and the luminance.
+
+    Raises Refusal for other types.
+    """
+    if samples.dtype not in (np.uint8, np.uint16):
+        raise Refusal(Reason.UNSUPPORTED_PIXELS, f"colours of type {samples.dtype}")
     neutral = (int(np.iinfo(samples.dtype).max) + 1) // 2
     return bool((samples[..., 1:] != neutral).any()), samples[..., 0]
 

@@ -166,20 +166,28 @@ def _tiff_directory(data: bytes) -> tuple[dict[int, tuple[int, ...]], bool]:
     return tags, following != 0
 
 
+def _single(values: tuple[int, ...]) -> int:
+    """The value of a field that has one; writers repeat it, and then it is the same. Raises Refusal."""
+    if len(set(values)) != 1:
+        raise Refusal(Reason.CORRUPT_HEADER, "several values where a TIFF picture has one")
+    return values[0]
+
+
 def _tiff_header(data: bytes) -> PictureHeader:
     tags, several = _tiff_directory(data)
-    (columns,), (rows,) = tags[256], tags[257]
-    bits, samples = tags.get(258, (1,)), tags.get(277, (1,))[0]
-    photometric, sample_format = tags[262][0], tags.get(339, (1,))
-    if len(set(bits)) != 1 or bits[0] not in (8, 16) or set(sample_format) != {1}:
+    rows, columns, photometric = (_single(tags[tag]) for tag in (257, 256, 262))
+    samples, planar = _single(tags.get(277, (1,))), _single(tags.get(284, (1,)))
+    bits, sample_format = tags.get(258, (1,)), tags.get(339, (1,))
+    if set(bits) not in ({8}, {16}) or set(sample_format) != {1}:
         raise Refusal(
             Reason.UNSUPPORTED_PIXELS, f"TIFF with {bits[0]} bits, sample format {sample_format[0]}"
         )
     palette = None
     if photometric == 3:
-        palette = np.array(tags[320], np.uint16).reshape(3, -1).T
-        if samples != 1 or len(palette) != 1 << bits[0]:
+        colours = tags[320]
+        if samples != 1 or len(colours) != 3 << bits[0] or max(colours) > 0xFFFF:
             raise Refusal(Reason.CORRUPT_HEADER, "the TIFF palette does not fit the samples")
+        palette = np.array(colours, np.uint16).reshape(3, -1).T
     elif photometric not in (0, 1, 2, 6) or samples > 4:
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"TIFF with photometric interpretation {photometric}")
     return PictureHeader(
@@ -189,7 +197,7 @@ def _tiff_header(data: bytes) -> PictureHeader:
         bits[0],
         orientation=_exif_orientation(data),
         inverted=photometric == 0,
-        planar=tags.get(284, (1,))[0] == 2 and samples > 1,
+        planar=planar == 2 and samples > 1,
         palette=palette,
         several=several,
     )

@@ -68,17 +68,28 @@ def _decode(data: bytes, kind: Kind, header: PictureHeader) -> NDArray[np.uint8]
     """uint8 | uint16 [H, W, samples]."""
     try:
         samples = np.asarray(_DECODERS[kind](data))
+    except MemoryError:
+        raise
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
         raise Refusal(Reason.CORRUPT_PIXELS, f"{type(error).__name__}: {error}"[:200]) from error
-    if header.planar:
+    if header.planar and samples.ndim == 3:
         samples = np.moveaxis(samples, 0, -1)
     if samples.ndim == 2:
         samples = samples[..., np.newaxis]
-    if samples.shape[:2] != (header.rows, header.columns) or samples.ndim != 3 or samples.shape[2] > 4:
+    channels = (4,) if header.inks else (1, 2, 3, 4)
+    if (
+        samples.ndim != 3
+        or samples.shape[:2] != (header.rows, header.columns)
+        or samples.shape[2] not in channels
+    ):
         raise Refusal(Reason.CORRUPT_PIXELS, "the decoded picture has another size than its header says")
     if samples.dtype not in (np.uint8, np.uint16):
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {samples.dtype}")
+    if (samples.dtype == np.uint8) != (header.bits <= 8):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the decoded picture has other samples than its header says")
     if header.palette is not None:
+        if int(samples.max()) >= len(header.palette):
+            raise Refusal(Reason.CORRUPT_PIXELS, "a colour that the palette has not")
         samples = header.palette[samples[..., 0]]
     return samples
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
+from screen.preprocess.memory import memory_errors_from_opencv
 from screen.readers.codecs import printed_errors_raised
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Refusal
@@ -87,10 +88,12 @@ def _fewer_levels(data: bytes, is_htj2k: bool, px: PixelHeader, aim: Aim) -> Red
             values = np.maximum(wrapped.view(np.int16), 0).view(np.uint16)
         else:
             values = _jpeg_2000(data, stream.bits, count)
+    except MemoryError:
+        raise
     except Exception:  # the seam, as in codecs: the full way finds the words for it
         return None
     top = (1 << px.bits_stored) - 1
-    if values.shape != _shape(px.rows, px.columns, count) or max(values.shape) > _LONGEST:
+    if not _is_plain(values, _shape(px.rows, px.columns, count)):
         return None
     if stream.bits > px.bits_stored and int(values.max()) > _OVERSHOOT * top:
         return None  # more bits than the header says: the full way mends it
@@ -134,14 +137,22 @@ def scaled_jpeg(data: bytes, aim: Aim) -> Reduced | None:
             image.draft("L", (frame.columns >> count, frame.rows >> count))
             image.load()
             values = np.asarray(image)
+    except MemoryError:
+        raise
     except Exception:  # the seam, as above
         return None
-    if values.shape != _shape(frame.rows, frame.columns, count) or max(values.shape) > _LONGEST:
+    if not _is_plain(values, _shape(frame.rows, frame.columns, count)):
         return None
     # Each value is the mean of a box of 2^n pixels a side.
     phase = ((1 << count) - 1) / 2
     values = _evenly_tiled(values, frame.rows, frame.columns, count, phase)
     return Reduced(values, Shortcut.SCALED_JPEG, f"pillow jpeg 1/{1 << count}")
+
+
+def _is_plain(values: NDArray[Any], shape: tuple[int, int]) -> bool:
+    """Whether a decoder gave what the header promised, and OpenCV can move it."""
+    is_whole = values.shape == shape and values.dtype in (np.uint8, np.uint16)
+    return is_whole and max(shape) <= _LONGEST
 
 
 def _shape(rows: int, columns: int, count: int) -> tuple[int, int]:
@@ -163,5 +174,6 @@ def _evenly_tiled(values: NDArray[Any], rows: int, columns: int, count: int, pha
     x, y = (((scale - 1) / 2 - phase) / step for scale in scales)
     matrix = np.array([[scales[0] / step, 0, x], [0, scales[1] / step, y]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(values, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    with memory_errors_from_opencv():
+        moved = cv2.warpAffine(values, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return moved.astype(values.dtype, copy=False)

@@ -3,6 +3,8 @@
 Only the tags that screening needs are read; what pydicom thinks of a broken value ends here.
 """
 
+import codecs
+import contextlib
 import io
 import logging
 import math
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from pydicom import DataElement, Dataset, config
-from pydicom.charset import convert_encodings, default_encoding, python_encoding
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import data_element_generator
@@ -103,6 +105,8 @@ class Tags:
         with quietly():
             try:
                 return self._ds.get(keyword)
+            except MemoryError:
+                raise
             except Exception:  # the seam: pydicom raises all sorts for values that it cannot convert
                 return None
 
@@ -122,6 +126,29 @@ class Tags:
     def word(self, keyword: str) -> str:
         """A defined term: text in upper case."""
         return self.text(keyword).upper()
+
+    def label(self, keyword: str) -> str:
+        """A defined term where writers put words of their own: in whatever character set they are written.
+
+        Code strings are ASCII (PS3.5 6.2), so pydicom takes a byte for a letter.
+        """
+        found = (v.decode("latin-1") if isinstance(v, bytes) else v for v in self.values(keyword))
+        text = "\\".join(v for v in found if isinstance(v, str))
+        return visible(self._as_written(text)).strip()[:256].upper()
+
+    def _as_written(self, text: str) -> str:
+        try:
+            data = text.encode("latin-1")
+        except UnicodeEncodeError:
+            return text
+        if text.isascii():
+            return text
+        with contextlib.suppress(UnicodeDecodeError):
+            # Not the final bytes: a letter may be cut at the sixteenth.
+            return codecs.getincrementaldecoder("utf-8")().decode(data)
+        declared = self._ds.original_character_set
+        with quietly():
+            return decode_bytes(data, [declared] if isinstance(declared, str) else list(declared), set())
 
     def numbers(self, keyword: str) -> list[float]:
         """All values as finite numbers; an empty list if absent. Raises ValueError if one is no number."""
@@ -250,6 +277,8 @@ class _Elements:
         try:
             for element in elements:
                 self._raw[element.tag] = element
+        except MemoryError:
+            raise
         except Exception as error:  # the seam: a broken header surfaces as any of a dozen types
             self.complaint = f"the header cannot be parsed ({type(error).__name__})"
         if self.halted_at is None and watched.ran_over:

@@ -3,11 +3,18 @@
 from pathlib import Path
 from random import Random
 
+import imagecodecs
+import numpy as np
 import pytest
 
-from benchmarks.material.mutations import elements, fragments, mutated, segments
+from benchmarks.material.contradictions import contradicted
+from benchmarks.material.mutations import mutated
 from benchmarks.material.seeds import seeds
+from benchmarks.material.structure import elements, fragments, segments
 from benchmarks.survival.fuzz import fuzz
+from screen.readers.limits import Refusal
+from screen.readers.picture_headers import picture_header
+from screen.readers.signature import Kind
 from tests.phantoms import LOSSLESS_SYNTAXES, dicom_file, film_values
 from tests.places import EXAMPLES
 
@@ -49,3 +56,30 @@ def test_the_structure_of_a_file_is_found(corpus: Path) -> None:
     assert rows.with_value(plain, b"\xff\xff")[rows.value : rows.end] == b"\xff\xff"
     assert len(fragments(jpeg)) == 2
     assert [jpeg[start + 1] for start, _ in segments(jpeg)][-1] == 0xDA
+
+
+def test_contradictions_are_well_formed(corpus: Path) -> None:
+    """Nearly all lengths are right, or nothing behind them would be read."""
+    plain = (corpus / "explicit").read_bytes()
+    kinds, whole = set(), 0
+    for index in range(200):
+        changed = contradicted(plain, Random(index))
+        found = {e.tag: e for e in elements(changed)}
+        whole += {0x00280010, 0x7FE00010} <= set(found)
+        kinds |= {tag for tag, e in found.items() if changed[e.value : e.end] not in plain}
+    assert whole > 150
+    assert {0x00020010, 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00281101} <= kinds
+
+
+def test_contradictions_in_a_tiff_stay_in_its_directory() -> None:
+    samples = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48).astype(np.uint8)
+    picture = bytes(imagecodecs.tiff_encode(samples))
+    said = set()
+    for index in range(200):
+        changed = contradicted(picture, Random(index))
+        try:
+            picture_header(changed, Kind.TIFF)
+        except Refusal as refusal:
+            said.add(refusal.detail)
+    assert any("several values" in detail for detail in said)
+    assert any("palette" in detail or "sample format" in detail for detail in said)

@@ -1,0 +1,240 @@
+"""Files whose headers contradict their data: each is refused by name, or read right where that is certain."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless
+
+from screen.codes import Reason
+from screen.film import Film, Unscreened
+from screen.preprocess import PreprocessSpec, square, square_from_pixels
+from screen.readers import codecs, lookup, pictures, reduced
+from screen.shortcuts import DecodePolicy, Shortcut
+from tests.phantoms import dicom_file, encoded, film, film_values, read_from_bytes
+
+VALUES = film_values(48, 40)
+GREY = (VALUES >> 4).astype(np.uint8)
+RGB = np.dstack([GREY, GREY[::-1], GREY])
+
+
+@pytest.fixture
+def read_bytes(tmp_path: Path) -> Any:
+    """Read a file that holds these bytes."""
+    return lambda data: read_from_bytes(tmp_path, data)
+
+
+def reason(result: Film | Unscreened) -> Reason:
+    assert isinstance(result, Unscreened), result
+    return result.reason
+
+
+# ── TIFF ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+SHORT, LONG = 3, 4
+
+
+def tiff(samples: NDArray[Any], **fields: tuple[int, list[int]]) -> bytes:
+    """An uncompressed TIFF. fields: t256=(type, values) replaces or adds that field."""
+    rows, columns = samples.shape[:2]
+    entries: dict[int, tuple[int, list[int]]] = {
+        256: (SHORT, [columns]),
+        257: (SHORT, [rows]),
+        258: (SHORT, [8 * samples.dtype.itemsize]),
+        259: (SHORT, [1]),
+        262: (SHORT, [1]),
+        273: (LONG, [8]),
+        277: (SHORT, [1]),
+        278: (SHORT, [rows]),
+        279: (LONG, [samples.nbytes]),
+    } | {int(name[1:]): value for name, value in fields.items()}
+    data = samples.tobytes() + b"\0" * (samples.nbytes % 2)
+    directory, behind = struct.pack("<H", len(entries)), b""
+    start = 8 + len(data) + 2 + 12 * len(entries) + 4
+    for tag, (kind, values) in sorted(entries.items()):
+        packed = struct.pack(f"<{len(values)}{'H' if kind == SHORT else 'I'}", *values)
+        where = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", start + len(behind))
+        behind += packed if len(packed) > 4 else b""
+        directory += struct.pack("<HHI", tag, kind, len(values)) + where
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + bytes(4) + behind
+
+
+PALETTE = {"t262": (SHORT, [3]), "t320": (SHORT, [n * 257 for n in range(256)] * 3)}
+
+
+def test_the_plain_twins_are_read(read_bytes: Any) -> None:
+    np.testing.assert_array_equal(film(read_bytes(tiff(GREY))).pixels.values, GREY)
+    np.testing.assert_array_equal(
+        film(read_bytes(tiff(GREY, **PALETTE))).pixels.values, GREY * np.uint16(257)
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "fields"),
+    [
+        (Reason.CORRUPT_HEADER, {"t256": (SHORT, [40, 41])}),
+        (Reason.CORRUPT_HEADER, {"t257": (SHORT, [48, 12])}),
+        (Reason.CORRUPT_HEADER, {"t262": (SHORT, [1, 2])}),
+        (Reason.CORRUPT_HEADER, {"t277": (SHORT, [1, 3])}),
+        (Reason.UNSUPPORTED_PIXELS, {"t258": (SHORT, [8, 16])}),
+        (Reason.CORRUPT_HEADER, {**PALETTE, "t320": (SHORT, [9] * 256)}),
+        (Reason.CORRUPT_HEADER, {**PALETTE, "t320": (SHORT, [9] * 767)}),
+        (Reason.CORRUPT_HEADER, {**PALETTE, "t320": (LONG, [70000] * 768)}),
+        (Reason.CORRUPT_HEADER, {**PALETTE, "t277": (SHORT, [3])}),
+    ],
+)
+def test_tiff_fields_of_odd_counts_and_types(
+    read_bytes: Any, expected: Reason, fields: dict[str, tuple[int, list[int]]]
+) -> None:
+    assert reason(read_bytes(tiff(GREY, **fields))) is expected
+
+
+def test_a_field_that_repeats_its_value_ends_as_a_row(read_bytes: Any) -> None:
+    """What the header says is certain; libtiff refuses some of these, and reads others."""
+    for fields in ({"t256": (SHORT, [40, 40])}, {"t257": (LONG, [48, 48])}, {"t258": (SHORT, [8, 8])}):
+        result = read_bytes(tiff(GREY, **fields))
+        assert isinstance(result, Film) or result.reason is Reason.CORRUPT_PIXELS
+
+
+def test_a_palette_index_out_of_range(read_bytes: Any) -> None:
+    """BitsPerSample stands there twice: libtiff believes the first one, we the last."""
+    data = tiff(VALUES, t258=(SHORT, [16]), **PALETTE)
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    entries = [data[place : place + 12] for place in range(at + 2, at + 2 + 12 * count, 12)]
+    bits = next(place for place, entry in enumerate(entries) if entry.startswith(struct.pack("<H", 258)))
+    entries.insert(bits + 1, entries[bits][:8] + struct.pack("<I", 8))
+    directory = struct.pack("<H", count + 1) + b"".join(entries) + bytes(4)
+    contradicted = data[:4] + struct.pack("<I", len(data)) + data[8:] + directory
+    assert reason(read_bytes(contradicted)) is Reason.CORRUPT_PIXELS
+
+
+# ── DICOM ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint32, np.int32])
+def test_colour_code_streams_that_are_signed_or_deep(read_bytes: Any, dtype: type) -> None:
+    samples = RGB.astype(dtype)
+    frame = imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, codecformat="j2k", mct=False)
+    for photometric in ("RGB", "YBR_FULL", "YBR_RCT"):
+        data = dicom_file(
+            RGB, JPEG2000Lossless, bits_stored=8, frame=bytes(frame),
+            SamplesPerPixel=3, PhotometricInterpretation=photometric, PlanarConfiguration=0,
+        )  # fmt: skip
+        assert reason(read_bytes(data)) is Reason.UNSUPPORTED_PIXELS
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(("rows", "columns"), [(48, 40), (48, 41), (49, 40), (49, 41)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pairs_of_ybr_full_422_run_over_the_ends_of_rows(
+    read_bytes: Any, syntax: str, rows: int, columns: int, dtype: type
+) -> None:
+    luma = film_values(rows, columns, bits=8).astype(dtype)
+    flat = np.append(luma.ravel(), luma.ravel()[-1:])[: rows * columns + rows * columns % 2]
+    neutral = np.full((len(flat) // 2, 2), 1 << (8 * luma.itemsize - 1), dtype)
+    stored = np.hstack([flat.reshape(-1, 2), neutral])
+    frame = stored.astype(stored.dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<")).tobytes()
+    for cut in (0, 2 * luma.itemsize * (rows * columns % 2)):
+        data = dicom_file(
+            luma, syntax, bits_stored=8 * luma.itemsize, frame=frame[: len(frame) - cut],
+            SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422", PlanarConfiguration=0,
+        )  # fmt: skip
+        np.testing.assert_array_equal(film(read_bytes(data)).pixels.values, luma)
+
+
+@pytest.mark.parametrize(("columns", "samples"), [(40, 3), (41, 3), (41, 2)])
+def test_ybr_full_422_with_more_bytes_than_that_is_not_sheared(
+    read_bytes: Any, columns: int, samples: int
+) -> None:
+    """Three samples a pixel under that label, or rows of odd length that were filled up."""
+    luma = film_values(48, columns, bits=8).astype(np.uint8)
+    frame = bytes(48 * (columns + (columns % 2 if samples == 2 else 0)) * samples)
+    data = dicom_file(
+        luma, bits_stored=8, frame=frame,
+        SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422", PlanarConfiguration=0,
+    )  # fmt: skip
+    assert reason(read_bytes(data)) is Reason.CORRUPT_PIXELS
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"])
+def test_a_retired_syntax_that_cannot_be_decoded(read_bytes: Any, syntax: str) -> None:
+    broken = bytearray(imagecodecs.jpeg8_encode(GREY, level=90))
+    at = broken.index(b"\xff\xc4")
+    broken[at + 4 : at + 30] = b"\xff" * 26
+    assert reason(read_bytes(dicom_file(GREY, syntax, bits_stored=8, frame=bytes(broken)))) in (
+        Reason.CORRUPT_PIXELS,
+        Reason.CORRUPT_HEADER,
+    )
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def no_memory(*_: Any, **__: Any) -> Any:
+    raise MemoryError
+
+
+def no_memory_in_opencv(*_: Any, **__: Any) -> Any:
+    error = cv2.error("(-4:Insufficient memory) Failed to allocate 123 bytes")
+    error.code = cv2.Error.StsNoMem
+    raise error
+
+
+def test_a_codec_without_memory_is_no_broken_file(read_bytes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dicom_file(VALUES, JPEG2000Lossless)
+    with monkeypatch.context() as patch:
+        patch.setattr(codecs.imagecodecs, "jpeg2k_decode", no_memory)
+        with pytest.raises(MemoryError):
+            read_bytes(data)
+    monkeypatch.setitem(pictures._DECODERS, pictures.Kind.PNG, no_memory)
+    with pytest.raises(MemoryError):
+        read_bytes(bytes(imagecodecs.png_encode(GREY)))
+
+
+def test_a_shortcut_without_memory_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    aim = reduced.Aim(32, DecodePolicy(frozenset(Shortcut)))
+    large = film_values(509, 515)
+    jpeg = bytes(imagecodecs.jpeg8_encode((large >> 4).astype(np.uint8)))
+    frame = encoded(large, JPEG2000Lossless)
+    for attribute in ("Image.open", "cv2.warpAffine"):
+        name, function = attribute.split(".")
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                getattr(reduced, name), function, no_memory if name == "Image" else no_memory_in_opencv
+            )
+            with pytest.raises(MemoryError):
+                reduced.scaled_jpeg(jpeg, aim)
+            with pytest.raises(MemoryError):
+                reduced.reduced_frame(frame, JPEG2000Lossless, _header(large), aim)
+
+
+def _header(values: NDArray[Any]) -> Any:
+    rows, columns = values.shape
+    return codecs.PixelHeader(rows, columns, 1, "MONOCHROME2", False, 16, 12, 11, False, 1)
+
+
+@pytest.mark.parametrize("function", ["LUT", "resize", "createCLAHE"])
+def test_opencv_without_memory_says_so(
+    monkeypatch: pytest.MonkeyPatch, read_bytes: Any, function: str
+) -> None:
+    pixels = film(read_bytes(dicom_file(VALUES, WindowCenter=2000, WindowWidth=3000))).pixels
+    monkeypatch.setattr(square.cv2, function, no_memory_in_opencv)
+    with pytest.raises(MemoryError):
+        square_from_pixels(pixels, PreprocessSpec(size=32))
+
+
+def test_colours_without_memory_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup.cv2, "cvtColor", no_memory_in_opencv)
+    with pytest.raises(MemoryError):
+        lookup.grey_from_rgb(RGB)
+
+
+def test_other_complaints_of_opencv_stay_what_they_are() -> None:
+    with pytest.raises(cv2.error), square.memory_errors_from_opencv():
+        cv2.cvtColor(GREY.astype(np.int8), cv2.COLOR_RGB2GRAY)
