@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import screen  # noqa: F401  before anything imports ONNX Runtime: it switches its telemetry off
 from tests.places import SHARED
 
 

@@ -68,6 +68,7 @@ def checks() -> Iterator[Check]:
     yield _processors()
     yield _disk()
     yield _key()
+    yield _telemetry()
 
 
 def _libraries() -> Iterator[Check]:
@@ -235,3 +236,9 @@ def _key() -> Check:
             str(path) if private else f"{path} can be read by others: chmod 600",
         )
     return Check("key for pseudonyms", State.NOTE, f"none yet: made on first use in {path}")
+
+
+def _telemetry() -> Check:
+    off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
+    detail = "nothing is sent or looked up; ONNX Runtime's telemetry is " + ("off" if off else "ON")
+    return Check("network", State.OK if off else State.BAD, detail)
