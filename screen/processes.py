@@ -30,8 +30,16 @@ def spawn(
         stderr=subprocess.DEVNULL,  # what libraries print is no line of our log, and may quote tags
         pass_fds=descriptors,
         start_new_session=True,  # a signal is ours to act on: what is in flight is finished
-        env={**os.environ, **(environment or {})},
+        env={**environment_without_secrets(), **(environment or {})},
     )
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """Ours for a process that may be taken over by what it decodes or builds: keys and passwords stay here.
+
+    All that begins with `CXR_SCREEN_` is for who was called by a person, who may keep a key there.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("CXR_SCREEN_")}
 
 
 def called(name: str) -> Callable[..., Any]:

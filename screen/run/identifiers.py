@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import io
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from screen.errors import ScreenError, UsageError
@@ -25,6 +24,13 @@ _COLUMNS = (
     "study_pseudonym", "study_instance_uid", "series_pseudonym", "series_instance_uid",
     "sop_pseudonym", "sop_instance_uid",
 )  # fmt: skip
+_VIEWS = frozenset(
+    "PA AP LL RL LLD RLD LLO RLO LAO RAO LPO RPO AP_AXIAL LAT LLAT RLAT LATERAL OBL OBLIQUE".split()
+)
+"""Views by their codes (PS3.3 C.8.1.1, C.8.11.5, PS3.16 CID 4010) and the words that machines write for them.
+
+ViewPosition takes any text, and a name has been typed into it before: another word is no view.
+"""
 
 
 def key_file() -> Path:
@@ -81,7 +87,7 @@ class Identifiers:
 
 
 class Pseudonyms(Identifiers):
-    """`pseudonym` and `none`: file, patient, accession number and UIDs keyed, dates left out."""
+    """`pseudonym` and `none`: file, patient, accession number and UIDs keyed, dates left out, known views kept."""
 
     hides = True
 
@@ -103,15 +109,18 @@ class Pseudonyms(Identifiers):
         return self._digest("token", change_token).hex()
 
     def identity(self, identity: Identity) -> Identity:
-        """Pseudonyms; what is empty stays empty."""
-        return replace(
-            identity,
+        """Pseudonyms; what is empty stays empty.
+
+        Field by field: one that nobody has decided on stays empty too.
+        """
+        return Identity(
             patient_id=self._named("patient", identity.patient_id),
             accession_number=self._named("accession", identity.accession_number),
             study_date="",
             study_instance_uid=self._uid(identity.study_instance_uid),
             series_instance_uid=self._uid(identity.series_instance_uid),
             sop_instance_uid=self._uid(identity.sop_instance_uid),
+            view=identity.view if identity.view in _VIEWS else "",
         )
 
     def _named(self, kind: str, value: str) -> str:
