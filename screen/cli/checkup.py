@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.gpus import gpus
-from screen.machine import usable_cpus
+from screen.machine import library_version, usable_cpus
 from screen.model import Model, load_model
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits, Refusal
@@ -73,9 +72,10 @@ def checks() -> Iterator[Check]:
 
 def _libraries() -> Iterator[Check]:
     for name in _LIBRARIES:
-        try:
-            yield Check(name, State.OK, metadata.version(name))
-        except metadata.PackageNotFoundError:
+        # The way that a run takes: another distribution of OpenCV is OpenCV too.
+        if found := library_version(name):
+            yield Check(name, State.OK, found)
+        else:
             yield Check(name, State.BAD, "not installed: pip install cxr-screen")
     grey = cv2.LUT(np.array([[0, 65535]], np.uint16), np.arange(65536, dtype=np.uint16)[::-1].copy())
     works = grey.tolist() == [[65535, 0]]

@@ -25,7 +25,10 @@ _COLUMNS = (
     "sop_pseudonym", "sop_instance_uid",
 )  # fmt: skip
 _VIEWS = frozenset(
-    "PA AP LL RL LLD RLD LLO RLO LAO RAO LPO RPO AP_AXIAL LAT LLAT RLAT LATERAL OBL OBLIQUE".split()
+    {
+        *("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "AP_AXIAL"),
+        *("LAT", "LLAT", "RLAT", "LATERAL", "OBL", "OBLIQUE"),
+    }
 )
 """Views by their codes (PS3.3 C.8.1.1, C.8.11.5, PS3.16 CID 4010) and the words that machines write for them.
 
@@ -87,7 +90,7 @@ class Identifiers:
 
 
 class Pseudonyms(Identifiers):
-    """`pseudonym` and `none`: file, patient, accession number and UIDs keyed, dates left out, known views kept."""
+    """`pseudonym` and `none`: file, patient, accession number and UIDs keyed, no dates, known views."""
 
     hides = True
 

@@ -65,7 +65,7 @@ DECIDED = {
 
 
 def test_every_field_has_a_treatment() -> None:
-    """A new field of Identity comes with a decision: without one it fails here, and shows nothing meanwhile."""
+    """A new field of Identity comes with a decision. Until then it is left empty, and this fails."""
     assert {field.name for field in fields(Identity)} == DECIDED.keys()
 
 
