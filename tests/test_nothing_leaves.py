@@ -66,6 +66,10 @@ class Place:
         if traced:
             assert "AF_INET" not in self._trace.read_text()
 
+    def visible(self) -> set[str]:
+        """Names in the folder to work in."""
+        return {path.name for path in self.work.iterdir()}
+
     def left(self) -> list[str]:
         """What lies in the home and among temporary files."""
         return sorted(
@@ -95,7 +99,7 @@ RUN = ("run", "films", "--out", "out", "--model", "model.onnx", "--device", "cpu
             ("train", "--help"),
             ("train", "calibrate", "--prevalence", "0.005", "--out", "decision.json"),
             (
-                *("train", "pretrain", "films", "--out", "runs/small", "--cache", "squares"),
+                *("train", "pretrain", "films", "--out", "runs/small"),
                 *("--epochs", "1", "--batch-size", "4", "--size", "32"),
             ),
         ],
@@ -109,10 +113,16 @@ RUN = ("run", "films", "--out", "out", "--model", "model.onnx", "--device", "cpu
     ids=lambda commands: commands[0][1] if commands[0][0] == "screen" else commands[0][0],
 )
 def test_no_command_calls_anybody_or_leaves_anything(place: Place, commands: list[tuple[str, ...]]) -> None:
+    before = place.visible()
     for module, *arguments in commands:
         place.run(module, *arguments)
     # torch makes the folder for compiled code on import, and leaves it empty without --compile.
     assert [name for name in place.left() if not re.fullmatch(r"torchinductor_[^/]+", name)] == []
+    named = {Path(word).parts[0] for command in commands for word in command}
+    # `--out checkpoint` writes checkpoint.json and others.
+    assert {name.partition(".")[0] for name in place.visible() - before} <= {
+        n.partition(".")[0] for n in named
+    }
 
 
 def test_the_key_for_pseudonyms_is_the_one_thing_kept(place: Place) -> None:
