@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from screen.run.progress import JsonLines, progress_for_stderr
+from screen.run.progress import JsonLines, Terminal, progress_for_stderr
 from tests.films import dicom
 from tests.micro_model import micro_bytes
 from tests.nights import tables
@@ -137,3 +137,16 @@ def test_a_log_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("one", "two", "three"):
         progress.event(name)
     assert [json.loads(line)["event"] for line in stream.lines] == ["one", "three"]
+
+
+def test_a_terminal_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    stream = open(theirs, "w")  # noqa: PTH123, SIM115
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_for_stderr() as progress:
+        assert isinstance(progress, Terminal)
+        os.close(ours)
+        progress.event("said", film="a")
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="Input/output"):
+        stream.close()
