@@ -30,7 +30,7 @@ class Log(io.TextIOBase):
         return self._stream.errors
 
     def write(self, text: str, /) -> int:
-        """All of it or nothing, and no word about it."""
+        """The number of characters, whatever became of them."""
         # ValueError: the stream has been closed.
         with suppress(OSError, ValueError):
             self._stream.write(text)

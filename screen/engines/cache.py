@@ -25,7 +25,7 @@ from screen.gpus import Gpu, capability, driver_version
 from screen.model import Manifest, Model, VerifiedEngine
 from screen.model.engine_file import PROFILE, manifest_path, verified_engine
 from screen.model.seals import ThisMachine, sealed, unsealed
-from screen.processes import environment_without_secrets
+from screen.processes import environment_without_secrets, import_path
 
 PRECISION = "fp16"
 _CERTIFICATE = "engine certificate"
@@ -130,7 +130,7 @@ def _built(model: Model, path: Path, wanted: Wanted, gpu: Gpu, say: Say) -> Veri
         command,
         env={
             **environment_without_secrets(),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONPATH": os.pathsep.join(import_path()),
             **_only(gpu),
         },
         stdin=subprocess.DEVNULL,

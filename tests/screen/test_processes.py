@@ -1,16 +1,20 @@
 """What processes of ours get from us, and what they do not."""
 
 import os
+import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from benchmarks.memory import family
-from screen.decode import DecodePool
+from screen.decode import Decoded, DecodePool
+from screen.discover import discover
 from screen.preprocess import PreprocessSpec
 from screen.processes import end, spawn
 from screen.readers import Limits
+from tests.films import png
 
 SECRETS = ("CXR_SCREEN_KEY", "CXR_SCREEN_PACS_PASSWORD", "CXR_SCREEN_DICOMWEB_TOKEN")
 
@@ -50,3 +54,17 @@ def test_nobody_who_is_spawned_gets_one() -> None:
         end(process)
     assert not set(SECRETS) & got.keys()
     assert got["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_who_calls_from_python_hands_no_current_folder_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter that was not started with a file has the current folder on its path, as ''."""
+    (tmp_path / "cv2.py").write_text("open('imported', 'w')\n")
+    film = png(tmp_path / "films" / "a.png", 1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    with DecodePool(1, PreprocessSpec(size=32), Limits()) as pool:
+        ((_, outcome),) = chain.from_iterable(pool.map(discover([film], None)))
+    assert isinstance(outcome.result, Decoded)
+    assert not (tmp_path / "imported").exists()
