@@ -35,7 +35,7 @@ def spawn(
 
 
 def import_path() -> list[str]:
-    """Ours for a process of ours, to be started with -P: nothing that lies in the current folder gets imported.
+    """Ours for a process of ours, started with -P: nothing that lies in the current folder gets imported.
 
     Where we ourselves lie is the last to be asked: it may be the current folder of who calls us from Python.
     """
