@@ -13,6 +13,7 @@ import pytest
 from tests.films import dicom, png
 from tests.micro_model import micro_bytes
 from tests.places import ROOT
+from tests.tiny_model import tiny_model_bytes
 
 # Python's own network calls, of a process and of all its children, one a line.
 _HOOK = """
@@ -46,6 +47,7 @@ class Place:
             dicom(self.work / "films" / f"{number}.dcm", number)
         png(self.work / "films" / "8.png", 8)
         (self.work / "model.onnx").write_bytes(micro_bytes())
+        (self.work / "tiny.onnx").write_bytes(tiny_model_bytes(size=32))
 
     def run(self, module: str, *arguments: str) -> None:
         """`python -m MODULE`, which ends well and calls nobody."""
@@ -108,7 +110,14 @@ RUN = ("run", "films", "--out", "out", "--model", "model.onnx", "--device", "cpu
             ("export", "checkpoint", "--out", "checkpoint"),
             ("export", "certify", "--devices", "openvino", "--films", "films", "--out", "certified.onnx"),
         ],
-        [("benchmarks", "--help"), ("benchmarks", "decode", "films")],
+        [
+            ("benchmarks", "--help"),
+            ("benchmarks", "decode", "films"),
+            (
+                *("benchmarks", "model", "--model", "tiny.onnx"),
+                *("--seconds", "0.1", "--batch-size", "1", "--repeats", "1"),
+            ),
+        ],
     ],
     ids=lambda commands: commands[0][1] if commands[0][0] == "screen" else commands[0][0],
 )
@@ -130,12 +139,12 @@ def test_the_key_for_pseudonyms_is_the_one_thing_kept(place: Place) -> None:
     assert place.left() == [".config", ".config/cxr-screen", ".config/cxr-screen/key"]
 
 
-def imports_runtime(path: Path) -> bool:
-    """Whether a file imports ONNX Runtime, anywhere in it."""
+def imports(path: Path, library: str) -> bool:
+    """Whether a file imports a library, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        if any(name.partition(".")[0] == "onnxruntime" for name in names):
+        if any(name.partition(".")[0] == library for name in names):
             return True
     return False
 
@@ -146,7 +155,7 @@ def test_telemetry_is_off_before_the_runtime_can_be_imported() -> None:
         path.relative_to(ROOT).parts[0]
         for folder in ("screen", "train", "export", "benchmarks", "examples")
         for path in (ROOT / folder).rglob("*.py")
-        if imports_runtime(path)
+        if imports(path, "onnxruntime")
     }
     assert packages == {"screen", "export", "benchmarks"}
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
@@ -161,5 +170,18 @@ def test_telemetry_is_off_before_the_runtime_can_be_imported() -> None:
         assert done.stdout == "1 False\n", done.stderr
 
 
-def test_it_is_off_in_the_tests_too() -> None:
+def test_openvino_is_imported_in_one_place_that_keeps_it_quiet() -> None:
+    """Its model converter, which its own import loads, reports to its maker and leaves an id in the home."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("screen", "train", "export", "benchmarks", "examples", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if imports(path, "openvino")
+    }
+    assert found == {"screen/backends/openvino.py"}
+
+
+def test_both_are_off_in_the_tests_too() -> None:
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    assert pytest.importorskip("openvino")
+    assert not any(name.startswith("openvino_telemetry") for name in sys.modules)

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -239,6 +240,8 @@ def _key() -> Check:
 
 
 def _telemetry() -> Check:
-    off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
-    detail = "nothing is sent or looked up; ONNX Runtime's telemetry is " + ("off" if off else "ON")
+    off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1" and "openvino_telemetry" not in sys.modules
+    detail = "nothing is sent or looked up; telemetry of ONNX Runtime and OpenVINO is " + (
+        "off" if off else "ON"
+    )
     return Check("network", State.OK if off else State.BAD, detail)
