@@ -1,6 +1,14 @@
-"""`python -m benchmarks`, which `screen bench` also reaches."""
+"""`python -m benchmarks`, the same as `screen bench`."""
 
-from benchmarks.cli import cli
+import sys
 
 if __name__ == "__main__":
-    cli(prog_name="python -m benchmarks")
+    # As in `screen/__main__.py`: before anything else is imported.
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    from pathlib import Path
+
+    sys.path.append(str(Path(__file__).parent.parent))
+    from screen.cli.main import main
+
+    main(arguments=["bench", *sys.argv[1:]])

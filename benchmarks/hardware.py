@@ -2,10 +2,9 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from screen.machine import usable_cpus
+from screen.machine import library_version, usable_cpus
 
 PACKAGES = ("cxr-screen", "imagecodecs", "numpy", "onnxruntime", "opencv-python-headless", "pydicom", "torch")
 
@@ -20,7 +19,7 @@ def machine() -> dict[str, str]:
         "memory": _field(Path("/proc/meminfo"), "MemTotal"),
         "system": platform.platform(),
         "python": platform.python_version(),
-    } | {package: _version(package) for package in PACKAGES}
+    } | {package: library_version(package) or "not installed" for package in PACKAGES}
 
 
 def _field(path: Path, name: str) -> str:
@@ -29,10 +28,3 @@ def _field(path: Path, name: str) -> str:
         if key.strip() == name:
             return value.strip()
     return ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +22,7 @@ from screen.backends.agreement import BATCH_SIZES, Scores, batch_sweep, figure, 
 from screen.backends.agreement import agreement as unlabelled_agreement
 from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
-from screen.machine import usable_cpus
+from screen.machine import library_version, library_versions, usable_cpus
 from screen.model import Agreement, Bounds, Model, ModelCard, load_model, model_from_bytes
 from screen.model.certificates import DECODE_BOUNDS, FP16_BOUNDS, Kind
 from screen.shortcuts import Shortcut
@@ -246,7 +245,7 @@ class _Certification:
         """`device` against ONNX Runtime on the CPU."""
         other = scores_from_squares(self._model, device, self._films.squares)
         wheel = _WHEELS[device]
-        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{wheel} {version(wheel)}"}
+        entry = {"kind": Kind.RUNTIME.value, "device": device, "runtime": f"{wheel} {library_version(wheel)}"}
         self._judge(f"--device {device}", self._agreement(self._scores(), other), PARITY_BOUNDS, entry)
 
     def shortcuts(self, shortcuts: Sequence[Shortcut], bounds: Bounds, longer_side: int) -> None:
@@ -347,7 +346,7 @@ class _Certification:
             "versions": {
                 "cxr-screen": __version__,
                 "onnxruntime": ort.__version__,  # of whichever wheel is installed
-                **{name: version(name) for name in _LIBRARIES},
+                **library_versions(_LIBRARIES),
             },
         }
 

@@ -1,8 +1,10 @@
-"""What this process may really use of the machine: processors, memory, and what fits into them."""
+"""What this process may really use of the machine: processors, memory, what fits into them, libraries."""
 
+import importlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _PROC = Path("/proc/self/cgroup")
@@ -130,3 +132,34 @@ def _rest(group: Path, files: tuple[str, str, str]) -> int | None:
     except (OSError, ValueError):  # "max" is no number
         return None
     return max(0, min(allowed, rest + int(stat.get(cache, 0))))
+
+
+_MODULES = {
+    "cxr-screen": "screen",
+    "onnxruntime-gpu": "onnxruntime",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+}
+"""What a distribution is imported as, where the name is another."""
+
+
+def library_version(distribution: str) -> str:
+    """Its version; that of the module if it came by another way (OpenCV has four distributions); or empty.
+
+    Never raises: what a library says of itself is no reason to lose a night.
+    """
+    from importlib import metadata  # decode workers need this module, and none of it
+
+    with suppress(Exception):
+        # None if its files are damaged.
+        if found := metadata.version(distribution):
+            return found
+    with suppress(Exception):
+        module = importlib.import_module(_MODULES.get(distribution, distribution))
+        return str(getattr(module, "__version__", ""))
+    return ""
+
+
+def library_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Those that are known."""
+    return {name: found for name in distributions if (found := library_version(name))}

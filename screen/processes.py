@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _COMMAND = (
@@ -22,16 +23,31 @@ def spawn(
 
     descriptors: that it inherits, under their numbers. environment: beside ours.
     """
-    # -P and our own sys.path: nothing that lies in the current folder gets imported.
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _COMMAND, entry, str(len(numbers)), *map(str, numbers), *sys.path],
+        [sys.executable, "-P", "-c", _COMMAND, entry, str(len(numbers)), *map(str, numbers), *import_path()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # what libraries print is no line of our log, and may quote tags
         pass_fds=descriptors,
         start_new_session=True,  # a signal is ours to act on: what is in flight is finished
-        env={**os.environ, **(environment or {})},
+        env={**environment_without_secrets(), **(environment or {})},
     )
+
+
+def import_path() -> list[str]:
+    """Ours for a process of ours, started with -P: nothing that lies in the current folder gets imported.
+
+    Where we ourselves lie is the last to be asked: it may be the current folder of who calls us from Python.
+    """
+    return [*filter(None, sys.path), str(Path(__file__).parent.parent)]
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """Ours for a process that may be taken over by what it decodes or builds: keys and passwords stay here.
+
+    All that begins with `CXR_SCREEN_` is for who was called by a person, who may keep a key there.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("CXR_SCREEN_")}
 
 
 def called(name: str) -> Callable[..., Any]:

@@ -1,10 +1,15 @@
 """Fixtures shared by all tests."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+import screen  # noqa: F401  before anything imports ONNX Runtime: it switches its telemetry off
 from tests.places import SHARED
+
+# OpenVINO's model converter reports its use when it is imported, and tests ask whether OpenVINO is there.
+sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

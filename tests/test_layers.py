@@ -31,7 +31,7 @@ LINES = {
         decode backends decide
         readers model ledger
         preprocess discover
-        film files gpus
+        film files gpus log
         errors codes text shortcuts machine processes
     """,
     "train": """

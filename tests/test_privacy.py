@@ -57,6 +57,9 @@ def accidents(folder: Path) -> Path:
     (folder / f"{MARK}-photometric.dcm").write_bytes(
         good.replace(b"MONOCHROME2 ", f"{MARK}{MARK}{MARK}".encode())
     )
+    (folder / f"{MARK}-view.dcm").write_bytes(
+        retagged(marked(folder / f"{MARK}-view.dcm", 13).read_bytes(), b"PA", f"PA {MARK}".encode())
+    )
     (folder / f"{MARK}-charset.dcm").write_bytes(
         retagged(good, f"{MARK}-ACC".encode(), b"\xff\xfe" + MARK.encode())
     )

@@ -2,7 +2,13 @@
 
 import sys
 
-from screen.cli import cli
-
 if __name__ == "__main__":
-    cli(["train", *sys.argv[1:]], prog_name="screen")
+    # As in `screen/__main__.py`: before anything else is imported.
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    from pathlib import Path
+
+    sys.path.append(str(Path(__file__).parent.parent))
+    from screen.cli.main import main
+
+    main(arguments=["train", *sys.argv[1:]])

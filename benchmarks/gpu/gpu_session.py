@@ -104,7 +104,7 @@ def _run(step: Step, log: Path, left: float) -> Done:
         return Done(step.name, step.command, 0.0, None)
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", *step.command],
+            [sys.executable, "-P", "-m", *step.command],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

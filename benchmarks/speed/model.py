@@ -23,6 +23,8 @@ from rich.table import Table
 from benchmarks.hardware import machine
 from benchmarks.rates import Turns
 from screen.backends import open_backend
+from screen.backends.openvino import quiet_openvino
+from screen.errors import MissingExtraError
 from screen.machine import usable_cpus
 from screen.model import Model, load_model
 from train.network.resnet import ResNet18
@@ -55,9 +57,8 @@ def onnx_runtime(model: Model, threads: int, streams: int) -> Iterator[Infer]:
 
 @contextmanager
 def openvino(model: Model, threads: int, streams: int) -> Iterator[Infer]:
-    """One compiled model with as many streams; a request for each thread of ours. Raises ImportError."""
-    import openvino as ov
-
+    """One compiled model with as many streams; a request for each thread. Raises MissingExtraError."""
+    ov = quiet_openvino()
     core = ov.Core()
     options = {
         # As `screen run` has it: else it computes in bf16 where the processor can.
@@ -121,7 +122,7 @@ def measure(
                             for size in batch_sizes:
                                 key = (runtime, name, threads, streams, size)
                                 add(key, rate(infer, _images(size, model), streams, seconds))
-                    except ImportError as error:
+                    except MissingExtraError as error:
                         missing[runtime] = str(error)
                         break
             for size in batch_sizes:

@@ -54,7 +54,7 @@ def measure(folder: Path, films: Path, counts: Sequence[int]) -> Figures:
     figures = Figures(machine=machine())
     for count in sorted(set(counts)):
         inputs = b"\0".join(os.fsencode(path) for path in make_small.paths(folder, count)) + b"\0"
-        run = timed_run([sys.executable, "-m", "benchmarks.speed.null_run"], inputs)
+        run = timed_run([sys.executable, "-P", "-m", "benchmarks.speed.null_run"], inputs)
         if run.films != count:
             raise click.ClickException(f"{run.films} of {count} films were screened")
         figures.runs.append(

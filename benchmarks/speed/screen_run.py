@@ -31,7 +31,7 @@ class ScreenRun:
 
 def screen_run(inputs: Sequence[Path], *options: str) -> ScreenRun:
     """Run the command, its folder thrown away. Raises click.ClickException if it fails."""
-    return timed_run([sys.executable, "-m", "screen", "run", *map(str, inputs), *options])
+    return timed_run([sys.executable, "-P", "-m", "screen", "run", *map(str, inputs), *options])
 
 
 def timed_run(command: Sequence[str], data: bytes = b"") -> ScreenRun:

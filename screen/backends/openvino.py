@@ -21,7 +21,7 @@ class OpenVinoBackend(Backend):
     """One compiled network, one inference request for each stream. threads: processors that it may use."""
 
     def __init__(self, model: Model, batch_size: int, *, threads: int) -> None:
-        ov = _runtime()
+        ov = quiet_openvino()
         self.streams, each = network_streams(threads)
         size = model.card.input_size
         try:
@@ -74,13 +74,14 @@ class OpenVinoBackend(Backend):
 def installed() -> bool:
     """Whether the runtime can be imported."""
     try:
-        _runtime()
+        quiet_openvino()
     except MissingExtraError:
         return False
     return True
 
 
-def _runtime() -> Any:
+def quiet_openvino() -> Any:
+    """The library, imported so that it reports to nobody. Raises MissingExtraError."""
     # OpenVINO's import loads its model converter, which reports its use over the network. The converter is
     # optional, and what stands here as None counts as missing.
     sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]

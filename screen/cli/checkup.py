@@ -3,12 +3,12 @@
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.gpus import gpus
-from screen.machine import usable_cpus
+from screen.machine import library_version, usable_cpus
 from screen.model import Model, load_model
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits, Refusal
@@ -68,13 +68,15 @@ def checks() -> Iterator[Check]:
     yield _processors()
     yield _disk()
     yield _key()
+    yield _telemetry()
 
 
 def _libraries() -> Iterator[Check]:
     for name in _LIBRARIES:
-        try:
-            yield Check(name, State.OK, metadata.version(name))
-        except metadata.PackageNotFoundError:
+        # The way that a run takes: another distribution of OpenCV is OpenCV too.
+        if found := library_version(name):
+            yield Check(name, State.OK, found)
+        else:
             yield Check(name, State.BAD, "not installed: pip install cxr-screen")
     grey = cv2.LUT(np.array([[0, 65535]], np.uint16), np.arange(65536, dtype=np.uint16)[::-1].copy())
     works = grey.tolist() == [[65535, 0]]
@@ -235,3 +237,11 @@ def _key() -> Check:
             str(path) if private else f"{path} can be read by others: chmod 600",
         )
     return Check("key for pseudonyms", State.NOTE, f"none yet: made on first use in {path}")
+
+
+def _telemetry() -> Check:
+    off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1" and "openvino_telemetry" not in sys.modules
+    detail = "nothing is sent or looked up; telemetry of ONNX Runtime and OpenVINO is " + (
+        "off" if off else "ON"
+    )
+    return Check("network", State.OK if off else State.BAD, detail)

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +13,7 @@ import click
 
 from screen import __version__
 from screen.errors import MissingExtraError, ScreenError, UsageError
+from screen.log import secure_standard_streams
 from screen.text import printable
 
 _COMMANDS = {
@@ -68,11 +70,20 @@ def cli() -> None:
     """
 
 
-def main(parts: Any = None) -> None:
-    """The console scripts `screen` and `cxr-screen`. parts: `screen.run.Parts`, for tests."""
+def main(parts: Any = None, arguments: Sequence[str] | None = None) -> None:
+    """The console scripts `screen` and `cxr-screen`.
+
+    parts: `screen.run.Parts`, for tests. arguments: those that were typed, if None.
+    """
+    secure_standard_streams()
     if not sys.stderr.isatty():
         sys.excepthook = _say_bug
-    cli(prog_name="screen", obj=parts)
+    try:
+        cli(arguments, prog_name="screen", obj=parts)
+    except ScreenError as error:
+        # Out of click itself: the help could not be written.
+        _say(error)
+        sys.exit(error.exit_code)
 
 
 def _imported(name: str) -> click.Command:

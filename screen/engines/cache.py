@@ -25,6 +25,7 @@ from screen.gpus import Gpu, capability, driver_version
 from screen.model import Manifest, Model, VerifiedEngine
 from screen.model.engine_file import PROFILE, manifest_path, verified_engine
 from screen.model.seals import ThisMachine, sealed, unsealed
+from screen.processes import environment_without_secrets, import_path
 
 PRECISION = "fp16"
 _CERTIFICATE = "engine certificate"
@@ -127,7 +128,11 @@ def _built(model: Model, path: Path, wanted: Wanted, gpu: Gpu, say: Say) -> Veri
     ]
     done = subprocess.run(
         command,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_only(gpu)},
+        env={
+            **environment_without_secrets(),
+            "PYTHONPATH": os.pathsep.join(import_path()),
+            **_only(gpu),
+        },
         stdin=subprocess.DEVNULL,
         umask=0o077,
         check=False,

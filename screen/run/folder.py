@@ -3,9 +3,11 @@
 Everything below it is private (files 0600, folders 0700): reports name patients.
 """
 
+import errno
 import fcntl
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from screen.run.identifiers import Identifiers
 
 LEDGER_NAME = "ledger.sqlite"
 _LOCK_NAME = ".lock"
+_NO_LOCK = "{}: a link or something else that is no file of ours; remove it, or choose another --out"
 
 
 def default_folder(first_input: Path, identifiers: Identifiers) -> Path:
@@ -41,7 +44,7 @@ def locked_folder(folder: Path, *, create: bool) -> Iterator[Path]:
                 folder.chmod(0o700)
             elif not (folder / LEDGER_NAME).is_file():
                 raise UsageError(f"{folder}: no folder of a run (no {LEDGER_NAME} in it)")
-            descriptor = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _lock_file(folder / _LOCK_NAME)
         except FileExistsError as error:
             raise UsageError(f"{folder}: a file of that name is in the way; choose another --out") from error
         except OSError as error:
@@ -66,6 +69,22 @@ def report_folder(folder: Path) -> Path:
     if others := {entry.name for entry in os.scandir(folder)} - set(REPORT_NAMES):
         raise UsageError(f"{folder}: other things lie in it ({min(others)}); choose another --out")
     return folder
+
+
+def _lock_file(path: Path) -> int:
+    """A descriptor of it. Raises OSError, and LedgerError for what is no file: we write into it."""
+    try:
+        # A link that somebody planted would have us write into a file of their choice.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        raise LedgerError(_NO_LOCK.format(path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LedgerError(_NO_LOCK.format(path))
+    return descriptor
 
 
 def _check_ours(folder: Path) -> None:

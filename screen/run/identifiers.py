@@ -10,12 +10,14 @@ import hashlib
 import hmac
 import io
 import os
-from dataclasses import replace
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from screen.errors import ScreenError, UsageError
 from screen.files import configuration_folder, secret_from_file
 from screen.film import Identity
+from screen.readers.words import CAPTURES, OTHER_MODALITIES, RADIOGRAPHS
 from screen.text import safe_path, safe_text
 
 KEY_VARIABLE = "CXR_SCREEN_KEY"
@@ -25,6 +27,29 @@ _COLUMNS = (
     "study_pseudonym", "study_instance_uid", "series_pseudonym", "series_instance_uid",
     "sop_pseudonym", "sop_instance_uid",
 )  # fmt: skip
+_VIEWS = frozenset(
+    {
+        *("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "AP_AXIAL"),
+        *("LAT", "LLAT", "RLAT", "LATERAL", "OBL", "OBLIQUE"),
+    }
+)
+"""Views by their codes (PS3.3 C.8.1.1, C.8.11.5, PS3.16 CID 4010) and the words that machines write for them.
+
+ViewPosition takes any text, and a name has been typed into it before: another word is no view.
+"""
+_MODALITIES = RADIOGRAPHS | OTHER_MODALITIES | CAPTURES
+_SEXES = frozenset("MFO")
+_MAKERS = (
+    "AGFA", "CANON", "CARESTREAM", "DRGEM", "FUJIFILM", "FUJI", "GE", "HOLOGIC", "IRAY", "KODAK", "KONICA",
+    "LG", "LISTEM", "MINDRAY", "PHILIPS", "RAYENCE", "SAMSUNG", "SHIMADZU", "SIEMENS", "SWISSRAY", "THALES",
+    "TOSHIBA", "TRIXELL", "UNITED IMAGING", "VAREX", "VARIAN", "VIEWORKS",
+)  # fmt: skip
+_MODELS = (
+    "AXIOM", "CXDI", "DEFINIUM", "DIGITAL DIAGNOST", "DIGITALDIAGNOST", "DISCOVERY", "DR 100E", "DRX", "FDR",
+    "GC85A", "GM85", "LUMINOS", "MOBILEDIAGNOST", "MOBILETT", "MULTIX", "OPTIMA", "PCR ELEVA", "RADSPEED",
+    "SONIALVISION", "THORAX", "YSIO",
+)  # fmt: skip
+"""Words for makers and families of devices that may stand in outputs that hide identities."""
 
 
 def key_file() -> Path:
@@ -81,7 +106,7 @@ class Identifiers:
 
 
 class Pseudonyms(Identifiers):
-    """`pseudonym` and `none`: file, patient, accession number and UIDs keyed, dates left out."""
+    """`pseudonym` and `none`: file, patient, accession number and UIDs keyed, no dates, known views."""
 
     hides = True
 
@@ -103,16 +128,33 @@ class Pseudonyms(Identifiers):
         return self._digest("token", change_token).hex()
 
     def identity(self, identity: Identity) -> Identity:
-        """Pseudonyms; what is empty stays empty."""
-        return replace(
-            identity,
+        """Pseudonyms; what is empty stays empty.
+
+        Field by field: one that nobody has decided on stays empty too.
+        """
+        return Identity(
             patient_id=self._named("patient", identity.patient_id),
             accession_number=self._named("accession", identity.accession_number),
             study_date="",
             study_instance_uid=self._uid(identity.study_instance_uid),
             series_instance_uid=self._uid(identity.series_instance_uid),
             sop_instance_uid=self._uid(identity.sop_instance_uid),
+            view=identity.view if identity.view in _VIEWS else "",
+            modality=identity.modality if identity.modality in _MODALITIES else "",
+            manufacturer=self._known("maker", identity.manufacturer, _MAKERS),
+            manufacturer_model_name=self._known("model", identity.manufacturer_model_name, _MODELS),
+            software_versions=self._named("software", identity.software_versions),
+            station_name=self._named("station", identity.station_name),
+            institution_name=self._named("institution", identity.institution_name),
+            acquisition_date="",
+            patient_sex=identity.patient_sex if identity.patient_sex in _SEXES else "",
+            patient_age=_decade(identity.patient_age),
         )
+
+    def _known(self, kind: str, value: str, known: Sequence[str]) -> str:
+        """The first known word that stands in it, else a pseudonym: people write all sorts there."""
+        words = f" {re.sub(r'[^A-Z0-9]+', ' ', value.upper())} "
+        return next((word for word in known if f" {word} " in words), "") or self._named(kind, value)
 
     def _named(self, kind: str, value: str) -> str:
         return self._digest(kind, value).hex() if value else ""
@@ -124,6 +166,15 @@ class Pseudonyms(Identifiers):
     def _digest(self, kind: str, value: str) -> bytes:
         message = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, message, hashlib.sha256)[:16]
+
+
+def _decade(age: str) -> str:
+    """045Y -> 040Y; the first years are 000Y, from 90 on all are 090Y; what is no age is empty."""
+    match = re.fullmatch(r"([0-9]{3})([DWMY])", age)
+    if match is None:
+        return ""
+    years = int(match[1]) if match[2] == "Y" else 0
+    return f"{min(years // 10 * 10, 90):03}Y"
 
 
 def identifiers_for(mode: str) -> Identifiers:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +21,14 @@ from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
 from screen.files import remove_drafts
 from screen.ledger import Known, Ledger
-from screen.machine import batch_size_for, network_streams, usable_cpus, usable_memory, workers_for
+from screen.machine import (
+    batch_size_for,
+    library_versions,
+    network_streams,
+    usable_cpus,
+    usable_memory,
+    workers_for,
+)
 from screen.model import Model, load_model
 from screen.model.certificates import check_certified
 from screen.readers import Limits
@@ -370,4 +376,4 @@ def _check_same(earlier: dict[str, str], wanted: dict[str, str], folder: Path) -
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    return {"python": platform.python_version(), **library_versions(_LIBRARIES)}

@@ -3,15 +3,15 @@
 Nothing from a tag is ever said; file names as the run's files show them.
 """
 
-import contextlib
 import json
 import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
+from screen.log import log_to
 from screen.text import printable
 
 _LOG_INTERVAL = 10.0
@@ -72,6 +72,7 @@ class JsonLines(Progress):
 
     def __init__(self) -> None:
         super().__init__(_LOG_INTERVAL)
+        self._log = log_to(sys.stderr)
 
     def _show(self, counts: Counts) -> None:
         self.event("progress", **asdict(counts), images_per_second=round(self._rate(counts), 1))
@@ -79,9 +80,9 @@ class JsonLines(Progress):
     def event(self, name: str, **facts: Any) -> None:
         """A line now."""
         seconds = round(time.monotonic() - self._started, 1)
-        # A log that nobody reads any more is no reason to stop a night's work.
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps({"event": name, "seconds": seconds, **facts}), file=sys.stderr, flush=True)
+        # In one piece: a full disk takes the line or loses it.
+        self._log.write(json.dumps({"event": name, "seconds": seconds, **facts}) + "\n")
+        self._log.flush()
 
 
 class Terminal(Progress):
@@ -92,7 +93,7 @@ class Terminal(Progress):
         from rich.status import Status
 
         super().__init__(_REDRAW_INTERVAL)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=cast("IO[str]", log_to(sys.stderr)), highlight=False)
         self._status = Status("", console=self._console)
         self._status.start()
 
@@ -114,4 +115,4 @@ class Terminal(Progress):
 
 def progress_for_stderr() -> Progress:
     """Live on a terminal, JSON lines anywhere else."""
-    return Terminal() if sys.stderr.isatty() else JsonLines()
+    return Terminal() if log_to(sys.stderr).isatty() else JsonLines()

@@ -1,7 +1,11 @@
 """Processors and memory: what a container leaves counts, and all of it is used."""
 
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from screen.machine import (
@@ -9,10 +13,13 @@ from screen.machine import (
     _rest,
     batch_size_for,
     control_groups,
+    library_version,
+    library_versions,
     network_streams,
     usable_memory,
     workers_for,
 )
+from screen.run import pipeline
 
 GIB = 1 << 30
 
@@ -54,3 +61,30 @@ def test_a_container_limit_counts(tmp_path: Path) -> None:
     (group / "memory.max").write_text("max\n")
     assert _rest(group, _FILES[2]) is None
     assert usable_memory() > 0
+
+
+def no_distribution(name: str) -> str:
+    raise PackageNotFoundError(name)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [no_distribution, lambda name: None, lambda name: 1 // 0],
+    ids=["another distribution", "damaged", "whatever"],
+)
+def test_a_version_is_the_modules_if_no_distribution_has_it(
+    monkeypatch: pytest.MonkeyPatch, failing: Callable[[str], str]
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", failing)
+    assert library_version("opencv-python-headless") == cv2.__version__
+    assert library_versions(["numpy", "no-such-package"]) == {"numpy": np.__version__}
+
+
+def test_a_run_and_a_certificate_name_what_they_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another distribution of OpenCV, and one library that says nothing of itself."""
+    monkeypatch.setattr("importlib.metadata.version", no_distribution)
+    versions = pipeline._versions()
+    assert versions["opencv-python-headless"] == cv2.__version__
+    assert {"python", "numpy", "pydicom", "imagecodecs"} <= versions.keys()
+    monkeypatch.delattr(cv2, "__version__")
+    assert "opencv-python-headless" not in pipeline._versions()

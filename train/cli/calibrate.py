@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from train.cli.options import FILE, columns_of, data_options, table_options
+from train.cli.options import FILE, columns_of, data_options, squares_folder, table_options
 from train.progress import progress_bar
 
 
@@ -41,7 +41,7 @@ from train.progress import progress_bar
 def calibrate(
     checkpoint: Path | None, table: Path | None, others: tuple[Path, ...], predictions: Path | None,
     out: Path, finding: str, name: str, model_version: str, scores: Path | None, labels: Path | None,
-    prevalence: float | None, model: Path | None, cache: Path, seed: int, **options: Any,
+    prevalence: float | None, model: Path | None, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Probabilities and operating points: of a classifier, or of a model at your site.
 
@@ -80,11 +80,12 @@ def calibrate(
         cohort = read_cohort([table], columns)
         evaluation = measure(cohort, [read_recipe(name, predictions, cohort)], {}, finding)
         out_of_fold = evaluation.calibration, evaluation.for_model()
-    films = labelled_films(table, columns, spec, cache, seed, progress_bar("reading films"))
+    kept = squares_folder(out, cache)
+    films = labelled_films(table, columns, spec, kept, seed, progress_bar("reading films"))
     found = [
         (
             "/".join(folder.parts[-2:]),
-            cached_squares(discover([folder], None), spec, cache, progress_bar("reading other pictures")),
+            cached_squares(discover([folder], None), spec, kept, progress_bar("reading other pictures")),
         )
         for folder in others
     ]

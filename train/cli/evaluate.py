@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from train.cli.options import FILE, columns_of, data_options, table_options
+from train.cli.options import FILE, columns_of, data_options, squares_folder, table_options
 from train.progress import progress_bar
 
 
@@ -35,7 +35,7 @@ from train.progress import progress_bar
 @table_options
 def evaluate(
     inputs: tuple[Path, ...], predictions: tuple[str, ...], efficiency: tuple[str, ...], model: Path | None,
-    follow_up_table: Path | None, finding: str, out: Path, cache: Path, seed: int, **options: Any,
+    follow_up_table: Path | None, finding: str, out: Path, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure recipes by their out-of-fold predictions, or one model on the test split.
 
@@ -67,7 +67,8 @@ def evaluate(
 
         checkpoint, table = inputs
         spec = spec_of(checkpoint)
-        films = labelled_films(table, columns_of(options), spec, cache, seed, progress_bar("reading films"))
+        kept = squares_folder(out, cache)
+        films = labelled_films(table, columns_of(options), spec, kept, seed, progress_bar("reading films"))
         evaluation, pictures = evaluate_test_split(checkpoint, films)
     else:
         raise UsageError("give TABLE... --predictions NAME=FILE, or CHECKPOINT TABLE")

@@ -13,6 +13,7 @@ from train.cli.options import (
     pretraining_of,
     say,
     size_option,
+    squares_folder,
     table_options,
 )
 from train.progress import progress_bar
@@ -41,7 +42,7 @@ from train.progress import progress_bar
 @table_options
 def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
-    head_alone: bool, size: int, device: str, precision: str, cache: Path, seed: int, **options: Any,
+    head_alone: bool, size: int, device: str, precision: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
     from screen.preprocess import PreprocessSpec
@@ -55,7 +56,7 @@ def finetune(
         table,
         columns_of(options),
         PreprocessSpec(size=size).judged(),
-        cache,
+        squares_folder(out, cache),
         seed,
         progress_bar("reading films"),
         training_table,
@@ -103,7 +104,7 @@ def finetune(
 def crossvalidate(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], seeds: int,
     folds: tuple[int, ...], label_share: float, without: tuple[str, ...], head_alone: bool, size: int,
-    device: str, precision: str, cache: Path, seed: int, **options: Any,
+    device: str, precision: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
 
@@ -120,7 +121,7 @@ def crossvalidate(
         table,
         columns_of(options),
         PreprocessSpec(size=size).judged(),
-        cache,
+        squares_folder(out, cache),
         seed,
         progress_bar("reading films"),
         training_table,

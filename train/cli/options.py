@@ -44,13 +44,19 @@ def data_options(command: FC) -> FC:
     """Where squares are kept, and the seed."""
     for option in (
         click.option(
-            "--cache", type=click.Path(path_type=Path), default=Path("cache"), show_default=True,
-            help="Folder for the squares: they are made once.",
+            "--cache", type=click.Path(path_type=Path),
+            help="Folder for the films' squares, private: made once, and for several commands if it is the "
+            "same. [default: --out with .cache behind it]",
         ),
         click.option("--seed", default=0, show_default=True, help="Of the split and of everything random."),
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def squares_folder(out: Path, cache: Path | None) -> Path:
+    """Where squares are kept: pictures of patients, so never where nobody named anything."""
+    return cache or out.parent / f"{out.name}.cache"
 
 
 def size_option(command: FC) -> FC:

@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from train.cli.options import columns_of, compute_options, data_options, pretraining_of, say, table_options
+from train.cli.options import (
+    columns_of,
+    compute_options,
+    data_options,
+    pretraining_of,
+    say,
+    squares_folder,
+    table_options,
+)
 from train.progress import progress_bar
 
 
@@ -45,7 +53,7 @@ from train.progress import progress_bar
 def pretrain(
     inputs: tuple[Path, ...], out: Path, epochs: int, batch_size: int, size: int, method: str,
     method_options: tuple[str, ...], weights: Path | None, source_power: float, same_patient: float,
-    device: str, precision: str, compiled: bool | None, leave_out_test: bool, cache: Path, seed: int,
+    device: str, precision: str, compiled: bool | None, leave_out_test: bool, cache: Path | None, seed: int,
     **options: Any,
 ) -> None:  # fmt: skip
     """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
@@ -74,8 +82,9 @@ def pretrain(
     with team() as part:
         compute = Compute.choose(device, precision, compiled, part.world)
         report = say if part.rank == 0 else lambda line: None
+        kept = squares_folder(out, cache)
         with first_goes_first(part):
-            films = unlabelled_films(inputs, columns_of(options), spec, cache, progress_bar("reading films"))
+            films = unlabelled_films(inputs, columns_of(options), spec, kept, progress_bar("reading films"))
         if leave_out_test:
             if not films.patients.all():
                 raise UsageError(

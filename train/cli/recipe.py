@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from train.cli.options import data_options, say, size_option
+from train.cli.options import data_options, say, size_option, squares_folder
 
 
 @click.command()
@@ -27,7 +27,7 @@ from train.cli.options import data_options, say, size_option
 def recipe(
     context: click.Context,
     table: Path, training_table: tuple[Path, ...], others: tuple[Path, ...], out: Path,
-    epochs: int, seeds: int, ablations: bool, size: int, cache: Path, seed: int,
+    epochs: int, seeds: int, ablations: bool, size: int, cache: Path | None, seed: int,
 ) -> None:  # fmt: skip
     """The shipped model from a table of labels, and what proves it: pre-training, five folds beside a random
     start, all labels, a tenth of them and none, the model from all patients, calibrated on the folds.
@@ -41,7 +41,7 @@ def recipe(
     train = context.parent.command if context.parent else None
     assert isinstance(train, click.Group)
     out.mkdir(parents=True, exist_ok=True)
-    common = ("--cache", str(cache), "--seed", str(seed))
+    common = ("--cache", str(squares_folder(out, cache)), "--seed", str(seed))
     stages = Recipe(table, training_table, others, out, epochs, seeds, size, ablations, common)
     for command in stages.commands():
         say(shlex.join(["screen", "train", *command]))

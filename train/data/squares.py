@@ -1,8 +1,8 @@
 """Films as the network gets them, read once through the very code that screening uses, kept as uint8.
 
 A cache folder holds, for each state of spec and sources (by digest), `squares.npy` (uint8 [N, S, S], memory-
-mapped) and `squares.json` (each square's key, patient and film size). What the reader skips or cannot read is
-dropped and counted.
+mapped) and `squares.json` (each square's key, patient and film size), for their owner alone. What the reader
+skips or cannot read is dropped and counted.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import Source
-from screen.files import write_whole
+from screen.files import private_files, write_whole
 from screen.film import Film, Pixels
 from screen.preprocess import Geometry, PreprocessSpec, Square, square_from_pixels
 from screen.readers import read
@@ -66,9 +66,12 @@ def cached_squares(
     # The index is written last: without it the squares are not whole.
     if index_file.is_file():
         return _open(values_file, json.loads(index_file.read_text(encoding="utf-8")))
-    folder.mkdir(parents=True, exist_ok=True)
-    index = _build(listed, spec, values_file, progress, true_shapes)
-    write_whole(index_file, json.dumps(index).encode())
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    # Pictures of patients, with their names.
+    with private_files():
+        folder.mkdir(parents=True, exist_ok=True)
+        index = _build(listed, spec, values_file, progress, true_shapes)
+        write_whole(index_file, json.dumps(index).encode())
     return _open(values_file, index)
 
 

@@ -45,3 +45,9 @@ def test_beside_a_gpu_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     assert "cxr-screen[trt]" in found["--device tensorrt"].detail
     monkeypatch.setattr(tensorrt_binding, "installed", lambda: ["tensorrt_rtx"])
     assert devices(monkeypatch)["--device tensorrt"].state is State.OK
+
+
+def test_it_says_whether_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checkup._telemetry().state is State.OK
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    assert checkup._telemetry().state is State.BAD

@@ -254,6 +254,8 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def build(command: list[str], **options: Any) -> Any:
         commands.append(command)
         assert options["env"]["CUDA_VISIBLE_DEVICES"] == "0"
+        assert options["env"]["ORT_DISABLE_TELEMETRY"] == "1"
+        assert "CXR_SCREEN_KEY" not in options["env"]
         facts = {"gpu": "A GPU", "driver": "580.1", "targets": ()}
         path = Path(command[command.index("--out") + 1])
         profile = tuple(map(int, command[command.index("--batch") + 1].split(",")))
@@ -262,6 +264,7 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         write_engine(path, engine_of(micro_model(), data, profile=profile, **facts), ThisMachine())
         return subprocess.CompletedProcess(command, 0)
 
+    monkeypatch.setenv("CXR_SCREEN_KEY", "a key for tests only")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "gpus", lambda: [GPU])
     monkeypatch.setattr(cache, "capability", lambda index: "sm89")

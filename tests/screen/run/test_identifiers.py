@@ -2,6 +2,7 @@
 
 import re
 import stat
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,73 @@ def test_pseudonyms_are_keyed_stable_and_told_apart_by_kind() -> None:
     assert one.setting != other.setting
     assert "1-1" not in one.token("1-1")
     assert re.fullmatch(r"[0-9a-f]{32}", one.file("jane.dcm"))
+
+
+DECIDED = {
+    "patient_id": "keyed",
+    "accession_number": "keyed",
+    "study_date": "left out",
+    "study_instance_uid": "keyed",
+    "series_instance_uid": "keyed",
+    "sop_instance_uid": "keyed",
+    "view": "known words",
+    "modality": "known words",
+    "manufacturer": "keyed",
+    "manufacturer_model_name": "keyed",
+    "software_versions": "keyed",
+    "station_name": "keyed",
+    "institution_name": "keyed",
+    "acquisition_date": "left out",
+    "patient_sex": "known words",
+    "patient_age": "decades",
+}
+
+
+def test_every_field_has_a_treatment() -> None:
+    """A new field of Identity comes with a decision. Until then it is left empty, and this fails."""
+    assert {field.name for field in fields(Identity)} == DECIDED.keys()
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Identity)])
+def test_free_text_shows_in_no_field(name: str) -> None:
+    hidden = Pseudonyms("none", b"k" * 16).identity(replace(Identity(), **{name: "DOE^JANE"}))
+    assert "DOE" not in repr(hidden)
+    assert bool(getattr(hidden, name)) == (DECIDED[name] == "keyed")
+
+
+@pytest.mark.parametrize(
+    ("view", "shown"),
+    [
+        *(
+            (word, word)
+            for word in ("PA", "AP", "LL", "RL", "LLD", "RAO", "LATERAL", "OBLIQUE", "AP_AXIAL", "")
+        ),
+        *((word, "") for word in ("DOE^JANE", "PA JANE DOE", "AP PORTABLE", "PA\\DOE", "20260102")),
+    ],
+)
+def test_views_are_known_words_or_nothing(view: str, shown: str) -> None:
+    assert Pseudonyms("pseudonym", b"k" * 16).identity(Identity(view=view)).view == shown
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ("modality", "DX", "DX"),
+        ("modality", "DOE", ""),
+        ("manufacturer", "Philips Medical Systems", "PHILIPS"),
+        ("manufacturer", "GE Healthcare", "GE"),
+        ("manufacturer_model_name", "DigitalDiagnost C90", "DIGITALDIAGNOST"),
+        ("patient_sex", "F", "F"),
+        ("patient_sex", "FRAU DOE", ""),
+        ("patient_age", "045Y", "040Y"),
+        ("patient_age", "011M", "000Y"),
+        ("patient_age", "103Y", "090Y"),
+        ("patient_age", "45", ""),
+    ],
+)
+def test_what_nights_are_watched_by_tells_nobody(field: str, value: str, shown: str) -> None:
+    hidden = Pseudonyms("pseudonym", b"k" * 16).identity(replace(Identity(), **{field: value}))
+    assert getattr(hidden, field) == shown
 
 
 def test_the_key_is_made_once_and_for_its_owner_alone(home: Path) -> None:
