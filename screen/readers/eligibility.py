@@ -6,6 +6,7 @@ the picture decides. Free text (descriptions, protocol names) is not asked: it n
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from screen.codes import Reason
 from screen.readers.header import Described
@@ -55,13 +56,14 @@ def eligibility_from_tags(tags: Described) -> Eligibility:
     modality = _known_modality(tags.modality)
     is_radiograph = modality in RADIOGRAPHS if modality else tags.sop_class in _RADIOGRAPH_CLASSES
     return Eligibility(
-        reason=_ruled_out(tags, modality, is_chest) or _by_view(coded_view or tags.view_position),
+        reason=_ruled_out(tags, modality, is_chest, coded_view or tags.view_position),
         declared_chest=is_radiograph and is_chest is True,
         hints_at_film=(is_radiograph or is_chest is True) and not _is_other_object(tags.sop_class),
         view=tags.view_position or coded_view,
     )
 
 
+@lru_cache(maxsize=64)
 def _known_modality(text: str) -> str:
     """The value that decides: a radiograph's before another one, a capture's last; empty if none is known."""
     values = {re.sub(r"[^A-Z0-9]", "", value) for value in re.split(r"[\\/,;&+|]", text)}
@@ -69,7 +71,7 @@ def _known_modality(text: str) -> str:
     return next((min(found) for found in known if found), "")
 
 
-def _ruled_out(tags: Described, modality: str, is_chest: bool | None) -> Reason | None:
+def _ruled_out(tags: Described, modality: str, is_chest: bool | None, view: str) -> Reason | None:
     if tags.is_directory or tags.sop_class == _MEDIA_DIRECTORY:
         return Reason.DICOMDIR
     if OWN_EQUIPMENT.upper() in tags.equipment:
@@ -80,10 +82,8 @@ def _ruled_out(tags: Described, modality: str, is_chest: bool | None) -> Reason 
         return Reason.NOT_A_RADIOGRAPH
     if tags.sop_class == _DX_FOR_PROCESSING or tags.presentation_intent == "FOR PROCESSING":
         return Reason.FOR_PROCESSING
-    return Reason.NOT_CHEST if is_chest is False else None
-
-
-def _by_view(view: str) -> Reason | None:
+    if is_chest is False:
+        return Reason.NOT_CHEST
     return Reason.LATERAL_VIEW if is_lateral(view) else None
 
 
