@@ -60,6 +60,9 @@ _LOOK = 0.5
 """Seconds between two looks of who maps at signals and other work, while nothing comes in."""
 
 
+_END = object()
+
+
 @dataclass(slots=True)
 class _Task:
     """crashed: a worker died over it. off_gpu: a worker with a GPU was lost over it."""
@@ -130,21 +133,24 @@ class DecodePool:
         """Whether another source would be on its way at once."""
         return self.in_flight < max(self._limit, len(self._workers)) * _QUEUE
 
-    def map(self, sources: Iterable[Source]) -> Iterator[list[tuple[Source, Outcome]]]:
+    def map(self, sources: Iterable[Source | None]) -> Iterator[list[tuple[Source, Outcome]]]:
         """Decode all: what has been finished, in any order, as it comes; an empty list while nothing does.
 
-        sources: the next one is asked for only when there is room for it. Raises as `collect` does.
+        sources: the next one is asked for only when there is room for it; None: there is none yet, which was
+        waited for. Raises as `collect` does.
         """
         left = iter(sources)
         more = True
         while more or self.in_flight:
-            while more and self.has_room:
-                source = next(left, None)
-                if source is None:
-                    more = False
-                else:
+            patience = _LOOK
+            while more and patience and self.has_room:
+                source = next(left, _END)
+                if isinstance(source, Source):
                     self.submit(source)
-            yield self.collect(_LOOK)
+                else:
+                    more = source is None
+                    patience = 0.0 if more else _LOOK
+            yield self.collect(patience)
 
     def submit(self, source: Source) -> None:
         """Hand a source to the least busy worker."""

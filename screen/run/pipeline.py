@@ -16,7 +16,7 @@ from screen.decide import Decision, decision_from
 from screen.decode import DecodePool
 from screen.decode.on_gpu import gpus_for_decoding
 from screen.decode.pool import DECODE
-from screen.discover import Source
+from screen.discover import Pause, Step
 from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
 from screen.ledger import Known, Ledger
@@ -48,7 +48,7 @@ class RunSettings:
 
     inputs: tuple[Path, ...] = ()
     out: Path | None = None
-    listed: Iterable[Path] | None = None
+    listed: Iterable[Path | Pause] | None = None
     model: Path | None = None
     device: str = "auto"
     engine: Path | None = None
@@ -100,7 +100,7 @@ class _Ready:
     started: datetime
     clock: float
     inputs: Inputs
-    sources: Iterator[Source]
+    sources: Iterator[Step]
     identifiers: Identifiers
     identity_file: IdentityFile | None
     folder: Path
@@ -248,7 +248,11 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
         heatmaps=settings.heatmaps,
         preprocess_drift=ready.drift,
         decode_policy=str(ready.policy),
-        counts={"known_ignored": ready.known.ignored, "gpu_decoder_losses": ready.pool.gpu_losses},
+        counts={
+            "known_ignored": ready.known.ignored,
+            "gpu_decoder_losses": ready.pool.gpu_losses,
+            "folders_passed_over": screening.passed_over,
+        },
     )
     ledger.set_meta("facts", facts.to_json())
     ledger.commit()
