@@ -114,9 +114,12 @@ def _separator(start: bytes, *, waited: bool) -> bytes:
     """What separates a list's paths, by how it starts; empty while that cannot be told.
 
     A name may hold a line end. So one in the middle of what is there decides only if nothing follows soon.
+    Where both are there, the end of what is there decides, else what there is more of: no name holds a NUL,
+    but a list of lines may be damaged in one place.
     """
     if b"\0" in start:
-        return b"\0"
+        lines = start.endswith(b"\n") or start.count(b"\n") > start.count(b"\0") > 0
+        return b"\n" if lines and not start.endswith(b"\0") else b"\0"
     decided = start.endswith(b"\n") or len(start) >= _BLOCK or (waited and b"\n" in start)
     return b"\n" if decided else b""
 

@@ -304,6 +304,15 @@ def test_keys_are_text_and_unique(one: bytes, other: bytes) -> None:
     assert (key_from_path(one) == key_from_path(other)) == (one == other)
 
 
+def test_one_damaged_line_does_not_cost_the_others() -> None:
+    listed = list(paths_from_list(io.BytesIO(b"a\nb\0c\nd\n")))
+    assert listed == [Path("a"), Path("b\0c"), Path("d")]
+    assert list(paths_from_list(io.BytesIO(b"several\nlines\nhere\0next\0"))) == [
+        Path("several\nlines\nhere"),
+        Path("next"),
+    ]
+
+
 @pytest.mark.parametrize("data", [b"a\nb c\n\xff\n\n", b"a\0b c\0\xff\0"])
 def test_paths_from_a_list(data: bytes) -> None:
     assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(data))] == [b"a", b"b c", b"\xff"]

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,14 @@ def until_rows_are_committed(running: subprocess.Popen[str], out: Path) -> None:
         assert running.poll() is None
         time.sleep(0.05)
     raise AssertionError("no row was committed")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came")
 
 
 def test_every_file_has_its_row_in_input_order(tmp_path: Path, model: Path) -> None:
@@ -466,6 +474,86 @@ def test_a_list_on_standard_input(tmp_path: Path, model: Path) -> None:
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["start", "finished"]
     assert list(results(tmp_path / "out")) == ["2.png", "1.png"]
     assert summary(tmp_path / "out")["inputs"] == ["-"]
+
+
+def test_a_producer_may_wait_for_the_rows_of_what_it_listed(tmp_path: Path, model: Path) -> None:
+    """And a signal that comes while we wait for it stops in order."""
+    out = tmp_path / "out"
+    running = subprocess.Popen(
+        [
+            *FAULTY_SCREEN,
+            "run",
+            "-",
+            "--out",
+            str(out),
+            "--model",
+            str(model),
+            "--device",
+            "cpu",
+            "--workers",
+            "1",
+        ],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        cwd=ROOT,
+    )
+    assert running.stdin is not None
+    assert running.stderr is not None
+    assert json.loads(running.stderr.readline())["event"] == "start"
+    log = out / "ledger.sqlite-wal"
+    for number in range(3):
+        before = log.stat().st_size
+        running.stdin.write(f"{png(tmp_path / f'{number}.png', number)}\n")
+        until(lambda: log.stat().st_size > before)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(20) == 143
+    with Ledger.open(out / "ledger.sqlite") as ledger:
+        assert ledger.count_screened() == 3
+    running.communicate()
+
+
+def test_lists_that_cannot_be_read(tmp_path: Path, model: Path) -> None:
+    args = [sys.executable, "-m", "screen", "run", "-", "--out", str(tmp_path / "out"), "--model", str(model)]
+    for shell, code, said in (("<&-", 2, "closed"), (f"0>{tmp_path / 'f'}", 1, "cannot be read")):
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {shell}', "bash", *args], text=True, capture_output=True, cwd=ROOT
+        )
+        assert done.returncode == code, done.stderr
+        assert said in json.loads(done.stderr.splitlines()[-1])["message"]
+
+
+@pytest.mark.parametrize("handles", [8, 11, 14, 17])
+def test_few_file_handles_end_in_an_error_and_never_in_a_traceback(
+    tmp_path: Path, model: Path, handles: int
+) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    args = [sys.executable, "-m", "screen", "run", "in", "--model", str(model), "--workers", "2"]
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -n {handles}; exec "$@"', "bash", *args],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["event"] in ("error", "finished")
+
+
+def test_the_folders_of_earlier_runs_are_no_input_and_that_is_said_once(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = tmp_path / "in"
+    png(films / "0.png", 0)
+    for name in ("a-screened", "b-screened"):
+        assert screen(films, films / name, model, threshold=0.0001) == 0
+    capsys.readouterr()
+    assert screen(films, tmp_path / "out", model) == 0
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["folder"] for line in said if line["event"] == "passed_over"] == [str(films / "a-screened")]
+    assert summary(tmp_path / "out")["counts"]["folders_passed_over"] == 2
+    assert list(results(tmp_path / "out")) == ["0.png"]
 
 
 def test_the_default_folder(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
