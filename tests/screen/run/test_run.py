@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,12 @@ def until_rows_are_committed(running: subprocess.Popen[str], out: Path) -> None:
     raise AssertionError("no row was committed")
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until_larger(log: Path, before: int) -> None:
     for _ in range(600):
-        if holds():
+        if log.stat().st_size > before:
             return
         time.sleep(0.05)
-    raise AssertionError("it never came")
+    raise AssertionError(f"{log} does not grow")
 
 
 def test_every_file_has_its_row_in_input_order(tmp_path: Path, model: Path) -> None:
@@ -327,7 +327,7 @@ def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch:
         yield Source(tmp_path / "in" / "closed", "in/closed", 0, 0, Reason.FOLDER_UNREADABLE)
 
     (tmp_path / "in").mkdir()
-    monkeypatch.setattr(inputs, "discover", found)
+    monkeypatch.setattr(inputs, "discover_in_steps", found)
     assert screen(tmp_path / "in", tmp_path / "out", model) == 3
     assert results(tmp_path / "out")["closed"]["reason"] == "folder_unreadable"
 
@@ -506,7 +506,7 @@ def test_a_producer_may_wait_for_the_rows_of_what_it_listed(tmp_path: Path, mode
     for number in range(3):
         before = log.stat().st_size
         running.stdin.write(f"{png(tmp_path / f'{number}.png', number)}\n")
-        until(lambda: log.stat().st_size > before)
+        until_larger(log, before)
     running.send_signal(signal.SIGTERM)
     assert running.wait(20) == 143
     with Ledger.open(out / "ledger.sqlite") as ledger:
