@@ -26,7 +26,7 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
     from screen.decide import decision_from
     from screen.decode import DecodePool
     from screen.errors import LedgerError
-    from screen.ledger import Ledger
+    from screen.ledger import Expected, Ledger
     from screen.machine import usable_cpus
     from screen.model import card_from_json
     from screen.readers import Limits
@@ -47,6 +47,7 @@ def cli(folder: Path, operating_point: str | None, threshold: float | None, deci
                 f"{folder}: its ledger is damaged ({error}); start over with --fresh"
             ) from error
         card = card_from_json(facts.card_json)
+        ledger.expect(Expected(len(card.findings), card.heatmap_grid, card.weights_digest))
         decided = decision_from(card, operating_point, threshold, decision)
         policy = policy_from_entries(card.decode_policies)
         with DecodePool(usable_cpus(), card.preprocess, Limits(), policy) as pool:

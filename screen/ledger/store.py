@@ -19,6 +19,7 @@ from typing import Self
 
 from screen.codes import UNREACHABLE, Reason, Status
 from screen.errors import LedgerError, UsageError
+from screen.ledger.foreign import Expected, check_results, check_schema, checked_row, guard, open_foreign
 from screen.ledger.rows import FilmKey, Inference, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
@@ -55,6 +56,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
+        self._expected: Expected | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -71,10 +73,8 @@ class Ledger:
     @classmethod
     def open_readonly(cls, path: Path) -> Self:
         """An earlier night's ledger. Raises LedgerError if it is none."""
-        if not path.is_file():
-            raise LedgerError(f"{path}: no such ledger")
         with _mapped(path):
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            db = open_foreign(path)
             ledger = cls(db, path)
             try:
                 ledger._check_format()
@@ -83,6 +83,21 @@ class Ledger:
                 raise
             return ledger
 
+    def expect(self, expected: Expected) -> None:
+        """From now on every row that is read is looked at; it may be anybody's."""
+        self._expected = expected
+
+    def check_results(self, expected: Expected) -> None:
+        """`expect`, and raise LedgerError now if a film's row is not one of that model's."""
+        self.expect(expected)
+        with _mapped(self._path):
+            check_results(self._db, self._path, expected)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._path
+
     @staticmethod
     def remove(path: Path) -> None:
         """Forget everything: the file and SQLite's side files."""
@@ -90,6 +105,7 @@ class Ledger:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
     def _prepare(self) -> None:
+        guard(self._db)
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not empty:
@@ -114,6 +130,7 @@ class Ledger:
             raise LedgerError(f"{self._path}: not a ledger of screen")
         if version > _VERSION:
             raise LedgerError(f"{self._path}: written by a newer version of screen; update this one")
+        check_schema(self._db, self._path)
 
     def commit(self) -> None:
         """Make everything so far durable."""
@@ -153,7 +170,13 @@ class Ledger:
 
     def settings(self) -> dict[str, str]:
         """What all rows have in common (weights, device, …); empty for a new ledger."""
-        return dict(json.loads(self.meta("settings") or "{}"))
+        try:
+            settings = json.loads(self.meta("settings") or "{}")
+        except (ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+            raise LedgerError(f"{self._path}: its settings are damaged; start over with --fresh")
+        return settings
 
     def set_settings(self, settings: dict[str, str]) -> None:
         """Fix what all rows have in common."""
@@ -279,6 +302,8 @@ class Ledger:
         return None if found is None or found[0] is None else Path(os.fsdecode(found[0]))
 
     def _row(self, text: str) -> Row:
+        if self._expected is not None:
+            return checked_row(text, self._path, self._expected)
         try:
             return Row.from_json(text)
         except (ValueError, KeyError, TypeError) as error:
@@ -309,6 +334,7 @@ _ADVICE = {
     "full": "make room and run again",
     "malformed JSON": "a row in it is damaged, start over with --fresh",
     "locked": "another run is at work with it, wait for it",
+    "interrupted": "it is damaged, or made so that a query does not end",
 }
 
 
@@ -325,6 +351,18 @@ def _mapped(path: Path) -> Iterator[None]:
         raise LedgerError(f"{path}: {error}; start over with --fresh") from error
 
 
+@contextmanager
+def _refused_by_name(path: Path) -> Iterator[None]:
+    """Within, what is wrong with a ledger of `--known` is wrong usage. Raises UsageError."""
+    try:
+        yield
+    except (LedgerError, OSError) as error:
+        # Advice is for a run's own ledger.
+        what = str(error).partition("; ")[0] if isinstance(error, LedgerError) else str(error.strerror)
+        what = what.removeprefix(f"{path}: ")
+        raise UsageError(f"--known {path}: {what}; run without it, or give a whole one") from error
+
+
 BINDING = ("weights_digest", "decode_policy", "identifiers")
 """Settings under which an earlier result is this run's as well."""
 
@@ -335,27 +373,36 @@ class Known:
     ignored: screened rows in ledgers of other weights, another decode policy or other identifiers.
     """
 
-    def __init__(self, paths: Sequence[Path], settings: dict[str, str], own: Path) -> None:
-        """Raises LedgerError for what is no ledger, UsageError for the run's own."""
+    def __init__(
+        self, paths: Sequence[Path], settings: dict[str, str], expected: Expected, own: Path
+    ) -> None:
+        """expected: what this run's model makes of films. Raises UsageError for what cannot be used."""
         self.ignored = 0
         self._ledgers: list[Ledger] = []
         with ExitStack() as stack:
             for path in paths:
-                if path.exists() and own.exists() and path.samefile(own):
-                    raise UsageError(f"--known {path}: that is this run's own ledger")
-                ledger = stack.enter_context(Ledger.open_readonly(path))
-                theirs = ledger.settings()
-                if all(theirs.get(name) == settings[name] for name in BINDING):
-                    self._ledgers.append(ledger)
-                else:
-                    self.ignored += ledger.count_screened()
+                with _refused_by_name(path):
+                    if own.exists() and path.exists() and path.samefile(own):
+                        raise UsageError(f"--known {path}: that is this run's own ledger")
+                    ledger = stack.enter_context(Ledger.open_readonly(path))
+                    theirs = ledger.settings()
+                    if all(theirs.get(name) == settings[name] for name in BINDING):
+                        ledger.check_results(expected)
+                        self._ledgers.append(ledger)
+                    else:
+                        self.ignored += ledger.count_screened()
             self._stack = stack.pop_all()
 
     def find(self, sop_instance_uid: str, pixel_digest: str) -> Inference | None:
         """What an earlier night made of the same film; the ledger given first has the first word."""
         for ledger in self._ledgers:
-            row = ledger.same_content(sop_instance_uid, pixel_digest)
-            if row is not None:
+            with _refused_by_name(ledger.path):
+                row = ledger.same_content(sop_instance_uid, pixel_digest)
+                if row is None:
+                    continue
+                # An index may lead to another film's row.
+                if (row.identity.sop_instance_uid, row.pixel_digest) != (sop_instance_uid, pixel_digest):
+                    raise LedgerError(f"{ledger.path}: damaged: a row in it is another's")
                 return row.inference
         return None
 

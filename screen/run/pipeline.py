@@ -19,9 +19,9 @@ from screen.decode.pool import DECODE
 from screen.discover import Pause, Step
 from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
-from screen.ledger import Known, Ledger
+from screen.ledger import Expected, Known, Ledger
 from screen.machine import batch_size_for, network_streams, usable_cpus, usable_memory, workers_for
-from screen.model import Model, load_model
+from screen.model import Model, ModelCard, load_model
 from screen.model.certificates import check_certified
 from screen.readers import Limits
 from screen.report import RunFacts, remove_reports
@@ -154,7 +154,7 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     drift = check_probes(model, backend)
     binding = _binding(model, backend, policy, identifiers)
     _check_same(earlier, binding, folder)
-    known = stack.enter_context(Known(settings.known, binding, ledger_path))
+    known = stack.enter_context(Known(settings.known, binding, _expected(model.card), ledger_path))
     identity_file = None
     if settings.identities is not None:
         identity_file = IdentityFile(settings.identities, folder)
@@ -333,6 +333,10 @@ def _binding(
         "batch_size": str(backend.batch_size),
         "identifiers": identifiers.setting,
     }
+
+
+def _expected(card: ModelCard) -> Expected:
+    return Expected(len(card.findings), card.heatmap_grid, card.weights_digest)
 
 
 def _check_same(earlier: dict[str, str], wanted: dict[str, str], folder: Path) -> None:

@@ -356,7 +356,7 @@ def pretend_other_weights(out: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "refusal"),
     [
-        ({"known": (Path("no-such.sqlite"),)}, LedgerError),
+        ({"known": (Path("no-such.sqlite"),)}, UsageError),
         ({"known": (Path("out/ledger.sqlite"),)}, UsageError),
         ({"identifiers": "pseudonym", "identities": Path("out/identities.csv")}, UsageError),
         ({"device": "tensorrt"}, UsageError),
