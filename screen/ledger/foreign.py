@@ -8,6 +8,7 @@ nothing is repaired.
 import math
 import sqlite3
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from screen.codes import Status
@@ -186,8 +187,8 @@ def checked_row(text: object, path: Path, expected: Expected) -> Row:
 
 def _check_row(row: Row) -> None:
     texts = (row.file, row.detail, row.pixel_digest, row.decoder, row.decode_policy, *row.warnings)
-    identity = row.identity
-    _check_texts(*texts, *(getattr(identity, name) for name in Identity.__slots__))
+    # Raises for what is no text, and for halves of characters, which JSON can say and nobody can write.
+    "".join((*texts, *_identity_fields(row.identity))).encode()
     if type(row.declared_chest) is not bool or type(row.version) is not int:
         raise ValueError("a field of another type")
     if (Status.SCREENED if row.reason is None else row.reason.status) is not row.status:
@@ -196,18 +197,12 @@ def _check_row(row: Row) -> None:
         _check_geometry(row.geometry)
 
 
-def _check_texts(*texts: object) -> None:
-    for text in texts:
-        if type(text) is not str:
-            raise ValueError("no text")
-        # Halves of characters, which JSON can say and nobody can write.
-        if not text.isascii():
-            text.encode()
+_identity_fields = attrgetter(*Identity.__slots__)
+_geometry_fields = attrgetter(*Geometry.__slots__)
 
 
 def _check_geometry(box: Geometry) -> None:
-    numbers = [getattr(box, name) for name in Geometry.__slots__]
-    if not all(type(number) is int for number in numbers):
+    if set(map(type, _geometry_fields(box))) != {int}:
         raise ValueError("a box of no numbers")
     holds = (
         1 <= box.height <= _LARGEST_SIDE
@@ -222,14 +217,14 @@ def _check_geometry(box: Geometry) -> None:
 def _check_inference(result: Inference, expected: Expected) -> None:
     numbers = (*result.logits, result.gate, result.distance)
     # A NaN is not below anything.
-    if not all(type(number) is float and abs(number) < _LARGEST for number in numbers):
+    if set(map(type, numbers)) != {float} or not all(-_LARGEST < number < _LARGEST for number in numbers):
         raise ValueError("a score that is no number")
     heatmap = result.heatmap
-    _check_texts(result.weights_digest, heatmap.data)
     if (
-        len(result.logits) != expected.findings
+        type(heatmap.data) is not str
+        or len(result.logits) != expected.findings
         or heatmap.shape != (expected.findings, *expected.grid)
-        or not all(type(side) is int for side in heatmap.shape)
+        or set(map(type, heatmap.shape)) != {int}
         or result.weights_digest != expected.weights_digest
     ):
         raise ValueError("not of this model's shape")

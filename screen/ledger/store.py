@@ -262,6 +262,8 @@ class Ledger:
                 " WHERE position >= ? ORDER BY position LIMIT ?",
                 (position, count),
             ):
+                if text is None and self._expected is not None:
+                    raise LedgerError(f"{self._path}: damaged: it lists {file!r:.200} without a result")
                 if text is None:
                     raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
                 yield self._row(text)
@@ -279,8 +281,11 @@ class Ledger:
             ):
                 beside = ""
                 if identity is not None:
-                    plain = json.loads(identity)
-                    beside = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                    try:
+                        plain = json.loads(identity)
+                        beside = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                    except (ValueError, KeyError, TypeError, RecursionError) as error:
+                        raise self._damaged() from error
                 yield FilmKey(position, uid, beside, digest, result == "object", bool(declared_chest))
 
     def listed_timings(self) -> Iterator[tuple[str, float, float]]:
@@ -299,7 +304,7 @@ class Ledger:
                 " FROM listing LEFT JOIN temp.secret_path USING (position) WHERE file = ?",
                 (file,),
             ).fetchone()
-        return None if found is None or found[0] is None else Path(os.fsdecode(found[0]))
+        return Path(os.fsdecode(found[0])) if found is not None and isinstance(found[0], bytes) else None
 
     def _row(self, text: str) -> Row:
         if self._expected is not None:
@@ -307,7 +312,10 @@ class Ledger:
         try:
             return Row.from_json(text)
         except (ValueError, KeyError, TypeError) as error:
-            raise LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh") from error
+            raise self._damaged() from error
+
+    def _damaged(self) -> LedgerError:
+        return LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh")
 
 
 class ListedRows:
@@ -349,6 +357,9 @@ def _mapped(path: Path) -> Iterator[None]:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
             raise
         raise LedgerError(f"{path}: {error}; start over with --fresh") from error
+    except UnicodeDecodeError as error:
+        # What SQLite says of a damaged schema quotes its bytes.
+        raise LedgerError(f"{path}: its schema is damaged; start over with --fresh") from error
 
 
 @contextmanager

@@ -126,6 +126,13 @@ def test_what_is_no_ledger_of_ours_is_refused_by_name(ledger: Path, statements: 
     assert time.monotonic() - started < 5
 
 
+def test_a_schema_whose_error_is_no_text_is_refused(ledger: Path) -> None:
+    content = ledger.read_bytes()
+    ledger.write_bytes(content.replace(b"tabletimings", b"table\x80imings"))
+    with pytest.raises(UsageError, match="its schema is damaged"):
+        known(ledger)
+
+
 def test_views_and_triggers_are_refused_in_a_runs_own_folder_too(ledger: Path) -> None:
     change(ledger, f"CREATE VIEW beside AS {LOOP} SELECT x FROM n")
     with pytest.raises(LedgerError, match="views, triggers"):
@@ -243,9 +250,9 @@ def test_an_index_that_leads_to_another_film_is_noticed(ledger: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def honest() -> Iterator[bytes]:
+def honest() -> Iterator[Path]:
     with TemporaryDirectory() as folder:
-        yield make_ledger(Path(folder) / "ledger.sqlite").read_bytes()
+        yield make_ledger(Path(folder) / "ledger.sqlite")
 
 
 def lent_or_refused(content: bytes) -> None:
@@ -280,8 +287,8 @@ def test_any_bytes_are_lent_or_refused(content: bytes, headed: bool) -> None:
     ),
     st.just(1 << 20) | st.integers(0, 50_000),
 )
-def test_flipped_bytes_are_lent_or_refused(honest: bytes, flips: list[tuple[int, int]], cut: int) -> None:
-    content = bytearray(honest)
+def test_flipped_bytes_are_lent_or_refused(honest: Path, flips: list[tuple[int, int]], cut: int) -> None:
+    content = bytearray(honest.read_bytes())
     for at, byte in flips:
         content[at] = byte
     lent_or_refused(bytes(content[:cut]))
@@ -289,9 +296,9 @@ def test_flipped_bytes_are_lent_or_refused(honest: bytes, flips: list[tuple[int,
 
 @FUZZ
 @given(st.lists(st.tuples(st.integers(1, 99), st.integers(1, 99)), min_size=1, max_size=8))
-def test_pages_in_each_others_places_are_lent_or_refused(honest: bytes, moves: list[tuple[int, int]]) -> None:
-    size = 4096
-    pages = [honest[at : at + size] for at in range(0, len(honest), size)]
+def test_pages_in_each_others_places_are_lent_or_refused(honest: Path, moves: list[tuple[int, int]]) -> None:
+    size, whole = 4096, honest.read_bytes()
+    pages = [whole[at : at + size] for at in range(0, len(whole), size)]
     for to, origin in moves:
         pages[to % len(pages) or 1] = pages[origin % len(pages) or 1]
     lent_or_refused(b"".join(pages))
@@ -311,11 +318,11 @@ PLAIN = st.recursive(
     )
 )
 def test_rows_with_anything_in_any_place_are_lent_or_refused(
-    honest: bytes, changes: list[tuple[int, int, str, Any]]
+    honest: Path, changes: list[tuple[int, int, str, Any]]
 ) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
-        path.write_bytes(honest)
+        path.write_bytes(honest.read_bytes())
 
         def mutate(row: dict[str, Any]) -> None:
             places = [row, row["identity"], row["geometry"], row["inference"], row["inference"]["heatmap"]]

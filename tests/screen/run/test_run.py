@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from screen.cli.main import cli
 from screen.codes import Reason
 from screen.decode.messages import WorkerBugError
 from screen.discover import Source
@@ -606,6 +608,35 @@ SECRETS = (b"PAT-77", b"ACC-55", b"DOE", b"1.2.840.99", b"jane", b"20260102")
 def holds_a_secret(folder: Path) -> list[tuple[str, bytes]]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [(path.name, secret) for path in files for secret in SECRETS if secret in path.read_bytes()]
+
+
+DAMAGE = {
+    "a view that loops": "CREATE VIEW v AS WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT 1",
+    "a score that is none": 'UPDATE rows SET row = replace(row, \'"gate":\', \'"gate":NaN,"g":\')',
+    "no score": "UPDATE rows SET row = replace(row, '\"logits\":[', '\"logits\":[1.0,')",
+    "an identity that is none": "UPDATE rows SET sop_instance_uid = '', row = json_set(row, '$.identity', 5)",
+    "no row": "DELETE FROM rows",
+    "a row of bytes": "UPDATE rows SET row = zeroblob(100000000)",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_ledger_is_refused_by_who_knows_it_and_by_who_reports_it(
+    tmp_path: Path, model: Path, damage: str
+) -> None:
+    dicom(tmp_path / "in" / "a.dcm", 1)
+    screen(tmp_path / "in", tmp_path / "night", model)
+    ledger = tmp_path / "night" / "ledger.sqlite"
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+        db.execute(damage)
+    if "DELETE" not in damage:
+        with pytest.raises(UsageError, match=f"--known {ledger}: "):
+            screen(tmp_path / "in", tmp_path / "out", model, known=(ledger,))
+        assert not (tmp_path / "out" / "results.csv").exists()
+    done = CliRunner().invoke(cli, ["report", str(tmp_path / "night")])
+    assert done.exit_code == 1
+    assert str(ledger) in done.stderr
+    assert "traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("mode", ["pseudonym", "none"])
