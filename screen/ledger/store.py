@@ -256,12 +256,14 @@ class Ledger:
     def rows_from(self, position: int, count: int) -> Iterator[Row]:
         """Up to `count` listed rows from a place in INPUT order on, streamed; -1 stands for all of them."""
         with _mapped(self._path):
-            for file, text in self._db.execute(
-                "SELECT listing.file, rows.row FROM listing LEFT JOIN rows"
+            last = -1
+            for place, file, text in self._db.execute(
+                "SELECT position, listing.file, rows.row FROM listing LEFT JOIN rows"
                 " ON rows.file = listing.file AND rows.change_token = listing.change_token"
                 " WHERE position >= ? ORDER BY position LIMIT ?",
                 (position, count),
             ):
+                last = self._after(last, place)
                 if text is None and self._expected is not None:
                     raise LedgerError(f"{self._path}: damaged: it lists {file!r:.200} without a result")
                 if text is None:
@@ -271,6 +273,7 @@ class Ledger:
     def listed_film_keys(self) -> Iterator[FilmKey]:
         """The keys of listed rows that are screened and have pixels, in INPUT order."""
         with _mapped(self._path):
+            last = -1
             for position, uid, identity, digest, result, declared_chest in self._db.execute(
                 "SELECT position, sop_instance_uid,"
                 " CASE sop_instance_uid WHEN '' THEN json_extract(row, '$.identity') END, pixel_digest,"
@@ -279,6 +282,7 @@ class Ledger:
                 " ON rows.file = listing.file AND rows.change_token = listing.change_token"
                 " WHERE status = 'screened' AND pixel_digest <> '' ORDER BY position"
             ):
+                last = self._after(last, position)
                 beside = ""
                 if identity is not None:
                     try:
@@ -313,6 +317,12 @@ class Ledger:
             return Row.from_json(text)
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged() from error
+
+    def _after(self, last: int, place: object) -> int:
+        """The place, if it comes after the last one: a damaged tree of pages may lead round for ever."""
+        if not isinstance(place, int) or place <= last:
+            raise self._damaged()
+        return place
 
     def _damaged(self) -> LedgerError:
         return LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh")

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from screen.cli.main import cli
 from screen.codes import Reason
 from screen.decode.messages import WorkerBugError
-from screen.discover import Source
+from screen.discover import Pause, Source
 from screen.errors import InputError, LedgerError, UsageError
 from screen.ledger import Ledger
 from screen.readers import Limits
@@ -514,6 +514,19 @@ def test_a_producer_may_wait_for_the_rows_of_what_it_listed(tmp_path: Path, mode
     with Ledger.open(out / "ledger.sqlite") as ledger:
         assert ledger.count_screened() == 3
     running.communicate()
+
+
+def test_a_signal_is_heeded_where_folders_hold_no_file(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(given: Sequence[Path], exclude: Path | None) -> Iterator[Pause]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            yield Pause.WALKING
+
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr(inputs, "discover_in_steps", endless)
+    assert screen(tmp_path / "in", tmp_path / "out", model) == 143
 
 
 def test_lists_that_cannot_be_read(tmp_path: Path, model: Path) -> None:
