@@ -20,6 +20,12 @@ class Inputs:
     def __init__(
         self, paths: Sequence[Path], listed: Iterable[Path | Pause] | None, identifiers: Identifiers
     ) -> None:
+        """Raises InputError if paths are relative to a folder that is gone."""
+        if listed is not None or not all(path.is_absolute() for path in paths):
+            try:
+                Path.cwd()
+            except OSError as error:
+                raise InputError("the current folder is gone: change to one that is there") from error
         self._paths = paths
         self._listed = listed
         self._identifiers = identifiers

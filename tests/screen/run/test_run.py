@@ -529,6 +529,20 @@ def test_a_signal_is_heeded_where_folders_hold_no_file(
     assert screen(tmp_path / "in", tmp_path / "out", model) == 143
 
 
+def test_a_current_folder_that_is_gone_is_said(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="the current folder is gone"):
+        screen(Path(), tmp_path / "out", model)
+    film = png(tmp_path / "in" / "0.png", 0)
+    with pytest.raises(InputError, match="the current folder is gone"):
+        screen((), tmp_path / "out", model, listed=iter([film]))
+    assert screen(film, tmp_path / "out", model) == 0
+
+
 def test_lists_that_cannot_be_read(tmp_path: Path, model: Path) -> None:
     args = [sys.executable, "-m", "screen", "run", "-", "--out", str(tmp_path / "out"), "--model", str(model)]
     for shell, code, said in (("<&-", 2, "closed"), (f"0>{tmp_path / 'f'}", 1, "cannot be read")):
