@@ -2,18 +2,23 @@
 
 Order: INPUTs as given, then by the raw bytes of the relative path. A symbolic link to a file is a source of
 its own (two that show the same film end as duplicates by their pixels); a linked folder is walked, each real
-folder once, so loops end. A dangling link and a folder that cannot be listed are sources with a problem.
-Sockets, pipes and devices are no files and are passed over.
+folder once, so loops end. A dangling link, a folder that cannot be listed, and what lies too deep for the
+system's paths are sources with a problem. Sockets, pipes and devices are no files and are passed over. So is
+a folder that an earlier run left its reports in, with all that is in it; a file in there that is given by
+name is taken. Folders are known by device and inode: their real paths would cost more with every level.
 """
 
 # Raw bytes, which pathlib does not have, are what the order is made of.
-# ruff: noqa: PTH116, PTH118
+# ruff: noqa: PTH115, PTH116, PTH118, PTH120
 
+import contextlib
 import os
 import re
+import select
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,32 +66,108 @@ def key_from_path(path: bytes) -> str:
     return escaped(literal.decode("utf-8", "surrogateescape"))
 
 
+class Pause(Enum):
+    """A step of discovery that found no file: whoever takes steps may look at signals and at other work."""
+
+    WALKING = auto()
+    """There is more to look at, at once."""
+    WAITING = auto()
+    """The list on standard input has nothing for us yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A folder with an earlier run's reports, by its key: it is no input."""
+
+    key: str
+
+
+Step = Source | PassedOver | Pause
+
 _BLOCK = 1 << 16
 """Bytes; longer than any path, so that the first block shows what separates paths."""
+_LOOK = 0.2
+"""Seconds between two pauses while a list has nothing for us."""
 
 
-def paths_from_list(stream: BinaryIO) -> Iterator[Path]:
-    """Paths, one a line, or separated by NUL (`find -print0`), streamed. Any bytes are a path's."""
-    rest = stream.read(_BLOCK)
-    separator = b"\0" if b"\0" in rest else b"\n"
-    while block := stream.read(_BLOCK):
-        *lines, rest = (rest + block).split(separator)
-        yield from (Path(os.fsdecode(line)) for line in lines if line)
-    yield from (Path(os.fsdecode(line)) for line in rest.split(separator) if line)
+def paths_from_list(stream: BinaryIO) -> Iterator[Path | Pause]:
+    """Paths, one a line, or separated by NUL (`find -print0`), each as soon as it is complete.
+
+    Any bytes are a path's. A stream that is no file of the system's is never waited for in pauses.
+    Raises InputError if the stream cannot be read, or is no list of paths.
+    """
+    rest = separator = b""
+    for block in _blocks(stream):
+        rest += block
+        separator = separator or _separator(rest, waited=not block)
+        if separator:
+            *lines, rest = rest.split(separator)
+            yield from (Path(os.fsdecode(line)) for line in lines if line)
+        if len(rest) > _BLOCK:
+            raise InputError("the list on standard input is none: 64 KiB without an end of line or NUL")
+        if not block:
+            yield Pause.WAITING
+    yield from (Path(os.fsdecode(line)) for line in rest.split(separator or b"\n") if line)
+
+
+def _separator(start: bytes, *, waited: bool) -> bytes:
+    """What separates a list's paths, by how it starts; empty while that cannot be told.
+
+    A name may hold a line end. So one in the middle of what is there decides only if nothing follows soon.
+    Where both are there, the end of what is there decides, else what there is more of: no name holds a NUL,
+    but a list of lines may be damaged in one place.
+    """
+    if b"\0" in start:
+        lines = start.endswith(b"\n") or start.count(b"\n") > start.count(b"\0") > 0
+        return b"\n" if lines and not start.endswith(b"\0") else b"\0"
+    decided = start.endswith(b"\n") or len(start) >= _BLOCK or (waited and b"\n" in start)
+    return b"\n" if decided else b""
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """What the stream has, as soon as it has it; empty while it has nothing. Raises InputError."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        while block := stream.read(_BLOCK):
+            yield block
+        return
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while True:
+        try:
+            # Past the stream's buffer, which would wait until it is full.
+            if not poll.poll(_LOOK * 1000):
+                yield b""
+                continue
+            block = os.read(descriptor, _BLOCK)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise InputError(f"the list on standard input cannot be read ({error.strerror})") from error
+        if not block:
+            return
+        yield block
 
 
 def discover(inputs: Sequence[Path], exclude: Path | None) -> Iterator[Source]:
     """Sources of all `inputs` (folders, recursively, and files), each file once; listed while they are used.
 
-    exclude: the run's own folder, never an input, wherever it lies and whether or not it exists yet.
+    exclude: the run's own folder, never an input, wherever it lies. It need not exist before the first step.
     Raises InputError at once if an input does not exist, later if one vanishes on the way.
     """
+    steps = discover_in_steps(inputs, exclude)
+    return (step for step in steps if isinstance(step, Source))
+
+
+def discover_in_steps(inputs: Sequence[Path], exclude: Path | None) -> Iterator[Step]:
+    """As `discover`, with pauses between folders, and naming the folders that are passed over."""
     for path in inputs:
         _input_status(path)
-    return _Walk(exclude).sources(inputs)
+    return _Walk(exclude).steps(inputs)
 
 
-def discover_listed(paths: Iterable[Path], exclude: Path | None) -> Iterator[Source]:
+def discover_listed(paths: Iterable[Path | Pause], exclude: Path | None) -> Iterator[Step]:
     """Sources of a list that may be long: not kept; a path that is not there is a source too.
 
     A file that is listed again in the same words gets the same key; who keeps keys sees that.
@@ -105,28 +186,38 @@ def _input_status(path: Path) -> os.stat_result:
 
 
 class _Walk:
-    """What one discovery has seen: folders by identity, files that were given by name by their real place."""
+    """What one discovery has seen: folders, and files that were given by name, by their folder and name."""
 
     def __init__(self, exclude: Path | None) -> None:
-        self._excluded = None if exclude is None else os.fsencode(os.path.realpath(exclude))
-        self._folders: set[tuple[int, int]] = set()
-        self._named: set[bytes] = set()
+        self._exclude = exclude
+        self._excluded: _Identity | None = None
+        self._folders: set[_Identity] = set()
+        self._named: set[tuple[_Identity, bytes]] = set()
 
-    def sources(self, inputs: Sequence[Path]) -> Iterator[Source]:
+    def steps(self, inputs: Sequence[Path]) -> Iterator[Step]:
+        self._find_excluded()
         for path in inputs:
             status = _input_status(path)
             raw = os.fsencode(path)
-            if self._is_excluded(raw):
+            if self._leads_into_excluded(raw):
                 continue
             if stat.S_ISDIR(status.st_mode):
                 yield from self._tree(raw)
             elif self._is_new(raw):
                 yield _source(raw, status)
 
-    def listed(self, paths: Iterable[Path]) -> Iterator[Source]:
+    def listed(self, paths: Iterable[Path | Pause]) -> Iterator[Step]:
+        self._find_excluded()
         for path in paths:
+            if isinstance(path, Pause):
+                yield path
+                continue
             raw = os.fsencode(path)
-            if self._is_excluded(raw):
+            if b"\0" in raw:
+                # No system call takes it.
+                yield _problem(raw, Reason.UNREADABLE)
+                continue
+            if self._leads_into_excluded(raw):
                 continue
             try:
                 status = _status(raw)
@@ -141,64 +232,138 @@ class _Walk:
                 # Found in a folder it is passed over; named in a list it is somebody's mistake.
                 yield _problem(raw, Reason.UNREADABLE)
 
-    def _tree(self, top: bytes) -> Iterator[Source]:
+    def _tree(self, top: bytes) -> Iterator[Step]:
         """Depth first, with a stack of its own: no folder is too deep."""
         stack = [self._listing(top)]
         while stack:
             step = next(stack[-1], None)
             if step is None:
                 stack.pop()
-            elif isinstance(step, Source):
-                yield step
-            else:
+            elif isinstance(step, bytes):
                 stack.append(self._listing(step))
+            else:
+                yield step
 
-    def _listing(self, folder: bytes) -> Iterator[Source | bytes]:
+    def _listing(self, folder: bytes) -> Iterator[Step | bytes]:
         """Files as sources, folders as paths, in the order of the paths below them."""
+        yield Pause.WALKING
         try:
             identity = _identity(_status(folder))
-            if identity in self._folders:
+            if identity in self._folders or identity == self._excluded:
                 return
             names = persistently(lambda: _names(folder))
         except OSError:
             yield _problem(folder, Reason.FOLDER_UNREADABLE)
             return
         self._folders.add(identity)
+        if _holds_a_run(folder, names):
+            yield PassedOver(key_from_path(folder))
+            return
         for name in names:
             path = os.path.join(folder, name.rstrip(_MARKS))
-            if name.endswith((_IS_FOLDER, _IS_LINK)) and self._is_excluded(path):
+            if name.endswith(_IS_LINK) and self._leads_into_excluded(path):
                 continue
-            if name.endswith(_IS_FOLDER):
+            if name.endswith((_IS_FOLDER, _IS_FOLDER + _IS_LINK)):
                 yield path
                 continue
-            if self._named and os.path.join(os.path.realpath(folder), name.rstrip(_MARKS)) in self._named:
+            if (identity, name.rstrip(_MARKS)) in self._named:
                 continue
             try:
                 status = _status(path)
             except OSError:
                 yield _problem(path, Reason.UNREADABLE)
                 continue
-            if stat.S_ISREG(status.st_mode):
-                yield _source(path, status)
+            yield _source(path, status) if stat.S_ISREG(status.st_mode) else Pause.WALKING
 
-    def _is_excluded(self, raw: bytes) -> bool:
-        if self._excluded is None:
-            return False
-        real = os.path.realpath(raw)
-        return real == self._excluded or real.startswith(self._excluded.rstrip(b"/") + b"/")
+    def _find_excluded(self) -> None:
+        if self._exclude is not None:
+            with contextlib.suppress(OSError):
+                self._excluded = _identity(self._exclude.stat())
+
+    def _leads_into_excluded(self, raw: bytes) -> bool:
+        return self._excluded is not None and _leads_into(raw, self._excluded)
 
     def _is_new(self, raw: bytes) -> bool:
         """Whether a file that is given by name was neither given nor listed before."""
         folder, name = os.path.split(raw)
-        folder = folder or b"."
-        place = os.path.join(os.path.realpath(folder), name)
-        if place in self._named or _identity(os.stat(folder)) in self._folders:
+        identity = _identity(os.stat(folder or b"."))
+        if (identity, name) in self._named or identity in self._folders:
             return False
-        self._named.add(place)
+        self._named.add((identity, name))
         return True
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+_Identity = tuple[int, int]
+"""A folder's device and inode."""
+
+_LEDGER, _LOCK, _SUMMARY = b"ledger.sqlite", b".lock", b"summary.json"
+_LEDGER_WAL = b"ledger.sqlite-wal"
+_SQLITE, _APPLICATION = b"SQLite format 3\0", b"CXRS"
+_APPLICATION_AT = 68
+"""The byte at which a database's header holds its application id (sqlite.org/fileformat2.html)."""
+
+
+def _holds_a_run(folder: bytes, names: list[bytes]) -> bool:
+    """Whether a run has, or had, this folder for its reports: by the ledger that it left there."""
+    if _LEDGER not in names or not (_LOCK in names or _SUMMARY in names):
+        return False
+    try:
+        descriptor = os.open(os.path.join(folder, _LEDGER), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            header = os.read(descriptor, _APPLICATION_AT + len(_APPLICATION))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    # The ledger of a run that is at work, or was killed, may have its application id beside it only.
+    ours = header[_APPLICATION_AT:] == _APPLICATION or _LEDGER_WAL in names
+    return header.startswith(_SQLITE) and ours
+
+
+def _leads_into(path: bytes, folder: _Identity) -> bool:
+    """Whether `path`, through whatever links, leads to that folder or below it, or would if it were there."""
+    try:
+        at = _nearest_folder(path)
+    except OSError:
+        return False
+    try:
+        below, here = None, _identity(os.fstat(at))
+        while here not in (folder, below):
+            parent = os.open("..", _WAY, dir_fd=at)
+            os.close(at)
+            at, below, here = parent, here, _identity(os.fstat(parent))
+    except OSError:
+        return False
+    finally:
+        os.close(at)
+    return here == folder
+
+
+_WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_MOST_LINKS = 40
+"""In a row; the kernel follows no more."""
+
+
+def _nearest_folder(path: bytes) -> int:
+    """A descriptor of the folder that `path` leads to or lies in; if that is not there, of the nearest above.
+
+    Raises OSError.
+    """
+    while True:
+        try:
+            return os.open(path or b".", _WAY)
+        except (FileNotFoundError, NotADirectoryError):
+            if path in (b"", b"/"):
+                raise
+        for _ in range(_MOST_LINKS):
+            try:
+                path = os.path.join(os.path.dirname(path), os.readlink(path))
+            except OSError:
+                break
+        path = os.path.dirname(path)
+
+
+def _identity(status: os.stat_result) -> _Identity:
     return status.st_dev, status.st_ino
 
 
@@ -219,9 +384,8 @@ _MARKS = _IS_FOLDER + _IS_LINK
 
 def _mark(entry: os.DirEntry[bytes]) -> bytes:
     try:
-        if entry.is_dir():
-            return _IS_FOLDER
-        return _IS_LINK if entry.is_symlink() else b""
+        link = _IS_LINK if entry.is_symlink() else b""
+        return _IS_FOLDER + link if entry.is_dir() else link
     except OSError:
         return b""
 

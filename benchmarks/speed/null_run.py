@@ -40,7 +40,7 @@ class KnownNullBackend(NullBackend):
 
 def main(out: Path) -> int:
     """Screen what standard input lists. Returns the exit code."""
-    inputs = tuple(paths_from_list(sys.stdin.buffer))
+    inputs = tuple(path for path in paths_from_list(sys.stdin.buffer) if isinstance(path, Path))
     with JsonLines() as progress:
         return run(RunSettings(inputs, out), progress, Parts(open_backend=KnownNullBackend))
 

@@ -1,5 +1,6 @@
 """The command line. Commands are found by name and imported when they are used: `screen --help` is quick."""
 
+import errno
 import importlib
 import json
 import sys
@@ -56,6 +57,11 @@ class Commands(click.Group):
         except ScreenError as error:
             _say(error)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            _say(ScreenError("too few file handles: raise the limit (ulimit -n), or give fewer --workers"))
+            ctx.exit(ScreenError.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)
 

@@ -46,7 +46,7 @@ def cli(
     from screen.decide import decision_from
     from screen.decode import DecodePool
     from screen.errors import LedgerError
-    from screen.ledger import Ledger
+    from screen.ledger import Expected, Ledger
     from screen.machine import usable_cpus
     from screen.model import card_from_json
     from screen.readers import Limits
@@ -71,6 +71,7 @@ def cli(
                 f"{folder}: its ledger is damaged ({error}); start over with --fresh"
             ) from error
         card = card_from_json(facts.card_json)
+        ledger.expect(Expected(len(card.findings), card.heatmap_grid, card.weights_digest))
         decided = decision_from(card, operating_point, threshold, decision)
 
         def open_pool() -> DecodePool:

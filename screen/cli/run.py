@@ -144,6 +144,9 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
         raise UsageError("- stands for all of INPUT: give nothing beside it")
     if listed and out is None:
         raise UsageError("with - as INPUT there is no name to go by: give --out DIR")
+    # Python's word for a descriptor that was closed before it started.
+    if listed and sys.stdin is None:
+        raise UsageError("with - as INPUT paths come by standard input, which is closed")
     from screen.discover import paths_from_list
     from screen.readers import Limits
     from screen.run import Parts, RunSettings, run

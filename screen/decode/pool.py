@@ -60,6 +60,9 @@ _LOOK = 0.5
 """Seconds between two looks of who maps at signals and other work, while nothing comes in."""
 
 
+_END = object()
+
+
 @dataclass(slots=True)
 class _Task:
     """crashed: a worker died over it. off_gpu: a worker with a GPU was lost over it."""
@@ -133,24 +136,21 @@ class DecodePool:
     def map(self, sources: Iterable[Source | None]) -> Iterator[list[tuple[Source, Outcome]]]:
         """Decode all: what has been finished, in any order, as it comes; an empty list while nothing does.
 
-        sources: the next one is asked for only when there is room for it; None gives the caller a turn. Who
-        stops early leaves the rest in flight. Raises as `collect` does.
+        sources: the next one is asked for only when there is room for it; None: there is none yet, and the
+        caller has a turn. Who stops early leaves the rest in flight. Raises as `collect` does.
         """
         left = iter(sources)
         more = True
         while more or self.in_flight:
-            seconds = _LOOK
-            while more and self.has_room:
-                try:
-                    source = next(left)
-                except StopIteration:
-                    more = False
-                else:
-                    if source is None:
-                        seconds = 0.0
-                        break
+            patience = _LOOK
+            while more and patience and self.has_room:
+                source = next(left, _END)
+                if isinstance(source, Source):
                     self.submit(source)
-            yield self.collect(seconds)
+                else:
+                    more = source is None
+                    patience = 0.0 if more else _LOOK
+            yield self.collect(patience)
 
     def submit(self, source: Source) -> None:
         """Hand a source to the least busy worker."""

@@ -1,6 +1,7 @@
 """What a run remembers: a row for each file."""
 
+from screen.ledger.foreign import Expected
 from screen.ledger.rows import FilmKey, Heatmap, Inference, Row, Rows
 from screen.ledger.store import Known, Ledger, Timing
 
-__all__ = ["FilmKey", "Heatmap", "Inference", "Known", "Ledger", "Row", "Rows", "Timing"]
+__all__ = ["Expected", "FilmKey", "Heatmap", "Inference", "Known", "Ledger", "Row", "Rows", "Timing"]

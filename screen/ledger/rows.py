@@ -4,6 +4,7 @@ Reports, pages and pictures are views of rows. Fields are only ever appended, wi
 """
 
 import json
+import math
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from screen.film import Identity
 from screen.preprocess import Geometry
 
 ROW_VERSION = 1
+_LARGEST_HALF = 65504.0
+"""A float16's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,23 @@ class Heatmap:
 
     @classmethod
     def pack(cls, grid: NDArray[np.floating[Any]]) -> Self:
-        """A grid [K, h, w] of logits, rounded to float16."""
-        values = grid.astype("<f2")
+        """A grid [K, h, w] of logits, rounded to float16; beyond its range, its largest value."""
+        values = np.clip(grid, -_LARGEST_HALF, _LARGEST_HALF).astype("<f2")
         return cls(values.shape, b64encode(zlib.compress(values.tobytes(), 1)).decode())
 
     def grid(self) -> NDArray[np.float16]:
-        """The grid [K, h, w]. Raises LedgerError if it is damaged."""
+        """The grid [K, h, w], all finite. Raises LedgerError if it is damaged."""
         try:
-            values = np.frombuffer(zlib.decompress(b64decode(self.data)), "<f2")
-            return values.reshape(self.shape).astype(np.float16)
-        except (ValueError, zlib.error) as error:
+            size = 2 * math.prod(self.shape)
+            inflater = zlib.decompressobj()
+            # A few bytes may say gigabytes of zeros.
+            data = inflater.decompress(b64decode(self.data), size + 1)
+            values = np.frombuffer(data, "<f2").reshape(self.shape).astype(np.float16)
+            if len(data) != size or not inflater.eof or not np.isfinite(values).all():
+                raise ValueError("its values are not those of its shape")
+        except (ValueError, TypeError, OverflowError, zlib.error) as error:
             raise LedgerError("a heat map in the ledger is damaged; start over with --fresh") from error
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +109,20 @@ class Row:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The row again; fields of a newer version are ignored. Raises ValueError if it is broken."""
-        plain: dict[str, Any] = json.loads(text)
-        if not plain.keys() <= _FIELDS:
-            plain = {name: value for name, value in plain.items() if name in _FIELDS}
+        """The row again; fields of a newer version are ignored.
+
+        Raises ValueError, KeyError or TypeError if it is broken. Types within are as the text has them: it is
+        ours (`screen.ledger.foreign` looks at those of others).
+        """
+        try:
+            return cls._from_plain(json.loads(text))
+        except TypeError:
+            return cls._from_plain(_without_unknown(json.loads(text)))
+        except RecursionError as error:
+            raise ValueError("nested without end") from error
+
+    @classmethod
+    def _from_plain(cls, plain: dict[str, Any]) -> Self:
         plain["status"] = Status(plain["status"])
         plain["reason"] = Reason(plain["reason"]) if plain["reason"] else None
         plain["warnings"] = tuple(plain["warnings"])
@@ -123,6 +142,17 @@ def _plain(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
+def _without_unknown(plain: dict[str, Any]) -> dict[str, Any]:
+    """A row's JSON without what newer versions have added, to it or to what it holds."""
+    if not isinstance(plain, dict):
+        raise TypeError("no object")
+    row = {name: value for name, value in plain.items() if name in _FIELDS}
+    for part, names in _PARTS.items():
+        if isinstance(row.get(part), dict):
+            row[part] = {name: value for name, value in row[part].items() if name in names}
+    return row
+
+
 class FilmKey(NamedTuple):
     """Of a screened row, what tells whether another file shows the same film.
 
@@ -139,6 +169,10 @@ class FilmKey(NamedTuple):
 
 
 _FIELDS = frozenset(field.name for field in fields(Row))
+_PARTS = {
+    part: frozenset(field.name for field in fields(record))
+    for part, record in (("identity", Identity), ("geometry", Geometry), ("inference", Inference))
+}
 
 
 class Rows(Protocol):

@@ -19,6 +19,7 @@ from typing import Self
 
 from screen.codes import UNREACHABLE, Reason, Status
 from screen.errors import LedgerError, UsageError
+from screen.ledger.foreign import Expected, check_results, check_schema, checked_row, guard, open_foreign
 from screen.ledger.rows import FilmKey, Inference, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
@@ -61,6 +62,7 @@ class Ledger:
         self._db = connection
         self._path = path
         self._version = _VERSION
+        self._expected: Expected | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -77,10 +79,8 @@ class Ledger:
     @classmethod
     def open_readonly(cls, path: Path) -> Self:
         """An earlier night's ledger. Raises LedgerError if it is none."""
-        if not path.is_file():
-            raise LedgerError(f"{path}: no such ledger")
         with _mapped(path):
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            db = open_foreign(path)
             ledger = cls(db, path)
             try:
                 ledger._check_format()
@@ -89,6 +89,21 @@ class Ledger:
                 raise
             return ledger
 
+    def expect(self, expected: Expected) -> None:
+        """From now on every row that is read is looked at; it may be anybody's."""
+        self._expected = expected
+
+    def check_results(self, expected: Expected) -> None:
+        """`expect`, and raise LedgerError now if a film's row is not one of that model's."""
+        self.expect(expected)
+        with _mapped(self._path):
+            check_results(self._db, self._path, expected)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._path
+
     @staticmethod
     def remove(path: Path) -> None:
         """Forget everything: the file and SQLite's side files."""
@@ -96,6 +111,7 @@ class Ledger:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
     def _prepare(self) -> None:
+        guard(self._db)
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not empty:
@@ -127,6 +143,7 @@ class Ledger:
         if version > _VERSION:
             raise LedgerError(f"{self._path}: written by a newer version of screen; update this one")
         self._version = version
+        check_schema(self._db, self._path)
 
     def commit(self) -> None:
         """Make everything so far durable."""
@@ -166,7 +183,13 @@ class Ledger:
 
     def settings(self) -> dict[str, str]:
         """What all rows have in common (weights, device, …); empty for a new ledger."""
-        return dict(json.loads(self.meta("settings") or "{}"))
+        try:
+            settings = json.loads(self.meta("settings") or "{}")
+        except (ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+            raise LedgerError(f"{self._path}: its settings are damaged; start over with --fresh")
+        return settings
 
     def set_settings(self, settings: dict[str, str]) -> None:
         """Fix what all rows have in common."""
@@ -238,6 +261,17 @@ class Ledger:
             ).fetchone()
         return None if found is None else self._row(found[0])
 
+    def same_film(self, row: Row, of: tuple[str, str] | None = None) -> Row | None:
+        """As `same_content`, in somebody else's ledger. Raises LedgerError if it answers with another film."""
+        content = (row.identity.sop_instance_uid, row.pixel_digest)
+        found = self.same_content(*content, of=of)
+        if found is not None:
+            whose = (found.identity.patient_id, found.identity.study_instance_uid)
+            # An index may lead to another film's row.
+            if (found.identity.sop_instance_uid, found.pixel_digest) != content or whose != (of or whose):
+                raise LedgerError(f"{self.path}: damaged: a row in it is another's")
+        return found
+
     def has_failed(self, file: str, change_token: str, reason: Reason | None) -> bool:
         """Whether this very file failed for this reason."""
         with _mapped(self._path):
@@ -282,12 +316,16 @@ class Ledger:
     def rows_from(self, position: int, count: int) -> Iterator[Row]:
         """Up to `count` listed rows from a place in INPUT order on, streamed; -1 stands for all of them."""
         with _mapped(self._path):
-            for file, text in self._db.execute(
-                "SELECT listing.file, rows.row FROM listing LEFT JOIN rows"
+            last = -1
+            for place, file, text in self._db.execute(
+                "SELECT position, listing.file, rows.row FROM listing LEFT JOIN rows"
                 " ON rows.file = listing.file AND rows.change_token = listing.change_token"
                 " WHERE position >= ? ORDER BY position LIMIT ?",
                 (position, count),
             ):
+                last = self._after(last, place)
+                if text is None and self._expected is not None:
+                    raise LedgerError(f"{self._path}: damaged: it lists {file!r:.200} without a result")
                 if text is None:
                     raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
                 yield self._row(text)
@@ -295,6 +333,7 @@ class Ledger:
     def listed_film_keys(self) -> Iterator[FilmKey]:
         """The keys of listed rows that are screened and have pixels, in INPUT order."""
         with _mapped(self._path):
+            last = -1
             for position, uid, identity, digest, result, declared_chest in self._db.execute(
                 "SELECT position, sop_instance_uid, json_extract(row, '$.identity'), pixel_digest,"
                 " json_type(row, '$.inference'), json_extract(row, '$.declared_chest')"
@@ -302,8 +341,12 @@ class Ledger:
                 " ON rows.file = listing.file AND rows.change_token = listing.change_token"
                 " WHERE status = 'screened' AND pixel_digest <> '' ORDER BY position"
             ):
-                plain = json.loads(identity)
-                whose = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                last = self._after(last, position)
+                try:
+                    plain = json.loads(identity)
+                    whose = f"{plain['patient_id']}\0{plain['study_instance_uid']}"
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    raise self._damaged() from error
                 yield FilmKey(position, uid, whose, digest, result == "object", bool(declared_chest))
 
     def listed_timings(self) -> Iterator[tuple[str, float, float]]:
@@ -322,13 +365,24 @@ class Ledger:
                 " FROM listing LEFT JOIN temp.secret_path USING (position) WHERE file = ?",
                 (file,),
             ).fetchone()
-        return None if found is None or found[0] is None else Path(os.fsdecode(found[0]))
+        return Path(os.fsdecode(found[0])) if found is not None and isinstance(found[0], bytes) else None
 
     def _row(self, text: str) -> Row:
+        if self._expected is not None:
+            return checked_row(text, self._path, self._expected)
         try:
             return Row.from_json(text)
         except (ValueError, KeyError, TypeError) as error:
-            raise LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh") from error
+            raise self._damaged() from error
+
+    def _after(self, last: int, place: object) -> int:
+        """The place, if it comes after the last one: a damaged tree of pages may lead round for ever."""
+        if not isinstance(place, int) or place <= last:
+            raise self._damaged()
+        return place
+
+    def _damaged(self) -> LedgerError:
+        return LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh")
 
 
 class ListedRows:
@@ -355,6 +409,7 @@ _ADVICE = {
     "full": "make room and run again",
     "malformed JSON": "a row in it is damaged, start over with --fresh",
     "locked": "another run is at work with it, wait for it",
+    "interrupted": "it is damaged, or made so that a query does not end",
 }
 
 
@@ -369,6 +424,21 @@ def _mapped(path: Path) -> Iterator[None]:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
             raise
         raise LedgerError(f"{path}: {error}; start over with --fresh") from error
+    except UnicodeDecodeError as error:
+        # What SQLite says of a damaged schema quotes its bytes.
+        raise LedgerError(f"{path}: its schema is damaged; start over with --fresh") from error
+
+
+@contextmanager
+def _refused_by_name(path: Path) -> Iterator[None]:
+    """Within, what is wrong with a ledger of `--known` is wrong usage. Raises UsageError."""
+    try:
+        yield
+    except (LedgerError, OSError) as error:
+        # Advice is for a run's own ledger.
+        what = str(error).partition("; ")[0] if isinstance(error, LedgerError) else str(error.strerror)
+        what = what.removeprefix(f"{path}: ")
+        raise UsageError(f"--known {path}: {what}; run without it, or give a whole one") from error
 
 
 BINDING = ("weights_digest", "decode_policy", "identifiers")
@@ -394,47 +464,56 @@ class Known:
     ignored: screened rows in ledgers of other weights, another decode policy or other identifiers.
     """
 
-    def __init__(self, paths: Sequence[Path], settings: dict[str, str], own: Path) -> None:
-        """Raises LedgerError for what is no ledger, UsageError for the run's own."""
+    def __init__(
+        self, paths: Sequence[Path], settings: dict[str, str], expected: Expected, own: Path
+    ) -> None:
+        """expected: what this run's model makes of films. Raises UsageError for what cannot be used."""
         self.ignored = 0
         self._ledgers: list[Ledger] = []
         self._of_any_weights: list[Ledger] = []
         with ExitStack() as stack:
             for path in paths:
-                if path.exists() and own.exists() and path.samefile(own):
-                    raise UsageError(f"--known {path}: that is this run's own ledger")
-                ledger = stack.enter_context(Ledger.open_readonly(path))
-                theirs = ledger.settings()
-                if theirs.get("identifiers") == settings["identifiers"]:
-                    self._of_any_weights.append(ledger)
-                if all(theirs.get(name) == settings[name] for name in BINDING):
-                    self._ledgers.append(ledger)
-                else:
-                    self.ignored += ledger.count_screened()
+                with _refused_by_name(path):
+                    if own.exists() and path.exists() and path.samefile(own):
+                        raise UsageError(f"--known {path}: that is this run's own ledger")
+                    ledger = stack.enter_context(Ledger.open_readonly(path))
+                    theirs = ledger.settings()
+                    if theirs.get("identifiers") == settings["identifiers"]:
+                        self._of_any_weights.append(ledger)
+                    if all(theirs.get(name) == settings[name] for name in BINDING):
+                        ledger.check_results(expected)
+                        self._ledgers.append(ledger)
+                    else:
+                        self.ignored += ledger.count_screened()
             self._stack = stack.pop_all()
 
     def find(self, row: Row) -> KnownFilm | None:
         """What earlier nights made of the same film: filed alike if there is one, else filed otherwise."""
-        content = (row.identity.sop_instance_uid, row.pixel_digest)
         whose = (row.identity.patient_id, row.identity.study_instance_uid)
-        alike = [
-            (ledger, found)
-            for ledger in self._ledgers
-            if (found := ledger.same_content(*content, of=whose)) is not None
-        ]
-        for _, found in alike:
-            if found.inference is not None:
-                listed = any(ledger.was_listed(each) for ledger, each in alike)
-                return KnownFilm(found.inference, same_identity=True, listed=listed)
+        found: Inference | None = None
+        listed = False
         for ledger in self._ledgers:
-            other = ledger.same_content(*content)
-            if other is not None and other.inference is not None:
-                return KnownFilm(other.inference, same_identity=False, listed=False)
+            with _refused_by_name(ledger.path):
+                alike = ledger.same_film(row, of=whose)
+                if alike is not None:
+                    found = found or alike.inference
+                    listed |= ledger.was_listed(alike)
+        if found is not None:
+            return KnownFilm(found, same_identity=True, listed=listed)
+        for ledger in self._ledgers:
+            with _refused_by_name(ledger.path):
+                other = ledger.same_film(row)
+                if other is not None and other.inference is not None:
+                    return KnownFilm(other.inference, same_identity=False, listed=False)
         return None
 
     def has_failed(self, file: str, change_token: str, reason: Reason | None) -> bool:
         """Whether the same file failed for the same reason in an earlier night, whatever the model."""
-        return any(ledger.has_failed(file, change_token, reason) for ledger in self._of_any_weights)
+        for ledger in self._of_any_weights:
+            with _refused_by_name(ledger.path):
+                if ledger.has_failed(file, change_token, reason):
+                    return True
+        return False
 
     def __enter__(self) -> Self:
         return self

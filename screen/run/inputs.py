@@ -1,11 +1,12 @@
 """INPUT as a whole: where its files come from, whether it is still there, and how errors may name it."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from screen.discover import Source, discover, discover_listed, key_from_path
+from screen.discover import Pause, Source, Step, discover_in_steps, discover_listed, key_from_path
 from screen.errors import InputError
 from screen.run.identifiers import Identifiers
 
@@ -17,17 +18,28 @@ class Inputs:
     """What was given: folders and files, or a list of paths that is read while it is screened."""
 
     def __init__(
-        self, paths: Sequence[Path], listed: Iterable[Path] | None, identifiers: Identifiers
+        self, paths: Sequence[Path], listed: Iterable[Path | Pause] | None, identifiers: Identifiers
     ) -> None:
+        """Raises InputError if paths are relative to a folder that is gone."""
+        if listed is not None or not all(path.is_absolute() for path in paths):
+            try:
+                Path.cwd()
+            except OSError as error:
+                raise InputError("the current folder is gone: change to one that is there") from error
         self._paths = paths
         self._listed = listed
         self._identifiers = identifiers
-        self._folders = {path: _identity(path) for path in paths if path.is_dir()}
+        self._folders = {path: _folder_identity(path) for path in paths}
 
-    def sources(self, out: Path) -> Iterator[Source]:
-        """Every file once, but for what lies in `out`. Raises InputError at once if an INPUT is not there."""
+    def sources(self, out: Path) -> Iterator[Step]:
+        """Every file once, but for what lies in `out`, with pauses in which to look at signals.
+
+        Raises InputError at once if an INPUT is not there.
+        """
         with self.errors_named():
-            return discover(self._paths, out) if self._listed is None else discover_listed(self._listed, out)
+            if self._listed is None:
+                return discover_in_steps(self._paths, out)
+            return discover_listed(self._listed, out)
 
     @property
     def shown(self) -> list[str]:
@@ -49,7 +61,7 @@ class Inputs:
     def check(self, source: Source, in_a_row: int) -> None:
         """A file cannot be reached, one of so many in a row. Raises InputError if it is the disk's fault."""
         self.check_still_there()
-        if self._listed is not None and in_a_row >= _GONE and not source.path.parent.exists():
+        if self._listed is not None and in_a_row >= _GONE and not os.path.exists(source.path.parent):  # noqa: PTH110
             raise InputError(
                 f"{source.path.parent}: gone, like the {in_a_row - 1} files listed before; see to the disk "
                 "and run again"
@@ -58,14 +70,15 @@ class Inputs:
     def check_still_there(self) -> None:
         """Raises InputError: a disk that went away in the night leaves an empty folder, or none."""
         for path in self._paths:
-            now = _identity(path)
-            if now is None or (path in self._folders and now != self._folders[path]):
+            before = self._folders[path]
+            if not os.path.exists(path) or (before is not None and before != _folder_identity(path)):  # noqa: PTH110
                 raise InputError(f"{path}: vanished while it was screened; see to it and run again")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _folder_identity(path: Path) -> tuple[int, int] | None:
+    """None if it is no folder, or not there."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None

@@ -16,11 +16,11 @@ from screen.decide import Decision, decision_from
 from screen.decode import DecodePool
 from screen.decode.on_gpu import gpus_for_decoding
 from screen.decode.pool import DECODE
-from screen.discover import Source
+from screen.discover import Pause, Source, Step
 from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
 from screen.files import remove_drafts
-from screen.ledger import Known, Ledger
+from screen.ledger import Expected, Known, Ledger
 from screen.machine import (
     batch_size_for,
     library_versions,
@@ -29,7 +29,7 @@ from screen.machine import (
     usable_memory,
     workers_for,
 )
-from screen.model import Model, load_model
+from screen.model import Model, ModelCard, load_model
 from screen.model.certificates import check_certified
 from screen.readers import Limits
 from screen.report import RunFacts, remove_reports
@@ -57,7 +57,7 @@ class RunSettings:
 
     inputs: tuple[Path, ...] = ()
     out: Path | None = None
-    listed: Iterable[Path] | None = None
+    listed: Iterable[Path | Pause] | None = None
     model: Path | None = None
     device: str = "auto"
     engine: Path | None = None
@@ -113,7 +113,7 @@ class _Ready:
     started: datetime
     clock: float
     inputs: Inputs
-    sources: Iterator[Source]
+    steps: Iterator[Step]
     identifiers: Identifiers
     identity_file: IdentityFile | None
     folder: Path
@@ -140,7 +140,7 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     identifiers = identifiers_for(settings.identifiers)
     inputs = Inputs(settings.inputs, settings.listed, identifiers)
     out = settings.out or default_folder(settings.inputs[0], identifiers)
-    sources = inputs.sources(out)
+    steps = inputs.sources(out)
     model = load_model(settings.model)
     decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
     folder = stack.enter_context(locked_folder(out, create=True))
@@ -170,17 +170,17 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     drift = check_probes(model, backend)
     binding = _binding(model, backend, policy, identifiers)
     _check_same(earlier, binding, folder)
-    known = stack.enter_context(Known(settings.known, binding, ledger_path))
+    known = stack.enter_context(Known(settings.known, binding, _expected(model.card), ledger_path))
     identity_file = None
     if settings.identities is not None:
         identity_file = IdentityFile(settings.identities, folder)
         stack.callback(identity_file.close)
     if ledger is None:
         with inputs.errors_named():
-            first = next(sources, None)
-        if first is None and not settings.allow_empty:
+            begun = list(_until_first_file(steps, stop))
+        if not any(isinstance(step, Source) for step in begun) and not settings.allow_empty:
             raise InputError(_NOTHING_FOUND)
-        sources = chain(filter(None, [first]), sources)
+        steps = chain(begun, steps)
         stop.check()
         _remove_reports(folder)
         Ledger.remove(ledger_path)
@@ -205,7 +205,7 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
         started=started,
         clock=clock,
         inputs=inputs,
-        sources=sources,
+        steps=steps,
         identifiers=identifiers,
         identity_file=identity_file,
         folder=folder,
@@ -239,7 +239,7 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
             before_first_result=lambda: _withdraw_reports(ready),
             check_inputs=inputs.check,
         )
-        screening.run(ready.sources)
+        screening.run(ready.steps)
         if ready.stop.signal:
             ready.progress.event("stopped", signal=ready.stop.signal, **asdict(screening.counts))
             return None
@@ -271,7 +271,11 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
         preprocess_drift=ready.drift,
         decode_policy=str(ready.policy),
         limits=asdict(settings.limits),
-        counts={"known_ignored": ready.known.ignored, "gpu_decoder_losses": ready.pool.gpu_losses},
+        counts={
+            "known_ignored": ready.known.ignored,
+            "gpu_decoder_losses": ready.pool.gpu_losses,
+            "folders_passed_over": screening.passed_over,
+        },
     )
     ledger.set_meta("facts", facts.to_json())
     ledger.commit()
@@ -292,6 +296,15 @@ def _report(ready: _Ready, facts: RunFacts, counts: Counts) -> int:
         return ready.stop.exit_code
     ready.progress.event("finished", exit_code=code, **asdict(counts), out=str(ready.folder))
     return code
+
+
+def _until_first_file(steps: Iterator[Step], stop: Stop) -> Iterator[Step]:
+    for step in steps:
+        stop.check()
+        if not isinstance(step, Pause):
+            yield step
+        if isinstance(step, Source):
+            return
 
 
 def _device(settings: RunSettings) -> Device:
@@ -362,6 +375,10 @@ def _binding(
         "batch_size": str(backend.batch_size),
         "identifiers": identifiers.setting,
     }
+
+
+def _expected(card: ModelCard) -> Expected:
+    return Expected(len(card.findings), card.heatmap_grid, card.weights_digest)
 
 
 def _check_same(earlier: dict[str, str], wanted: dict[str, str], folder: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from screen.backends import Batcher, Outputs
 from screen.codes import UNREACHABLE, Reason, Status, Warn
 from screen.decode import Decoded, DecodePool, Outcome
-from screen.discover import Source
+from screen.discover import PassedOver, Pause, Source, Step
 from screen.errors import ScreenError
 from screen.film import Identity, Unscreened
 from screen.ledger import Heatmap, Inference, Known, Ledger, Row, Timing
@@ -60,6 +60,7 @@ class Screening:
     check_inputs: Callable[[Source, int], None]
     counts: Counts = field(default_factory=Counts)
     reused_films: int = 0
+    passed_over: int = 0
     read_seconds: float = 0.0
     square_seconds: float = 0.0
     hash_seconds: float = 0.0
@@ -71,12 +72,12 @@ class Screening:
     _last_commit: float = 0.0
     _changed: bool = False
 
-    def run(self, sources: Iterator[Source]) -> None:
+    def run(self, steps: Iterator[Step]) -> None:
         """Screen all sources; after a signal only what is in flight. Everything is committed in the end."""
         self.ledger.clear_listing()
         self._last_commit = time.monotonic()
         try:
-            for finished in self.pool.map(self._to_decode(sources)):
+            for finished in self.pool.map(self._to_decode(steps)):
                 for source, outcome in finished:
                     self._decoded(source, outcome)
                 self._inferred(self.batcher.finished())
@@ -87,15 +88,37 @@ class Screening:
             if self._changed:
                 self._commit()
 
-    def _to_decode(self, sources: Iterator[Source]) -> Iterator[Source]:
-        """Those that have no result yet, until a signal comes; all are listed, the others settled at once."""
+    def _to_decode(self, steps: Iterator[Step]) -> Iterator[Source | None]:
+        """Those that have no result yet, until a signal comes; all are listed, the others settled at once.
+
+        None while the list has nothing for us.
+        """
         while not self.stop.signal:
-            source = next(sources, None)
-            if source is None:
+            step = next(steps, None)
+            if step is None:
                 return
-            if self._is_new(source):
-                yield source
+            if isinstance(step, PassedOver):
+                self._pass_over(step)
+            elif step is Pause.WAITING:
+                self._finish_waiting()
+                yield None
+            elif isinstance(step, Source) and self._is_new(step):
+                yield step
             self.progress.tick(self.counts)
+
+    def _pass_over(self, folder: PassedOver) -> None:
+        """Said for the first one: a folder of nights may hold a thousand."""
+        self.passed_over += 1
+        if self.passed_over == 1:
+            why = "an earlier run's reports: such folders are no input"
+            self.progress.event("passed_over", folder=self.identifiers.file(folder.key), why=why)
+
+    def _finish_waiting(self) -> None:
+        """Whoever hands us paths may wait for the results of those that we have."""
+        if not self.pool.in_flight:
+            self._inferred(self.batcher.flush())
+            if self._uncommitted:
+                self._commit()
 
     def _is_new(self, source: Source) -> bool:
         """List it; False if it has a result, or gets one without being read."""

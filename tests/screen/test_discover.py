@@ -3,6 +3,12 @@
 import errno
 import io
 import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +18,19 @@ from hypothesis import strategies as st
 
 from screen import files
 from screen.codes import Reason
-from screen.discover import Source, discover, discover_listed, key_from_path, paths_from_list
+from screen.discover import (
+    PassedOver,
+    Pause,
+    Source,
+    discover,
+    discover_in_steps,
+    discover_listed,
+    key_from_path,
+    paths_from_list,
+)
 from screen.errors import InputError
+from screen.ledger import Ledger
+from screen.run.folder import LEDGER_NAME
 
 
 def keys(*inputs: Path, exclude: Path | None = None, below: Path) -> list[str]:
@@ -141,12 +158,114 @@ def test_listing_is_lazy(tmp_path: Path) -> None:
     assert [s.path.name for s in sources] == ["late", "later"]
 
 
-def test_deep_folders(tmp_path: Path) -> None:
-    deep = tmp_path
-    for _ in range(400):
-        deep = deep / "d"
-    touch(deep / "film")
-    assert len(list(discover([tmp_path], None))) == 1
+@pytest.fixture
+def deep_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Makes so many folders in each other, a film in each, also where no path reaches."""
+
+    def make(depth: int) -> None:
+        monkeypatch.chdir(tmp_path)
+        for _ in range(depth):
+            Path("film").write_bytes(b"x")
+            Path("d").mkdir()
+            os.chdir("d")
+        monkeypatch.undo()
+
+    yield make
+    # Python's own way is a function that calls itself for each level.
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+
+
+def test_deep_folders_cost_no_more_than_shallow_ones(
+    tmp_path: Path, deep_folders: Callable[[int], None]
+) -> None:
+    deep_folders(1500)
+    started = time.process_time()
+    found = list(discover([tmp_path], tmp_path / "out"))
+    assert len(found) == 1500
+    assert not any(source.problem for source in found)
+    # A real path for each took 30 s.
+    assert time.process_time() - started < 3
+
+
+def test_what_no_path_reaches_has_a_row(tmp_path: Path, deep_folders: Callable[[int], None]) -> None:
+    deep_folders(2100)
+    deepest, *films = discover([tmp_path], tmp_path / "out")
+    assert deepest.problem is Reason.FOLDER_UNREADABLE
+    assert len(films) > 1900
+    assert {film.problem for film in films[5:]} == {None}
+    assert {film.problem for film in films[:5]} <= {None, Reason.UNREADABLE}
+
+
+def test_there_are_pauses_between_folders_without_files(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}" / "in").mkdir(parents=True)
+    for number in range(50):
+        os.mkfifo(tmp_path / f"pipe{number}")
+    steps = list(discover_in_steps([tmp_path], None))
+    assert len(steps) > 150
+    assert set(steps) == {Pause.WALKING}
+
+
+def run_folder(folder: Path) -> Path:
+    """What a run leaves."""
+    folder.mkdir(parents=True)
+    with Ledger.open(folder / LEDGER_NAME) as ledger:
+        ledger.set_meta("facts", "{}")
+        ledger.commit()
+    for name in ("results.csv", "summary.json", "heatmaps/1.png"):
+        touch(folder / name)
+    return folder
+
+
+def test_the_folder_of_an_earlier_run_is_passed_over_and_named(tmp_path: Path) -> None:
+    for name in ("in/1", "in/nights/2", "in/z"):
+        touch(tmp_path / name)
+    runs = [run_folder(tmp_path / f"in/{name}") for name in ("a-screened", "nights/b")]
+    (tmp_path / "in/link").symlink_to(run_folder(tmp_path / "elsewhere"))
+    steps = list(discover_in_steps([tmp_path / "in"], None))
+    assert [s.path.name for s in steps if isinstance(s, Source)] == ["1", "2", "z"]
+    passed_over = [s.key for s in steps if isinstance(s, PassedOver)]
+    assert passed_over == [str(runs[0]), str(tmp_path / "in/link"), str(runs[1])]
+    assert keys(runs[0], below=tmp_path) == []
+    overlay = runs[0] / "heatmaps/1.png"
+    assert keys(overlay, below=tmp_path) == ["in/a-screened/heatmaps/1.png"]
+    assert [s for s in discover_listed([overlay], None) if isinstance(s, Source)]
+
+
+def test_a_run_that_was_killed_left_its_folder_too(tmp_path: Path) -> None:
+    folder = tmp_path / "in/night"
+    folder.mkdir(parents=True)
+    touch(folder / ".lock")
+    touch(folder / ".reports-1/heatmaps/1.png")
+    with Ledger.open(folder / LEDGER_NAME):
+        assert keys(tmp_path / "in", below=tmp_path) == []
+
+
+def test_what_only_looks_like_the_folder_of_a_run_is_an_input(tmp_path: Path) -> None:
+    made = run_folder(tmp_path / "made") / LEDGER_NAME
+    shutil.copy(made, touch(tmp_path / "in/archived" / LEDGER_NAME))
+    for name, content in (
+        ("text", b"no ledger"),
+        ("other", b"SQLite format 3\0" + bytes(200)),
+        ("empty", b""),
+    ):
+        touch(tmp_path / "in" / name / LEDGER_NAME, content)
+        touch(tmp_path / "in" / name / "summary.json")
+    assert len(keys(tmp_path / "in", below=tmp_path)) == 7
+
+
+def test_what_leads_into_the_run_folder_is_left_out_though_it_is_gone(tmp_path: Path) -> None:
+    out = tmp_path / "in/out"
+    touch(out / "deep/x")
+    (tmp_path / "in/1").symlink_to("2")
+    (tmp_path / "in/2").symlink_to(out / "gone/too")
+    (tmp_path / "in/3").symlink_to("../in/out/deep")
+    (tmp_path / "in/4").symlink_to(tmp_path / "gone")
+    assert keys(tmp_path / "in", exclude=out, below=tmp_path) == ["in/4"]
+    listed = discover_listed(
+        [out / "gone.csv", out / "heatmaps/gone.png", out / "deep", tmp_path / "in/2"], out
+    )
+    assert list(listed) == []
 
 
 def test_change_token(tmp_path: Path) -> None:
@@ -185,10 +304,82 @@ def test_keys_are_text_and_unique(one: bytes, other: bytes) -> None:
     assert (key_from_path(one) == key_from_path(other)) == (one == other)
 
 
+def test_one_damaged_line_does_not_cost_the_others() -> None:
+    listed = list(paths_from_list(io.BytesIO(b"a\nb\0c\nd\n")))
+    assert listed == [Path("a"), Path("b\0c"), Path("d")]
+    assert list(paths_from_list(io.BytesIO(b"several\nlines\nhere\0next\0"))) == [
+        Path("several\nlines\nhere"),
+        Path("next"),
+    ]
+
+
 @pytest.mark.parametrize("data", [b"a\nb c\n\xff\n\n", b"a\0b c\0\xff\0"])
 def test_paths_from_a_list(data: bytes) -> None:
     assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(data))] == [b"a", b"b c", b"\xff"]
     assert [os.fsencode(p) for p in paths_from_list(io.BytesIO(b"new\nline\0"))] == [b"new\nline"]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_path_is_handed_on_as_soon_as_it_is_complete(separator: bytes) -> None:
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb") as stream, os.fdopen(theirs, "wb", 0) as producer:
+        paths = paths_from_list(stream)
+        for name in (b"a", b"b c", b"\xff"):
+            producer.write(name + separator)
+            assert path_after_pauses(paths) == name
+            assert next(paths) is Pause.WAITING
+        producer.write(b"half")
+        assert next(paths) is Pause.WAITING
+        producer.write(b"way")
+        producer.close()
+        assert path_after_pauses(paths) == b"halfway"
+        assert list(paths) == []
+
+
+def path_after_pauses(paths: Iterator[Path | Pause]) -> bytes:
+    return os.fsencode(next(path for path in paths if isinstance(path, Path)))
+
+
+def test_a_line_end_within_the_first_name_is_not_taken_for_the_separator() -> None:
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb") as stream, os.fdopen(theirs, "wb", 0) as producer:
+        paths = paths_from_list(stream)
+        producer.write(b"new\nli")
+        started = threading.Timer(0.02, lambda: producer.write(b"ne\0next\0"))
+        started.start()
+        assert path_after_pauses(paths) == b"new\nline"
+        assert path_after_pauses(paths) == b"next"
+        started.join()
+
+
+def test_a_list_that_cannot_be_read_or_is_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none: 64 KiB without"):
+        list(paths_from_list(io.BytesIO(b"x" * 200_000)))
+    with touch(tmp_path / "f").open("ab") as stream, pytest.raises(InputError, match="cannot be read"):
+        list(paths_from_list(stream))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(_PATH.filter(lambda path: path and b"\n" not in path)),
+    st.sampled_from([b"\n", b"\0"]),
+    st.data(),
+)
+def test_a_list_comes_to_the_same_however_it_is_cut(
+    names: list[bytes], separator: bytes, data: st.DataObject
+) -> None:
+    whole = separator.join(names) + separator * data.draw(st.integers(0, 2))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
+    pieces = [whole[a:b] for a, b in pairwise([0, *cuts, len(whole)])]
+
+    class Pieces(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return next(
+                (piece for piece in iter(lambda: pieces.pop(0) if pieces else None, None) if piece), b""
+            )
+
+    found = [os.fsencode(path) for path in paths_from_list(Pieces()) if isinstance(path, Path)]
+    assert found == names
 
 
 @pytest.mark.parametrize("separator", [b"\n", b"\0"])
@@ -204,14 +395,16 @@ def test_a_long_list_is_streamed(separator: bytes) -> None:
 def test_what_a_list_names_and_is_not_there_has_a_row(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "1")
     os.mkfifo(tmp_path / "pipe")
-    listed = [tmp_path / name for name in ("gone", "a/1", "pipe", "a", "a/1")]
-    found = [(s.path.name, s.problem) for s in discover_listed(listed, None)]
+    hostile = ("nul\0in it", "n" * 300, "d/" * 3000, "x" * 60_000)
+    listed = [tmp_path / name for name in ("gone", "a/1", "pipe", "a", "a/1", *hostile)]
+    found = [(s.path.name, s.problem) for s in discover_listed(listed, None) if isinstance(s, Source)]
     assert found == [
         ("gone", Reason.UNREADABLE),
         ("1", None),
         ("pipe", Reason.UNREADABLE),
         ("1", None),
         ("1", None),
+        *((Path(name).name, Reason.UNREADABLE) for name in hostile),
     ]
 
 

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from screen.backends import Backend, open_backend
 from screen.cli import cli
 from screen.codes import Reason
-from screen.discover import Source
+from screen.discover import Pause, Source
 from screen.errors import InputError, LedgerError, ScreenError, UsageError
 from screen.ledger import Ledger
 from screen.readers import Limits
@@ -94,6 +94,14 @@ def until_rows_are_committed(running: subprocess.Popen[str], out: Path) -> None:
         assert running.poll() is None
         time.sleep(0.05)
     raise AssertionError("no row was committed")
+
+
+def until_larger(log: Path, before: int) -> None:
+    for _ in range(600):
+        if log.stat().st_size > before:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{log} does not grow")
 
 
 def test_every_file_has_its_row_in_input_order(tmp_path: Path, model: Path) -> None:
@@ -321,7 +329,7 @@ def test_an_unreadable_folder_is_a_row(tmp_path: Path, model: Path, monkeypatch:
         yield Source(tmp_path / "in" / "closed", "in/closed", 0, 0, Reason.FOLDER_UNREADABLE)
 
     (tmp_path / "in").mkdir()
-    monkeypatch.setattr(inputs, "discover", found)
+    monkeypatch.setattr(inputs, "discover_in_steps", found)
     assert screen(tmp_path / "in", tmp_path / "out", model) == 3
     assert results(tmp_path / "out")["closed"]["reason"] == "folder_unreadable"
 
@@ -367,7 +375,7 @@ def pretend_other_weights(out: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "refusal"),
     [
-        ({"known": (Path("no-such.sqlite"),)}, LedgerError),
+        ({"known": (Path("no-such.sqlite"),)}, UsageError),
         ({"known": (Path("out/ledger.sqlite"),)}, UsageError),
         ({"identifiers": "pseudonym", "identities": Path("out/identities.csv")}, UsageError),
         ({"gpu_decoders": 1}, UsageError),
@@ -506,6 +514,113 @@ def test_a_list_on_standard_input(tmp_path: Path, model: Path) -> None:
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["start", "finished"]
     assert list(results(tmp_path / "out")) == ["2.png", "1.png"]
     assert summary(tmp_path / "out")["inputs"] == ["-"]
+
+
+def test_a_producer_may_wait_for_the_rows_of_what_it_listed(tmp_path: Path, model: Path) -> None:
+    """And a signal that comes while we wait for it stops in order."""
+    out = tmp_path / "out"
+    running = subprocess.Popen(
+        [
+            *FAULTY_SCREEN,
+            "run",
+            "-",
+            "--out",
+            str(out),
+            "--model",
+            str(model),
+            "--device",
+            "cpu",
+            "--workers",
+            "1",
+        ],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        cwd=ROOT,
+    )
+    assert running.stdin is not None
+    assert running.stderr is not None
+    assert json.loads(running.stderr.readline())["event"] == "start"
+    log = out / "ledger.sqlite-wal"
+    for number in range(3):
+        before = log.stat().st_size
+        running.stdin.write(f"{png(tmp_path / f'{number}.png', number)}\n")
+        until_larger(log, before)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(20) == 143
+    with Ledger.open(out / "ledger.sqlite") as ledger:
+        assert ledger.count_screened() == 3
+    running.communicate()
+
+
+def test_a_signal_is_heeded_where_folders_hold_no_file(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(given: Sequence[Path], exclude: Path | None) -> Iterator[Pause]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            yield Pause.WALKING
+
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr(inputs, "discover_in_steps", endless)
+    assert screen(tmp_path / "in", tmp_path / "out", model) == 143
+
+
+def test_a_current_folder_that_is_gone_is_said(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="the current folder is gone"):
+        screen(Path(), tmp_path / "out", model)
+    film = png(tmp_path / "in" / "0.png", 0)
+    with pytest.raises(InputError, match="the current folder is gone"):
+        screen((), tmp_path / "out", model, listed=iter([film]))
+    assert screen(film, tmp_path / "out", model) == 0
+
+
+def test_lists_that_cannot_be_read(tmp_path: Path, model: Path) -> None:
+    args = [sys.executable, "-m", "screen", "run", "-", "--out", str(tmp_path / "out"), "--model", str(model)]
+    for shell, code, said in (("<&-", 2, "closed"), (f"0>{tmp_path / 'f'}", 1, "cannot be read")):
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {shell}', "bash", *args], text=True, capture_output=True, cwd=ROOT
+        )
+        assert done.returncode == code, done.stderr
+        assert said in json.loads(done.stderr.splitlines()[-1])["message"]
+
+
+@pytest.mark.parametrize("handles", [8, 11, 14, 17])
+def test_few_file_handles_end_in_an_error_and_never_in_a_traceback(
+    tmp_path: Path, model: Path, handles: int
+) -> None:
+    png(tmp_path / "in" / "0.png", 0)
+    args = [sys.executable, "-m", "screen", "run", "in", "--model", str(model), "--workers", "2"]
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -n {handles}; exec "$@"', "bash", *args],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["event"] in ("error", "finished")
+
+
+def test_the_folders_of_earlier_runs_are_no_input_and_that_is_said_once(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = tmp_path / "in"
+    png(films / "0.png", 0)
+    for name in ("a-screened", "b-screened"):
+        assert screen(films, films / name, model, threshold=0.0001) == 0
+    capsys.readouterr()
+    assert screen(films, tmp_path / "out", model) == 0
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["folder"] for line in said if line["event"] == "passed_over"] == [str(films / "a-screened")]
+    assert summary(tmp_path / "out")["counts"]["folders_passed_over"] == 2
+    assert list(results(tmp_path / "out")) == ["0.png"]
 
 
 def test_the_default_folder(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -674,6 +789,35 @@ SECRETS = (b"PAT-77", b"ACC-55", b"DOE", b"1.2.840.99", b"jane", b"20260102")
 def holds_a_secret(folder: Path) -> list[tuple[str, bytes]]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [(path.name, secret) for path in files for secret in SECRETS if secret in path.read_bytes()]
+
+
+DAMAGE = {
+    "a view that loops": "CREATE VIEW v AS WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT 1",
+    "a score that is none": 'UPDATE rows SET row = replace(row, \'"gate":\', \'"gate":NaN,"g":\')',
+    "no score": "UPDATE rows SET row = replace(row, '\"logits\":[', '\"logits\":[1.0,')",
+    "an identity that is none": "UPDATE rows SET sop_instance_uid = '', row = json_set(row, '$.identity', 5)",
+    "no row": "DELETE FROM rows",
+    "a row of bytes": "UPDATE rows SET row = zeroblob(100000000)",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_ledger_is_refused_by_who_knows_it_and_by_who_reports_it(
+    tmp_path: Path, model: Path, damage: str
+) -> None:
+    dicom(tmp_path / "in" / "a.dcm", 1)
+    screen(tmp_path / "in", tmp_path / "night", model)
+    ledger = tmp_path / "night" / "ledger.sqlite"
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+        db.execute(damage)
+    if "DELETE" not in damage:
+        with pytest.raises(UsageError, match=f"--known {ledger}: "):
+            screen(tmp_path / "in", tmp_path / "out", model, known=(ledger,))
+        assert not (tmp_path / "out" / "results.csv").exists()
+    done = CliRunner().invoke(cli, ["report", str(tmp_path / "night")])
+    assert done.exit_code == 1
+    assert str(ledger) in done.stderr
+    assert "traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("mode", ["pseudonym", "none"])
