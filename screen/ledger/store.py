@@ -262,7 +262,7 @@ class Ledger:
         return None if found is None else self._row(found[0])
 
     def same_film(self, row: Row, of: tuple[str, str] | None = None) -> Row | None:
-        """As `same_content`, in somebody else's ledger. Raises LedgerError if it answers with another film."""
+        """As `same_content`, in another night's ledger. Raises LedgerError if it gives another film's row."""
         content = (row.identity.sop_instance_uid, row.pixel_digest)
         found = self.same_content(*content, of=of)
         if found is not None:

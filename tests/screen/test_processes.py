@@ -1,6 +1,5 @@
 """What processes of ours get from us, and what they do not."""
 
-import os
 import sys
 import time
 from itertools import chain
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import family
 from screen.decode import Decoded, DecodePool
 from screen.discover import discover
 from screen.preprocess import PreprocessSpec
@@ -27,19 +25,19 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def environment(process: int) -> dict[str, str]:
     """As the kernel shows it, once the process is the program that was asked for."""
-    told = Path(f"/proc/{process}/cmdline")
+    told, deadline = Path(f"/proc/{process}/cmdline"), time.monotonic() + 20
     while b"screen.processes" not in told.read_bytes():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     entries = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
 
 
 def test_decode_workers_get_no_secret() -> None:
-    with DecodePool(2, PreprocessSpec(size=32), Limits()):
-        _, *workers = family(os.getpid())
-        assert len(workers) >= 2
-        for worker in workers:
-            got = environment(int(worker.name))
+    with DecodePool(2, PreprocessSpec(size=32), Limits()) as pool:
+        assert len(pool._workers) == 2
+        for worker in pool._workers:
+            got = environment(worker.process.pid)
             assert [name for name in got if name.startswith("CXR_SCREEN_")] == []
             assert "a secret for tests only" not in got.values()
             assert got["ORT_DISABLE_TELEMETRY"] == "1"

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from screen.codes import Status
 from screen.errors import LedgerError, UsageError
+from screen.film import Identity
 from screen.ledger import Expected, Heatmap, Known, Ledger, Row
 from tests.fake_rows import GRID, identity, screened
 
@@ -53,11 +55,17 @@ def ledger(tmp_path: Path) -> Path:
     return make_ledger(tmp_path / "earlier night" / "ledger.sqlite")
 
 
+def asked(number: int) -> Row:
+    """What tonight's run asks for: a film that was just read."""
+    who = Identity(sop_instance_uid=f"1.2.{number}")
+    return Row(f"{number}.dcm", Status.SCREENED, identity=who, pixel_digest=f"{number:064x}")
+
+
 def known(path: Path) -> list[float]:
     """The logits that a run would reuse. Raises UsageError."""
     with Known([path], SETTINGS, EXPECTED, path.with_name("own.sqlite")) as lent:
-        found = [lent.find(f"1.2.{number}", f"{number:064x}") for number in range(FILMS)]
-    results = [result for result in found if result is not None]
+        found = [lent.find(asked(number)) for number in range(FILMS)]
+    results = [film.inference for film in found if film is not None]
     for result in results:
         assert result.weights_digest == EXPECTED.weights_digest
         assert np.isfinite(result.heatmap.grid()).all()

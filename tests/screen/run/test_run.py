@@ -583,7 +583,7 @@ def test_a_current_folder_that_is_gone_is_said(
 
 def test_lists_that_cannot_be_read(tmp_path: Path, model: Path) -> None:
     args = [sys.executable, "-m", "screen", "run", "-", "--out", str(tmp_path / "out"), "--model", str(model)]
-    for shell, code, said in (("<&-", 2, "closed"), (f"0>{tmp_path / 'f'}", 1, "cannot be read")):
+    for shell, code, said in (("<&-", 1, "no file found"), (f"0>{tmp_path / 'f'}", 1, "cannot be read")):
         done = subprocess.run(
             ["bash", "-c", f'"$@" {shell}', "bash", *args], text=True, capture_output=True, cwd=ROOT
         )
