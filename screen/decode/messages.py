@@ -71,7 +71,8 @@ def outcome_from_bytes(data: bytes) -> Outcome:
     try:
         plain = json.loads(data)
         read, square, hashing = map(_seconds, plain["seconds"])
-        identity = Identity(*map(_text, plain["identity"]))
+        names = Identity.__slots__
+        identity = Identity(**dict(zip(names, map(_text, plain["identity"]), strict=True)))
         if "reason" in plain:
             reason = Reason(plain["reason"])
             film = Unscreened(reason, _text(plain["detail"]), identity, bool(plain["declared_chest"]))
