@@ -1,7 +1,8 @@
 """What a run remembers: a row for each file."""
 
 from screen.ledger.foreign import Expected
+from screen.ledger.known import Known
 from screen.ledger.rows import FilmKey, Heatmap, Inference, Row, Rows
-from screen.ledger.store import Known, Ledger, Timing
+from screen.ledger.store import Ledger, Timing
 
 __all__ = ["Expected", "FilmKey", "Heatmap", "Inference", "Known", "Ledger", "Row", "Rows", "Timing"]

@@ -6,7 +6,16 @@ from screen.preprocess.square import (
     PreprocessSpec,
     Square,
     content_from_pixels,
+    memory_errors_from_opencv,
     square_from_pixels,
 )
 
-__all__ = ["MIN_SIDE", "Geometry", "PreprocessSpec", "Square", "content_from_pixels", "square_from_pixels"]
+__all__ = [
+    "MIN_SIDE",
+    "Geometry",
+    "PreprocessSpec",
+    "Square",
+    "content_from_pixels",
+    "memory_errors_from_opencv",
+    "square_from_pixels",
+]

@@ -10,6 +10,8 @@ padding would fill the border tiles' histograms. Padding, not cropping: see docs
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.film import Pixels
-from screen.preprocess.memory import memory_errors_from_opencv
 from screen.preprocess.pose import UPRIGHT, Pose, judge_digest, shipped_judge
 from screen.shortcuts import MARGIN
 
@@ -134,6 +135,17 @@ class Square:
     blank: bool
     stepwise: bool = False
     pose: Pose = UPRIGHT
+
+
+@contextmanager
+def memory_errors_from_opencv() -> Iterator[None]:
+    """Within it, or as a decorator, a cv2.error for want of memory is a MemoryError; others stay."""
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError("OpenCV got no memory") from error
+        raise
 
 
 @memory_errors_from_opencv()

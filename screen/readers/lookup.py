@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
-from screen.preprocess.memory import memory_errors_from_opencv
+from screen.preprocess import memory_errors_from_opencv
 from screen.readers.header import SMALLEST, LookupHeader, PixelHeader, Table
 from screen.readers.limits import Refusal
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
-from screen.preprocess.memory import memory_errors_from_opencv
+from screen.preprocess import memory_errors_from_opencv
 from screen.readers.codecs import printed_errors_raised
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Refusal
