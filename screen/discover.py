@@ -192,6 +192,7 @@ class _Walk:
         self._exclude = exclude
         self._excluded: _Identity | None = None
         self._folders: set[_Identity] = set()
+        self._passed_over: set[_Identity] = set()
         self._named: set[tuple[_Identity, bytes]] = set()
 
     def steps(self, inputs: Sequence[Path]) -> Iterator[Step]:
@@ -249,16 +250,18 @@ class _Walk:
         yield Pause.WALKING
         try:
             identity = _identity(_status(folder))
-            if identity in self._folders or identity == self._excluded:
+            if identity in self._folders or identity in self._passed_over or identity == self._excluded:
                 return
             names = persistently(lambda: _names(folder))
         except OSError:
             yield _problem(folder, Reason.FOLDER_UNREADABLE)
             return
-        self._folders.add(identity)
         if _holds_a_run(folder, names):
+            # Apart from those that were listed: a file in there that is given by name is still new.
+            self._passed_over.add(identity)
             yield PassedOver(key_from_path(folder))
             return
+        self._folders.add(identity)
         for name in names:
             path = os.path.join(folder, name.rstrip(_MARKS))
             if name.endswith(_IS_LINK) and self._leads_into_excluded(path):
@@ -296,28 +299,39 @@ class _Walk:
 _Identity = tuple[int, int]
 """A folder's device and inode."""
 
-_LEDGER, _LOCK, _SUMMARY = b"ledger.sqlite", b".lock", b"summary.json"
+_LEDGER, _LOCK, _SUMMARY, _RESULTS = b"ledger.sqlite", b".lock", b"summary.json", b"results.csv"
 _LEDGER_WAL = b"ledger.sqlite-wal"
+_SUMMARY_SAYS, _SUMMARY_HEAD = b'"cxr_screen_summary"', 1024
 _SQLITE, _APPLICATION = b"SQLite format 3\0", b"CXRS"
 _APPLICATION_AT = 68
 """The byte at which a database's header holds its application id (sqlite.org/fileformat2.html)."""
 
 
 def _holds_a_run(folder: bytes, names: list[bytes]) -> bool:
-    """Whether a run has, or had, this folder for its reports: by the ledger that it left there."""
-    if _LEDGER not in names or not (_LOCK in names or _SUMMARY in names):
-        return False
+    """Whether a run has, or had, this folder for its reports: by the ledger that it left there.
+
+    Reports that were written again elsewhere have no ledger beside them, and are told by their summary.
+    """
     try:
-        descriptor = os.open(os.path.join(folder, _LEDGER), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            header = os.read(descriptor, _APPLICATION_AT + len(_APPLICATION))
-        finally:
-            os.close(descriptor)
+        if _LEDGER in names and (_LOCK in names or _SUMMARY in names):
+            header = _head(os.path.join(folder, _LEDGER), _APPLICATION_AT + len(_APPLICATION))
+            # The ledger of a run that is at work, or was killed, may have its application id beside it only.
+            ours = header[_APPLICATION_AT:] == _APPLICATION or _LEDGER_WAL in names
+            return header.startswith(_SQLITE) and ours
+        if _SUMMARY in names and _RESULTS in names:
+            return _SUMMARY_SAYS in _head(os.path.join(folder, _SUMMARY), _SUMMARY_HEAD)
     except OSError:
-        return False
-    # The ledger of a run that is at work, or was killed, may have its application id beside it only.
-    ours = header[_APPLICATION_AT:] == _APPLICATION or _LEDGER_WAL in names
-    return header.startswith(_SQLITE) and ours
+        pass
+    return False
+
+
+def _head(path: bytes, size: int) -> bytes:
+    """A file's first bytes. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 def _leads_into(path: bytes, folder: _Identity) -> bool:

@@ -51,8 +51,8 @@ class Case:
 
     lead: the strongest film, which stands for the study. images: films that count (screened, no duplicates),
     at least one; images_flagged: those of them that are; images_unread: failed films of the study.
-    due: at least one film is new tonight, or no finished report of an earlier night has listed it. warnings:
-    of all its films, the strongest one's first, each once.
+    due: at least one film is new tonight, or one that is flagged was never listed: no finished report of an
+    earlier night has it. warnings: of all its films, the strongest one's first, each once.
     """
 
     lead: Verdict
@@ -173,7 +173,7 @@ class Cases:
         case_id = next(self._ids)
         lead: _Member | None = None
         images = flagged = 0
-        new = listed_before = False
+        new = unlisted = False
         warnings: dict[str, None] = {}
         for film in films:
             lead = lead or film
@@ -184,14 +184,15 @@ class Cases:
                 known |= code == Warn.KNOWN
             images += 1
             new |= not known
-            listed_before |= bool(listed)
+            # Each for itself: a film that was listed says nothing about its neighbour that was not.
+            unlisted |= not below and not listed
             if not below:
                 flagged += 1
                 self._flagged.add((margin, file, position, case_id))
         if lead is None:
             raise ValueError("a case without a film")
         *_, below, margin, file, position, _, _, _, _ = lead
-        due = new or not listed_before
+        due = new or unlisted
         self._cases.add(
             (case_id, below, margin, study, file, position, images, flagged, unread, due, ";".join(warnings))
         )

@@ -26,6 +26,7 @@ from screen.readers.words import (
 
 OWN_EQUIPMENT = "cxr-screen"
 """Stands in Manufacturer, ManufacturerModelName or SoftwareVersions of everything this project writes."""
+_IS_OWN_EQUIPMENT = re.compile(rf"(?<![\w-]){OWN_EQUIPMENT.upper()}(?![\w-])")
 
 _CR_IMAGE = "1.2.840.10008.5.1.4.1.1.1"
 _DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -74,7 +75,7 @@ def _known_modality(text: str) -> str:
 def _ruled_out(tags: Described, modality: str, is_chest: bool | None, view: str) -> Reason | None:
     if tags.is_directory or tags.sop_class == _MEDIA_DIRECTORY:
         return Reason.DICOMDIR
-    if OWN_EQUIPMENT.upper() in tags.equipment:
+    if _IS_OWN_EQUIPMENT.search(tags.equipment):
         return Reason.DERIVED
     if modality in CAPTURES and not is_chest:
         return Reason.DERIVED

@@ -21,6 +21,8 @@ _MOST_READ = 64
 """Characters of a text that are looked at."""
 _SHORTEST_CUT = 4
 """Letters of a cut-off word that may still be taken for the whole one."""
+_SHORTEST_GROWN = 4
+"""Letters of a word for the chest that is looked for behind another part's: ABDOMENLUNG."""
 
 
 class Part(Enum):
@@ -58,7 +60,7 @@ _CHEST = """
     bettlunge* telecuore telecuor* peito pulmão pulmões caixa_torácica coração costela* tórax toráx tòrax
     petto polmone polmoni polmonare gabbia_toracica cuore costa coste costole
     borstkas* borstholte* longfoto* longen ribben ribbenkast* hart
-    klatka* klatki* płuco płuca płuc żebro żebra żeber serce
+    klatka* klatki* klp kl_p płuco płuca płuc żebro żebra żeber serce
     hrudník* hrudní_koš plíce plic žebro žebra srdce pľúca hrudný_kôš
     bröstkorg* lungröntgen* revben* hjärta brystkasse* brystkasse hjerte
     rintakehä* keuhko* kylkiluu*
@@ -77,13 +79,13 @@ _CHEST = """
 """
 _VAGUE = """
     body wholebody fullbody wholebod* trunk torso sternum sternal clavicle clavicles clavicul* collarbone
-    sternoclavicul*
+    breast_bone breastbone sternoclavicul*
     scjoint babygram trunco tronco tronc rumpf ganzkörper* körper brustbein* schlüsselbein* klavikula*
     clavícula*
     esternón esterno sterno corps corpo cuerpo klawikul* obojczyk* mostek klíční* hrudní_kost nyckelben*
     bröstben*
     kravebein* kragebein* thoracoabdom* toracoabdom* thorako* oesoph* esoph* esófago* ösophag* trachea*
-    luftröhre*
+    luftröhre* abdominothor* abdominotor*
     traquea* thymus diaphragm* diafragma* zwerchfell* brust borst bröst bryst pierś piersi
     *全身* *躯干* *軀幹* *体幹* *鎖骨*
     *锁骨* *胸骨* *胸腺* *전신* *쇄골* *흉골*
@@ -237,9 +239,11 @@ _OTHER = """
 """
 
 _FRONTAL = """
-    pa ap apa frontal frontale frontaux face de_face postero_anterior* posteroanterior*
+    pa ap apa p_a a_p dp front frente frentes fronte vorne
+    frontal frontale frontaux face de_face postero_anterior* posteroanterior*
     antero_posterior* anteroposterior* dorsovent* ventrodors* ventro_dors* dorso_vent* sagittal_pa vd dv
     frontaal прямая прям* передн* 正面 *正面* *正位* *후전* *전후* *정면*
+    *正侧* *正側* *정측*
 """
 _LATERAL = """
     ll rl lat lats llat rlat ltlat rtlat latl latr latlt latrt lateral laterals laterale lateraal lateralis
@@ -248,7 +252,7 @@ _LATERAL = """
     llateral
     rlateral lateralansicht* lateralaufnahme* laterallung* lateralview latview latero latero_lateral*
     laterolateral*
-    mediolateral* lateromedial* sagittal sagital sagittale sagittaal sagitalni crosstable*
+    mediolateral* lateromedial* crosstable*
     seit seitl seitlich* seitenaufnahme* seitenansicht* seitenbild* seitbild* seitaufnahme* querstrahl*
     profil* de_profil perfil perfiles profilo
     zijdelings* zijaanzicht* zijopname* zijwaarts* zijfoto*
@@ -267,7 +271,8 @@ _OBLIQUE = """
     sned sneda snedprojekt* skrå skrå* ferde кос косая косой косо λοξή λοξ* *斜位* *斜*
 """
 _DECUBITUS = """
-    decub* decúb* dec decu right_lateral_de lld rld dekub* декубит* *側臥位* *侧卧位* *側臥* *侧卧*
+    decub* decúb* dec decu right_lateral_de left_lateral_de cubitus laterocubitus* yan_yat*
+    lld rld dekub* декубит* *側臥位* *侧卧位* *側臥* *侧卧*
 """
 
 RADIOGRAPHS = frozenset({"CR", "DX", "RG", "DR", "XR", "RX", "XRAY", "RTG", "CRDX", "DXCR"})
@@ -368,6 +373,16 @@ def folded(text: str) -> str:
     return _GAP.sub(" ", unicodedata.normalize("NFC", plain)).strip()
 
 
+def _plain(text: str) -> str:
+    """What of a header's text is looked up."""
+    return _SIDE.sub("", folded(text[:_MOST_READ]))
+
+
+def _is_cut(plain: str) -> bool:
+    """Whether the last word may have been longer."""
+    return len(plain.encode()) >= MOST_CHARACTERS - 1
+
+
 def spellings(entry: str) -> set[str]:
     """An entry of the table as `folded` leaves it, stars as they are: with and without ae for ä."""
     inner = entry.strip("*").replace("_", " ")
@@ -404,8 +419,8 @@ class _Words(Generic[_Kind]):
     def kinds(self, text: str) -> set[_Kind]:
         """All that a text names; several words are looked for before their parts."""
         found: set[_Kind] = set()
-        rest = _SIDE.sub("", folded(text[:_MOST_READ]))
-        is_cut = len(rest.encode()) >= MOST_CHARACTERS - 1
+        rest = _plain(text)
+        is_cut = _is_cut(rest)
         for form, kind in self.anywhere:
             if form in rest:
                 found.add(kind)
@@ -471,6 +486,22 @@ class _Words(Generic[_Kind]):
         kinds = {kind for form, kind in forms if form.startswith(phrase)}
         return kinds.pop() if len(kinds) == 1 else None
 
+    def may_name(self, text: str, wanted: _Kind) -> bool:
+        """Whether a cut-off last word, or the end of a word that grew together, may be one of this kind."""
+        plain = _plain(text)
+        words = plain.split()
+        all_forms = (*self.exact.items(), *self.stems.items(), *self.anywhere)
+        forms = [form for form, kind in all_forms if kind is wanted]
+        may_be_cut = words and _is_cut(plain) and self._kind(words[-1]) is None
+        if may_be_cut and any(form.startswith(words[-1]) for form in forms):
+            return True
+        ends = tuple(form for form in forms if len(form) >= _SHORTEST_GROWN)
+        return any(
+            word[:length] in self.stems and word[length:].endswith(ends)
+            for word in words
+            for length in range(_SHORTEST_CUT - 1, len(word))
+        )
+
 
 @cache
 def _parts() -> _Words[Part]:
@@ -486,7 +517,9 @@ def _views() -> _Words[View]:
 def part_from_words(text: str) -> Part | None:
     """What BodyPartExamined names: the chest if it is among several parts; None if no word is known."""
     kinds = _parts().kinds(text)
-    return next((part for part in Part if part in kinds), None)
+    found = next((part for part in Part if part in kinds), None)
+    # What may name the chest besides rules nothing out.
+    return Part.VAGUE if found is Part.OTHER and _parts().may_name(text, Part.CHEST) else found
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,9 @@ from screen.run.progress import Counts, Progress
 from screen.run.stopping import Stop
 
 _BROKEN_FROM, _BROKEN_SHARE = 20, 0.05
-"""More reader errors than both, of the files that were decoded: not the files are at fault."""
+"""More reader errors than both, of the files that were looked at: not the files are at fault."""
+_ENOUGH_TO_JUDGE = round(_BROKEN_FROM / _BROKEN_SHARE)
+"""Files; of fewer, the share says little until all were looked at."""
 _COMMIT_ROWS = 64
 _COMMIT_SECONDS = 1.0
 
@@ -66,6 +68,7 @@ class Screening:
     hash_seconds: float = 0.0
     _decodings: int = 0
     _reader_errors: int = 0
+    _fault_at: str = ""
     _in_network: dict[tuple[str, str], Pending] = field(default_factory=dict)
     _unreached: int = 0
     _uncommitted: int = 0
@@ -83,6 +86,8 @@ class Screening:
                 self._inferred(self.batcher.finished())
                 self.progress.tick(self.counts)
             self._inferred(self.batcher.flush())
+            if not self.stop.signal:
+                self._check_works()
         finally:
             # Also on the way out of an error: what is finished need not be done again.
             if self._changed:
@@ -161,18 +166,22 @@ class Screening:
         else:
             self._check_reachable(source, film.reason)
             if film.reason is Reason.READER_ERROR:
-                self._check_works(film.detail)
+                self._reader_errors += 1
+                self._fault_at = film.detail
+                if self.counts.reused + self._decodings >= _ENOUGH_TO_JUDGE:
+                    self._check_works()
             elif self.identifiers.hides:
                 row = replace(row, detail="")  # a decoder's complaint may quote a path
             self._put(self._if_known(row, token), token, timing)
 
-    def _check_works(self, where: str) -> None:
-        """A file met a fault of ours. Raises ScreenError if so many did that the installation is broken."""
-        self._reader_errors += 1
-        if self._reader_errors > max(_BROKEN_FROM, _BROKEN_SHARE * self._decodings):
+    def _check_works(self) -> None:
+        """Raises ScreenError if so many files met a fault of ours that the installation is broken."""
+        # What has a result from before counts too: a second start looks at the failed files alone.
+        files = self.counts.reused + self._decodings
+        if self._reader_errors > max(_BROKEN_FROM, _BROKEN_SHARE * files):
             raise ScreenError(
-                f"{self._reader_errors} of {self._decodings} files met a fault of this program, the last one "
-                f"{where}: 'screen doctor' may say what is broken; install it again, or report this"
+                f"{self._reader_errors} of {files} files met a fault of this program, the last one "
+                f"{self._fault_at}: 'screen doctor' may say what is broken; install it again, or report this"
             )
 
     def _if_known(self, row: Row, token: str) -> Row:

@@ -230,6 +230,18 @@ def test_the_folder_of_an_earlier_run_is_passed_over_and_named(tmp_path: Path) -
     overlay = runs[0] / "heatmaps/1.png"
     assert keys(overlay, below=tmp_path) == ["in/a-screened/heatmaps/1.png"]
     assert [s for s in discover_listed([overlay], None) if isinstance(s, Source)]
+    # In whatever order: the folder above was walked, and what is named in it is taken all the same.
+    for inputs in ([tmp_path / "in", overlay], [overlay, tmp_path / "in"], [runs[0], overlay]):
+        assert overlay in [source.path for source in discover(inputs, None)]
+
+
+def test_reports_that_were_written_again_elsewhere_are_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path / "in/again/results.csv")
+    touch(tmp_path / "in/again/heatmaps/1.png")
+    touch(tmp_path / "in/again/summary.json", b'{\n  "cxr_screen_summary": 1,')
+    touch(tmp_path / "in/other/results.csv")
+    touch(tmp_path / "in/other/summary.json", b'{"summary": 1}')
+    assert keys(tmp_path / "in", below=tmp_path) == ["in/other/results.csv", "in/other/summary.json"]
 
 
 def test_a_run_that_was_killed_left_its_folder_too(tmp_path: Path) -> None:

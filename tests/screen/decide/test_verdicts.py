@@ -231,6 +231,9 @@ def test_a_study_of_earlier_nights_is_listed_again_only_with_a_new_film():
     (case,) = cases([known, dicom("b", "2", "d2", -3.0)])
     assert case.listed
     assert case.lead.row.file == "a"
+    # A neighbour that was listed hides no film that never was; one that is not flagged asks for nothing.
+    assert totals([known, replace(dicom("b", "2", "d2", 1.0), warnings=known.warnings)]) == (1, 1, 1)
+    assert totals([known, replace(dicom("b", "2", "d2", -3.0), warnings=known.warnings)]) == (1, 1, 0)
 
 
 def test_several_findings_rank_by_the_largest_margin():

@@ -250,6 +250,7 @@ def _code(value: str, scheme: str) -> Dataset:
         (True, {"ImageType": ["DERIVED", "PRIMARY"]}),
         (False, {"BodyPartExamined": None}),
         (False, {"BodyPartExamined": "UNKNOWN"}),
+        (True, {"SoftwareVersions": "CXR-SCREENING 2"}),
         (False, {"Modality": "OT"}),
         (False, {"Modality": None, "BodyPartExamined": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}),
     ],

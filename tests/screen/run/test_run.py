@@ -359,11 +359,22 @@ def test_an_installation_that_is_broken_ends_the_run(tmp_path: Path, model: Path
     for number in range(21):
         png(films / f"{number:02}-bug.png", number)
     png(films / "a.png", 99)
-    with pytest.raises(ScreenError, match=r"21 of 2\d files met a fault of this program"):
+    with pytest.raises(ScreenError, match="21 of 22 files met a fault of this program"):
         screen(films, out, model, FAULTY)
     assert not any((out / name).exists() for name in REPORTS)
     (films / "00-bug.png").unlink()
     assert screen(films, tmp_path / "few", model, FAULTY) == 3  # 20 may be the files' fault
+
+
+def test_a_few_faults_among_many_films_end_no_run_and_no_second_start(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    for number in range(21):
+        png(films / f"{number:02}-bug.png", number)  # first in the order
+    for number in range(400):
+        png(films / f"a{number:03}.png", number)
+    for _ in range(2):
+        assert screen(films, out, model, FAULTY) == 3
+        assert len(results(out)) == 421
 
 
 def pretend_other_weights(out: Path) -> None:
@@ -724,6 +735,18 @@ def test_a_night_that_was_stopped_has_listed_nothing(
     screen(second, tmp_path / "later", model, known=(out / "ledger.sqlite",), threshold=0.01)
     assert listed(tmp_path / "later") == ["1.2.1", "1.2.2"]
     assert summary(tmp_path / "later")["images_inferred"] == 1
+
+
+def test_a_film_that_a_killed_night_found_is_listed_though_its_study_was(tmp_path: Path, model: Path) -> None:
+    films, out1, out2, out3 = tmp_path / "in", *(tmp_path / f"out{number}" for number in (1, 2, 3))
+    dicom(films / "a.dcm", 1, study="1.2.1")
+    screen(films, out1, model, threshold=0.01)
+    dicom(films / "b.dcm", 2, study="1.2.1")
+    screen(films, out2, model, threshold=0.01, known=(out1 / "ledger.sqlite",))
+    with closing(sqlite3.connect(out2 / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute("DELETE FROM listed_case")  # as if killed before its reports
+    screen(films, out3, model, threshold=0.01, known=(out2 / "ledger.sqlite",))
+    assert listed(out3) == ["1.2.1"]
 
 
 def test_a_resend_under_another_patient_is_a_case_of_its_own(tmp_path: Path, model: Path) -> None:
