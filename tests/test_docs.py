@@ -68,7 +68,7 @@ def test_no_option_is_documented_that_does_not_exist() -> None:
     for _, command in commands(cli, "screen"):
         for parameter in command.params:
             options |= {*parameter.opts, *parameter.secondary_opts}
-    shown = re.findall(r"`(?:cxr-)?screen [^`]*`", README.read_text())
+    shown = re.findall(r"`(?:cxr-)?screen [^`]*`", documentation())
     unknown = {option for line in shown for option in re.findall(r"--[a-z][a-z0-9-]*", line)} - options
     assert unknown == set()
 

@@ -1,6 +1,6 @@
 """Whether a DICOM object is a frontal chest radiograph, as far as its tags say: before any pixel is decoded.
 
-Ruled out is what is known to be something else (`screen.readers.words`); what is not known says nothing, and
+Ruled out is what is known to be something else (`screen.readers.vocabulary`); what is not known says nothing, and
 the picture decides. Free text (descriptions, protocol names) is not asked: it names what was ordered.
 """
 
@@ -11,7 +11,7 @@ from functools import lru_cache
 from screen.codes import Reason
 from screen.readers.header import Described
 from screen.readers.tags import standard_name
-from screen.readers.words import (
+from screen.readers.vocabulary import (
     CAPTURES,
     CHEST_REGIONS,
     OTHER_MODALITIES,
@@ -20,9 +20,8 @@ from screen.readers.words import (
     VIEW_CODES,
     Part,
     View,
-    part_from_words,
-    view_from_words,
 )
+from screen.readers.words import part_from_words, view_from_words
 
 OWN_EQUIPMENT = "cxr-screen"
 """Stands in Manufacturer, ManufacturerModelName or SoftwareVersions of everything this project writes."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from screen.errors import ScreenError, UsageError
 from screen.files import configuration_folder, secret_from_file
 from screen.film import Identity
-from screen.readers.words import CAPTURES, OTHER_MODALITIES, RADIOGRAPHS
+from screen.readers.vocabulary import CAPTURES, OTHER_MODALITIES, RADIOGRAPHS
 from screen.text import safe_path, safe_text
 
 KEY_VARIABLE = "CXR_SCREEN_KEY"

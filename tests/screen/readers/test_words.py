@@ -10,16 +10,8 @@ from screen.codes import Reason
 from screen.film import Film, Unscreened
 from screen.readers.eligibility import is_lateral
 from screen.readers.tags import quietly
-from screen.readers.words import (
-    OTHER_MODALITIES,
-    PARTS,
-    VIEWS,
-    Part,
-    View,
-    part_from_words,
-    spellings,
-    view_from_words,
-)
+from screen.readers.vocabulary import OTHER_MODALITIES, PARTS, VIEWS, Part, View
+from screen.readers.words import part_from_words, spellings, view_from_words
 from tests.phantoms import dicom_file, film, film_values, read_from_bytes
 
 VALUES = film_values(48, 40)
