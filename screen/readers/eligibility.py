@@ -1,7 +1,7 @@
 """Whether a DICOM object is a frontal chest radiograph, as far as its tags say: before any pixel is decoded.
 
-Ruled out is what is known to be something else (`screen.readers.vocabulary`); what is not known says nothing, and
-the picture decides. Free text (descriptions, protocol names) is not asked: it names what was ordered.
+Ruled out is what is known to be something else (`screen.readers.vocabulary`); what is not known says nothing,
+and the picture decides. Free text (descriptions, protocol names) is not asked: it names what was ordered.
 """
 
 import re

@@ -1,7 +1,7 @@
 """`screen train finetune` and `screen train crossvalidate`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,26 @@ from train.cli.options import (
     table_options,
 )
 from train.progress import progress_bar
+
+if TYPE_CHECKING:
+    from train.data.films import LabelledFilms
+
+
+def _films(
+    table: Path,
+    training_tables: tuple[Path, ...],
+    size: int,
+    squares: Path,
+    seed: int,
+    options: dict[str, Any],
+) -> "LabelledFilms":
+    """What both commands learn from, as squares of `size` pixels."""
+    from screen.preprocess import PreprocessSpec
+    from train.data.films import labelled_films
+
+    spec = PreprocessSpec(size=size).judged()
+    progress = progress_bar("reading films")
+    return labelled_films(table, columns_of(options), spec, squares, seed, progress, training_tables)
 
 
 @click.command()
@@ -45,22 +65,12 @@ def finetune(
     head_alone: bool, size: int, device: str, precision: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
-    from screen.preprocess import PreprocessSpec
-    from train.data.films import labelled_films
     from train.data.folds import Split
     from train.network.compute import Compute
     from train.recipes import finetune as engine
     from train.recipes.settings import FinetuneSettings
 
-    films = labelled_films(
-        table,
-        columns_of(options),
-        PreprocessSpec(size=size).judged(),
-        squares_folder(out, cache),
-        seed,
-        progress_bar("reading films"),
-        training_table,
-    )
+    films = _films(table, training_table, size, squares_folder(out, cache), seed, options)
     if everything:
         films = films.divided(lambda _: Split.TRAIN)
     encoder, provenance = encoder_of(films, films.of(Split.TRAIN), weights, options)
@@ -110,22 +120,12 @@ def crossvalidate(
 
     predictions.csv has a row for each film, fold and seed, for `evaluate` and `calibrate`.
     """
-    from screen.preprocess import PreprocessSpec
-    from train.data.films import labelled_films
     from train.network.compute import Compute
     from train.recipes.crossfit import CrossSettings, cross_validate
     from train.recipes.settings import FinetuneSettings, left_out
 
     settings = left_out(FinetuneSettings(head_alone=head_alone, seed=seed).at(size), without)
-    films = labelled_films(
-        table,
-        columns_of(options),
-        PreprocessSpec(size=size).judged(),
-        squares_folder(out, cache),
-        seed,
-        progress_bar("reading films"),
-        training_table,
-    )
+    films = _films(table, training_table, size, squares_folder(out, cache), seed, options)
     encoder, provenance = encoder_of(films, films.scorable(), weights, options)
     cross = CrossSettings(
         split_seed=seed,
