@@ -13,7 +13,7 @@ from tests.places import ROOT
 FAULTY_SCREEN = (
     sys.executable,
     "-c",
-    "from screen.cli.main import main; from screen.run import Parts\n"
+    "from screen.cli.main import main; from screen.runs import Parts\n"
     "main(Parts(decode='tests.faulty_decode:faulty'))\n",
 )
 

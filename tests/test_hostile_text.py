@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from screen.cli import cli
-from screen.run import RunSettings, run
-from screen.run.progress import JsonLines
+from screen.runs import RunSettings, run
+from screen.runs.progress import JsonLines
 from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
 

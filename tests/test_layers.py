@@ -26,7 +26,7 @@ LINES = {
     "screen": """
         __main__
         cli
-        run
+        runs
         report engines
         decode backends decide
         readers model ledger

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.memory import family
 from screen.readers import Limits
-from screen.run import Parts, RunSettings, run
-from screen.run.progress import JsonLines
+from screen.runs import Parts, RunSettings, run
+from screen.runs.progress import JsonLines
 from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
 from tests.nights import finished, screen_run

@@ -15,8 +15,8 @@ from screen.backends.base import NullBackend
 from screen.backends.probes import probe_square
 from screen.discover import paths_from_list
 from screen.model import Model
-from screen.run import Parts, RunSettings, run
-from screen.run.progress import JsonLines
+from screen.runs import Parts, RunSettings, run
+from screen.runs.progress import JsonLines
 
 
 class KnownNullBackend(NullBackend):

@@ -31,7 +31,7 @@ from screen.preprocess import PreprocessSpec
 from screen.readers import Limits, Refusal
 from screen.readers.codecs import decode_frame
 from screen.readers.header import PixelHeader
-from screen.run.identifiers import KEY_VARIABLE, key_file
+from screen.runs.identifiers import KEY_VARIABLE, key_file
 
 _LIBRARIES = (
     "numpy", "opencv-python-headless", "pydicom", "imagecodecs", "pillow", "blake3", "click", "rich",

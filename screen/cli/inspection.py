@@ -22,7 +22,7 @@ from screen.model import Model
 from screen.readers import Limits
 from screen.readers.signature import HEAD_BYTES, Kind, kind_from_head
 from screen.readers.tags import parse_dicom
-from screen.run.stream import inference_from_outputs, row_from_film
+from screen.runs.stream import inference_from_outputs, row_from_film
 from screen.shortcuts import policy_from_entries
 
 # What decides how a film is read and shown. None of them says who is on it.

@@ -79,7 +79,7 @@ def cli() -> None:
 def main(parts: Any = None, arguments: Sequence[str] | None = None) -> None:
     """The console scripts `screen` and `cxr-screen`.
 
-    parts: `screen.run.Parts`, for tests. arguments: those that were typed, if None.
+    parts: `screen.runs.Parts`, for tests. arguments: those that were typed, if None.
     """
     secure_standard_streams()
     if not sys.stderr.isatty():

@@ -51,9 +51,9 @@ def cli(
     from screen.model import card_from_json
     from screen.readers import Limits
     from screen.report import RunFacts
-    from screen.run.folder import LEDGER_NAME, locked_folder, report_folder
-    from screen.run.reopen import reports_from_ledger
-    from screen.run.stopping import Stop, StoppedError
+    from screen.runs.folder import LEDGER_NAME, locked_folder, report_folder
+    from screen.runs.reopen import reports_from_ledger
+    from screen.runs.stopping import Stop, StoppedError
     from screen.shortcuts import policy_from_entries
 
     with ExitStack() as stack:

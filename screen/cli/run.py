@@ -149,8 +149,8 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
         raise UsageError("with - as INPUT paths come by standard input, which is closed")
     from screen.discover import paths_from_list
     from screen.readers import Limits
-    from screen.run import Parts, RunSettings, run
-    from screen.run.progress import progress_for_stderr
+    from screen.runs import Parts, RunSettings, run
+    from screen.runs.progress import progress_for_stderr
 
     limits = Limits(
         max_values=options.pop("file_pixels") * 1_000_000,

@@ -30,7 +30,7 @@ from screen.discover import (
 )
 from screen.errors import InputError
 from screen.ledger import Ledger
-from screen.run.folder import LEDGER_NAME
+from screen.runs.folder import LEDGER_NAME
 
 
 def keys(*inputs: Path, exclude: Path | None = None, below: Path) -> list[str]:

@@ -19,7 +19,7 @@ from screen.machine import (
     usable_memory,
     workers_for,
 )
-from screen.run import pipeline
+from screen.runs import pipeline
 
 GIB = 1 << 30
 

@@ -16,8 +16,8 @@ from screen.backends.base import NullBackend
 from screen.backends.several_gpus import SeveralGpus
 from screen.errors import BackendError, MemoryRefusedError, UsageError
 from screen.model import Model
-from screen.run import Parts, RunSettings, run
-from screen.run.progress import JsonLines
+from screen.runs import Parts, RunSettings, run
+from screen.runs.progress import JsonLines
 from tests.films import png
 from tests.micro_model import SIZE, micro_model
 from tests.null_gpu import BUG, DEADLY, LOST, opened

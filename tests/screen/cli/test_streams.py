@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from screen.run.progress import JsonLines, Terminal, progress_for_stderr
+from screen.runs.progress import JsonLines, Terminal, progress_for_stderr
 from tests.films import dicom
 from tests.micro_model import micro_bytes
 from tests.nights import tables

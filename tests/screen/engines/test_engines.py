@@ -25,8 +25,8 @@ from screen.gpus import Gpu
 from screen.model import Manifest, Model, VerifiedEngine, load_model
 from screen.model.engine_file import PROFILE, engine_digest, manifest_path, verified_engine, write_engine
 from screen.model.seals import PrivateKey, ThisMachine
-from screen.run import Parts, RunSettings, run
-from screen.run.progress import Progress
+from screen.runs import Parts, RunSettings, run
+from screen.runs.progress import Progress
 from tests.micro_model import micro_model
 from tests.signing_keys import openssl_keys
 

@@ -15,7 +15,7 @@ from screen.film import Film, Unscreened
 from screen.ledger import Row
 from screen.readers import Limits
 from screen.readers.tags import _KEYWORDS
-from screen.run.stream import row_from_film
+from screen.runs.stream import row_from_film
 from screen.text import safe_text
 from tests.phantoms import dicom_file, film, film_values, read_from_bytes
 

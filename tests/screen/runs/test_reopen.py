@@ -11,8 +11,8 @@ from screen.decode import Decoded, DecodePool, Outcome
 from screen.discover import Source
 from screen.ledger import Ledger, Row
 from screen.preprocess import Geometry
-from screen.run.reopen import Reopener
-from screen.run.stopping import StoppedError
+from screen.runs.reopen import Reopener
+from screen.runs.stopping import StoppedError
 from screen.shortcuts import FULL
 from tests.fake_rows import SIZE, identity, screened
 

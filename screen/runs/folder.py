@@ -15,7 +15,7 @@ from pathlib import Path
 from screen.errors import LedgerError, UsageError
 from screen.files import private_files
 from screen.report import REPORT_NAMES
-from screen.run.identifiers import Identifiers
+from screen.runs.identifiers import Identifiers
 
 LEDGER_NAME = "ledger.sqlite"
 _LOCK_NAME = ".lock"

@@ -17,9 +17,9 @@ from screen.discover import PassedOver, Pause, Source, Step
 from screen.errors import ScreenError
 from screen.film import Identity, Unscreened
 from screen.ledger import Heatmap, Inference, Known, Ledger, Row, Timing
-from screen.run.identifiers import Identifiers, IdentityFile
-from screen.run.progress import Counts, Progress
-from screen.run.stopping import Stop
+from screen.runs.identifiers import Identifiers, IdentityFile
+from screen.runs.progress import Counts, Progress
+from screen.runs.stopping import Stop
 
 _BROKEN_FROM, _BROKEN_SHARE = 20, 0.05
 """More reader errors than both, of the files that were looked at: not the files are at fault."""

@@ -9,7 +9,7 @@ import pytest
 
 from screen.errors import UsageError
 from screen.film import Identity
-from screen.run.identifiers import IdentityFile, Pseudonyms, identifiers_for, key_file, site_key
+from screen.runs.identifiers import IdentityFile, Pseudonyms, identifiers_for, key_file, site_key
 
 WHO = Identity(
     patient_id="77",

@@ -25,10 +25,10 @@ from screen.discover import Pause, Source
 from screen.errors import InputError, LedgerError, ScreenError, UsageError
 from screen.ledger import Ledger
 from screen.readers import Limits
-from screen.run import Parts, RunSettings, inputs, reopen, run
-from screen.run.folder import locked_folder
-from screen.run.progress import JsonLines
-from screen.run.stream import Screening
+from screen.runs import Parts, RunSettings, inputs, reopen, run
+from screen.runs.folder import locked_folder
+from screen.runs.progress import JsonLines
+from screen.runs.stream import Screening
 from tests.films import dicom, png
 from tests.nights import FAULTY_SCREEN
 from tests.places import ROOT

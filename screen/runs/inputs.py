@@ -8,7 +8,7 @@ from pathlib import Path
 
 from screen.discover import Pause, Source, Step, discover_in_steps, discover_listed, key_from_path
 from screen.errors import InputError
-from screen.run.identifiers import Identifiers
+from screen.runs.identifiers import Identifiers
 
 _GONE = 100
 """Files of a list in a row whose folders are gone: then it is the disk."""

@@ -1,5 +1,5 @@
 """One run: wiring, stream, folder, identifiers, signals."""
 
-from screen.run.pipeline import Parts, RunSettings, run
+from screen.runs.pipeline import Parts, RunSettings, run
 
 __all__ = ["Parts", "RunSettings", "run"]

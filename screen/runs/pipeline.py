@@ -34,13 +34,13 @@ from screen.model.certificates import check_certified
 from screen.readers import Limits
 from screen.report import RunFacts, remove_reports
 from screen.report.tables import TIMINGS_NAME, write_timings
-from screen.run.folder import LEDGER_NAME, default_folder, locked_folder
-from screen.run.identifiers import Identifiers, IdentityFile, identifiers_for
-from screen.run.inputs import Inputs
-from screen.run.progress import Counts, Progress
-from screen.run.reopen import reports_from_ledger
-from screen.run.stopping import Stop, StoppedError
-from screen.run.stream import Pending, Screening
+from screen.runs.folder import LEDGER_NAME, default_folder, locked_folder
+from screen.runs.identifiers import Identifiers, IdentityFile, identifiers_for
+from screen.runs.inputs import Inputs
+from screen.runs.progress import Counts, Progress
+from screen.runs.reopen import reports_from_ledger
+from screen.runs.stopping import Stop, StoppedError
+from screen.runs.stream import Pending, Screening
 from screen.shortcuts import DecodePolicy, policy_from_entries
 
 _NOTHING_FOUND = "no file found in what was given: nothing was screened (--allow-empty permits it)"

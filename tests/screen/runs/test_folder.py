@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from screen.errors import LedgerError
-from screen.run.folder import LEDGER_NAME, locked_folder
+from screen.runs.folder import LEDGER_NAME, locked_folder
 
 
 @pytest.fixture

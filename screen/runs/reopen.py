@@ -11,7 +11,7 @@ from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.ledger import Ledger, Row
 from screen.report import RunFacts, write_reports
-from screen.run.stopping import Stop, UntilStopped
+from screen.runs.stopping import Stop, UntilStopped
 
 
 def reports_from_ledger(
