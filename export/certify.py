@@ -22,13 +22,13 @@ from screen.backends.agreement import BATCH_SIZES, Scores, batch_sweep, figure, 
 from screen.backends.agreement import agreement as unlabelled_agreement
 from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
+from screen.evaluation.metrics import auc, within_source_auc
 from screen.machine import library_version, library_versions, usable_cpus
 from screen.model import Agreement, Bounds, Model, ModelCard, load_model, model_from_bytes
 from screen.model.certificates import DECODE_BOUNDS, FP16_BOUNDS, Kind
 from screen.shortcuts import Shortcut
 from train.data.squares import cached_squares
 from train.data.table import Columns, read_table, scorable
-from train.measure.metrics import auc, within_source_auc
 
 BATCH = 16
 

@@ -26,6 +26,7 @@ LINES = {
     "screen": """
         __main__
         cli
+        evaluation
         runs
         report engines
         decode backends decide

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
-from train.measure.metrics import (
+from screen.evaluation.metrics import (
     FEW,
     Figure,
     Statistic,
@@ -29,7 +29,7 @@ from train.measure.metrics import (
     sensitivity_at_specificity,
     within_group_auc,
 )
-from train.measure.platt import Calibration, calibrated, calibration_line, cross_fitted
+from screen.evaluation.platt import Calibration, calibrated, calibration_line, cross_fitted
 from train.measure.pointing import Pointing, pointing
 from train.measure.predictions import Cohort, Recipe
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from screen.decide import expected
+from screen.evaluation.metrics import Figure
 from screen.model import ModelCard
 from train.measure.evaluation import BORNE_OUT, HEADLINE, Comparison, Evaluation
-from train.measure.metrics import Figure
 
 INTENDED_USE = (
     "Research use only, not for clinical use. Orders frontal chest radiographs of adults by how likely they "

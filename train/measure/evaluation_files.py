@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import discover
+from screen.evaluation.metrics import Figure
 from screen.files import csv_file, whole_file, write_whole
 from screen.film import Film
 from screen.model import ModelCard
@@ -19,7 +20,6 @@ from screen.readers import read
 from train.measure import plots
 from train.measure.evaluation import Comparison, Evaluation
 from train.measure.evaluation_card import model_card
-from train.measure.metrics import Figure
 
 METRICS_VERSION = 1
 COLUMNS = ("recipe", "figure", "group", "value", "low", "high", "films", "positives", "note")

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from screen.evaluation.metrics import Figure
 from train.measure.evaluation import HEADLINE, Evaluation
-from train.measure.metrics import Figure
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

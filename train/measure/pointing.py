@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.evaluation.metrics import rate_by_patient
 from train.data.boxes import FRAME, Box
-from train.measure.metrics import rate_by_patient
 from train.measure.predictions import Cohort, Recipe
 
 _GRID = 128

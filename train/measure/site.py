@@ -12,12 +12,12 @@ import numpy as np
 
 from screen.decide.decision import DECISION_VERSION
 from screen.errors import UsageError
+from screen.evaluation.metrics import FEW
+from screen.evaluation.platt import Calibration, calibrated
 from screen.model import load_model
 from screen.text import safe_path, safe_text
 from train.data.folds import fold_of
 from train.data.table import label_from_cell
-from train.measure.metrics import FEW
-from train.measure.platt import Calibration, calibrated
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from screen.evaluation.metrics import wilson
 from screen.film import Pixels
 from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
 from screen.readers.lookup import full_range_lookup
 from train.data.others import Other
 from train.data.squares import Squares
-from train.measure.metrics import wilson
 from train.network.gaussian import Gaussian
 
 HIDDEN = 48

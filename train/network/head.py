@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
-from train.measure.platt import sigmoid
+from screen.evaluation.platt import sigmoid
 
 _STEPS = 50
 _BELIEF = 0.5, 100.0

@@ -5,11 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from screen.evaluation.metrics import within_source_auc
 from train.data.augment import plain, standardise
 from train.data.films import Films
 from train.data.folds import Split, split_of
 from train.data.table import scorable
-from train.measure.metrics import within_source_auc
 from train.network.resnet import ResNet18
 
 NEIGHBOURS = 20

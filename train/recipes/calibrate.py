@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
+from screen.evaluation.metrics import auc, patient_bootstrap, within_source_auc
+from screen.evaluation.platt import Calibration, calibrated
 from screen.model import Finding
 from screen.preprocess import PreprocessSpec
 from train.data.boxes import lesion_sizes
 from train.data.films import LabelledFilms
 from train.data.folds import Split, fold_of
 from train.measure.evaluation_card import INTENDED_USE
-from train.measure.metrics import auc, patient_bootstrap, within_source_auc
-from train.measure.platt import Calibration, calibrated
 from train.network.checkpoint import load_checkpoint, save_checkpoint, under
 from train.network.features import DISTANCE_WIDTH, Features, features_of
 from train.network.gate import Gate, Others, fit_gate, gaussian_of, in_another_pose, passed, unknown_kinds

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.errors import UsageError
+from screen.evaluation.metrics import auc, within_source_auc
 from train.data.augment import plain, standardise
 from train.data.films import LabelledFilms
 from train.data.folds import Split
-from train.measure.metrics import auc, within_source_auc
 from train.network import losses
 from train.network.checkpoint import (
     load_checkpoint,

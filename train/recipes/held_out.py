@@ -8,14 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from screen.errors import UsageError
+from screen.evaluation.operating_points import measured
+from screen.evaluation.platt import Calibration
 from screen.model import OperatingPoint
 from screen.preprocess import PreprocessSpec
 from train.data.films import LabelledFilms
 from train.data.folds import Split
 from train.measure.evaluation import Evaluation, evaluate
 from train.measure.evaluation_files import Pictures
-from train.measure.operating_points import measured
-from train.measure.platt import Calibration
 from train.measure.predictions import Cohort, Recipe
 from train.network.checkpoint import load_checkpoint, save_checkpoint
 from train.network.features import features_of

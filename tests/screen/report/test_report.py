@@ -26,6 +26,7 @@ from screen.cli import cli
 from screen.codes import Reason, Status, Warn
 from screen.decide import Decision, decision_from
 from screen.errors import LedgerError
+from screen.evaluation.platt import Calibration
 from screen.files import csv_file, new_file
 from screen.film import Identity
 from screen.ledger import Ledger, Row
@@ -36,7 +37,6 @@ from screen.report.pictures import OpenSquares
 from screen.report.tables import FLAGGED_COLUMNS, RESULTS_COLUMNS, results_line
 from screen.text import safe_path, safe_text
 from tests.fake_rows import GRID, SIZE, ListedRows, card, decided, facts, identity, screened, unscreened
-from train.measure.platt import Calibration
 
 CARD = card()
 BALANCED = decision_from(CARD, None, None, None)

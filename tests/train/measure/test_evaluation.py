@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from screen.errors import UsageError
+from screen.evaluation.metrics import within_source_auc
 from tests.places import SHARED
 from tests.predicted import write_csv, write_predictions, write_table
 from train.cli.main import cli
 from train.data.table import Columns
 from train.measure.evaluation import BORNE_OUT, HEADLINE, Evaluation, evaluate
-from train.measure.metrics import within_source_auc
 from train.measure.predictions import PREDICTION_COLUMNS, Cohort, read_cohort, read_recipe
 
 GAINS = (("good", 1.5), ("again", 1.5), ("idle", 0.0))

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from screen.cli import cli
 from screen.decide import decision_from, expected
 from screen.errors import UsageError
+from screen.evaluation.platt import Calibration
 from screen.model import OperatingPoint
 from screen.report.tables import RESULTS_COLUMNS
 from tests.fake_rows import card
 from tests.places import ROOT
 from tests.predicted import write_csv
-from train.measure.platt import Calibration
 from train.measure.site import SiteDecision, decision_from_labels
 
 CARD = card()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from train.measure.metrics import auc
+from screen.evaluation.metrics import auc
 from train.network.gaussian import Gaussian, RelativeDistance
 
 RNG = np.random.default_rng(0)

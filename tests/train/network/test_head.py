@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
+from screen.evaluation.metrics import auc
 from train.data.sampling import sampling_weights
-from train.measure.metrics import auc
 from train.network.head import fit_film
 
 FILMS, FEATURES = 400, 12

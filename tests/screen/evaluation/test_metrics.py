@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.sampling import sampling_weights
-from train.measure.metrics import (
+from screen.evaluation.metrics import (
     auc,
     brier,
     brier_skill,
@@ -20,8 +19,9 @@ from train.measure.metrics import (
     within_group_auc,
     within_source_auc,
 )
-from train.measure.operating_points import thresholds
-from train.measure.platt import calibration_line, cross_fitted, platt, sigmoid
+from screen.evaluation.operating_points import thresholds
+from screen.evaluation.platt import calibration_line, cross_fitted, platt, sigmoid
+from train.data.sampling import sampling_weights
 
 
 def slow_pairs(scores: list[int], labels: list[int]) -> list[float]:

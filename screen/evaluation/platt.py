@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
+from screen.evaluation.metrics import Floats, Weights
+from screen.evaluation.operating_points import DEFAULT, operating_points
 from screen.model import Finding, OperatingPoint
-from train.measure.metrics import Floats, Weights
-from train.measure.operating_points import DEFAULT, operating_points
 
 
 @dataclass(frozen=True, slots=True)

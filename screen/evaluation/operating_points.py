@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
+from screen.evaluation.metrics import Floats, rate_by_patient
 from screen.model import OperatingPoint
-from train.measure.metrics import Floats, rate_by_patient
 
 SENSITIVITIES = {"sensitive_95": 0.95, "sensitive": 0.9}
 SPECIFICITIES = {"specific": 0.9, "specific_95": 0.95}

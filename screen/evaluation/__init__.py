@@ -1,0 +1,1 @@
+"""A run held against labels: figures, calibration and thresholds, by numpy alone."""
