@@ -2,7 +2,19 @@
 
 from screen.ledger.foreign import Expected
 from screen.ledger.known import Known
+from screen.ledger.objects import DicomObject
 from screen.ledger.rows import FilmKey, Heatmap, Inference, Row, Rows
 from screen.ledger.store import Ledger, Timing
 
-__all__ = ["Expected", "FilmKey", "Heatmap", "Inference", "Known", "Ledger", "Row", "Rows", "Timing"]
+__all__ = [
+    "DicomObject",
+    "Expected",
+    "FilmKey",
+    "Heatmap",
+    "Inference",
+    "Known",
+    "Ledger",
+    "Row",
+    "Rows",
+    "Timing",
+]

@@ -8,12 +8,14 @@ nothing is repaired.
 import math
 import sqlite3
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
 from screen.codes import Status
 from screen.errors import LedgerError
 from screen.film import Identity
+from screen.ledger.objects import SELECT, DicomObject
 from screen.ledger.rows import Inference, Row
 from screen.preprocess import Geometry
 
@@ -49,6 +51,8 @@ _TABLES = {
     "timings": {"file": "TEXT", "read_seconds": "REAL", "square_seconds": "REAL"},
 }
 """What every ledger of this format has had from the first; later columns and tables may stand beside it."""
+_TABLES_SINCE = {3: {"dicom_object": dict.fromkeys(DicomObject.__slots__, "TEXT") | {"earlier": "INTEGER"}}}
+"""What came with which version, and is read from ledgers of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def guard(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA mmap_size = 0")
 
 
-def check_schema(db: sqlite3.Connection, path: Path) -> None:
+def check_schema(db: sqlite3.Connection, path: Path, version: int) -> None:
     """Raises LedgerError unless all our tables are there and are tables, and nothing is there that acts."""
     listing = db.execute("SELECT type, name, rootpage, sql FROM sqlite_master LIMIT ?", (_MOST_OBJECTS + 1,))
     objects = listing.fetchall()
@@ -137,7 +141,8 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
             raise LedgerError(f"{path}: no ledger of screen: it has views, triggers or virtual tables")
         if kind == "table":
             tables.add(name)
-    for table, columns in _TABLES.items():
+    added = [of for since, of in _TABLES_SINCE.items() if since <= version]
+    for table, columns in chain(_TABLES.items(), *(of.items() for of in added)):
         found = db.execute(f"PRAGMA table_xinfo({table})").fetchall() if table in tables else []
         # Hidden ones are made by an expression when they are read.
         plain = {name: declared for _, name, declared, _, _, _, hidden in found if not hidden}
@@ -168,6 +173,23 @@ def check_results(db: sqlite3.Connection, path: Path, expected: Expected) -> Non
         stands = (row.file, row.identity.sop_instance_uid, row.pixel_digest, row.status)
         if stands != (file, sop_instance_uid, pixel_digest, Status.SCREENED) or number > most:
             raise LedgerError(f"{path}: damaged: a row in it is another's")
+
+
+def check_objects(db: sqlite3.Connection, path: Path) -> None:
+    """Raises LedgerError unless every DICOM object that it tells of is one of ours."""
+    most = path.stat().st_size // _BYTES_PER_ROW
+    for number, record in enumerate(db.execute(SELECT)):
+        checked_object(record, path)
+        if number > most:
+            raise LedgerError(f"{path}: damaged: a DICOM object in it stands twice")
+
+
+def checked_object(record: tuple[object, ...], path: Path) -> DicomObject:
+    """A DICOM object of which every field has its type and form. Raises LedgerError naming the file."""
+    try:
+        return DicomObject.from_record(record)
+    except ValueError as error:
+        raise LedgerError(f"{path}: damaged: a DICOM object in it is none") from error
 
 
 def checked_row(text: object, path: Path, expected: Expected) -> Row:

@@ -9,6 +9,7 @@ from typing import Self
 from screen.codes import Reason
 from screen.errors import LedgerError, UsageError
 from screen.ledger.foreign import Expected
+from screen.ledger.objects import DicomObject
 from screen.ledger.rows import Inference, Row
 from screen.ledger.store import Ledger
 
@@ -21,12 +22,13 @@ class KnownFilm:
     """What an earlier night made of a film.
 
     same_identity: it was filed under the same patient and study. listed: and a finished report has listed
-    its case as flagged.
+    its case as flagged. objects: and the DICOM results that were made of its case.
     """
 
     inference: Inference
     same_identity: bool
-    listed: bool
+    listed: bool = False
+    objects: tuple[DicomObject, ...] = ()
 
 
 class Known:
@@ -63,19 +65,21 @@ class Known:
         whose = (row.identity.patient_id, row.identity.study_instance_uid)
         found: Inference | None = None
         listed = False
+        objects: list[DicomObject] = []
         for ledger in self._ledgers:
             with _refused_by_name(ledger.path):
                 alike = ledger.same_film(row, of=whose)
                 if alike is not None:
                     found = found or alike.inference
                     listed |= ledger.was_listed(alike)
+                    objects += ledger.objects_of(whose[1], whose[0])
         if found is not None:
-            return KnownFilm(found, same_identity=True, listed=listed)
+            return KnownFilm(found, same_identity=True, listed=listed, objects=tuple(objects))
         for ledger in self._ledgers:
             with _refused_by_name(ledger.path):
                 other = ledger.same_film(row)
                 if other is not None and other.inference is not None:
-                    return KnownFilm(other.inference, same_identity=False, listed=False)
+                    return KnownFilm(other.inference, same_identity=False)
         return None
 
     def has_failed(self, file: str, change_token: str, reason: Reason | None) -> bool:

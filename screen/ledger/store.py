@@ -9,19 +9,29 @@ disks. When closed in order, `ledger.sqlite` is one plain file again that may be
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from screen.codes import UNREACHABLE, Reason, Status
 from screen.errors import LedgerError
-from screen.ledger.foreign import Expected, check_results, check_schema, checked_row, guard, open_foreign
+from screen.ledger.foreign import (
+    Expected,
+    check_objects,
+    check_results,
+    check_schema,
+    checked_object,
+    checked_row,
+    guard,
+    open_foreign,
+)
+from screen.ledger.objects import INSERT, SELECT, DicomObject
 from screen.ledger.rows import FilmKey, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
-_VERSION = 2
+_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -40,6 +50,18 @@ CREATE TABLE listed_case (
     study TEXT NOT NULL, patient TEXT NOT NULL, image TEXT NOT NULL, PRIMARY KEY (study, patient, image)
 ) WITHOUT ROWID;
 """
+
+_SINCE_VERSION_3 = """
+CREATE TABLE dicom_object (
+    sop_instance_uid TEXT PRIMARY KEY, series_instance_uid TEXT NOT NULL, kind TEXT NOT NULL,
+    study_instance_uid TEXT NOT NULL, patient_id TEXT NOT NULL, film TEXT NOT NULL, says TEXT NOT NULL,
+    decided_at TEXT NOT NULL, predecessor TEXT NOT NULL, digest TEXT NOT NULL, earlier INTEGER NOT NULL
+);
+CREATE INDEX dicom_object_by_case ON dicom_object (study_instance_uid, patient_id);
+"""
+_SINCE = {2: _SINCE_VERSION_2, 3: _SINCE_VERSION_3}
+"""What each version of the format has added to the first."""
+_MOST_OBJECTS_OF_A_CASE = 10_000
 
 TRANSIENT = UNREACHABLE | {Reason.CHANGED_WHILE_READ, Reason.READER_ERROR}
 """What a plain rerun tries again: the disk or this program may be mended, the file itself need not change."""
@@ -96,6 +118,8 @@ class Ledger:
         self.expect(expected)
         with _mapped(self._path):
             check_results(self._db, self._path, expected)
+            if self._version >= 3:
+                check_objects(self._db, self._path)
 
     @property
     def path(self) -> Path:
@@ -123,10 +147,11 @@ class Ledger:
         if empty:
             self._create(_SCHEMA)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        if empty or self._version < _VERSION:
-            self._create(_SINCE_VERSION_2)
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
-            self._version = _VERSION
+        for version, schema in _SINCE.items():
+            if empty or self._version < version:
+                self._create(schema)
+        self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        self._version = _VERSION
 
     def _create(self, schema: str) -> None:
         for statement in filter(str.strip, schema.split(";")):
@@ -141,7 +166,7 @@ class Ledger:
         if version > _VERSION:
             raise LedgerError(f"{self._path}: written by a newer version of screen; update this one")
         self._version = version
-        check_schema(self._db, self._path)
+        check_schema(self._db, self._path, version)
 
     def commit(self) -> None:
         """Make everything so far durable."""
@@ -300,6 +325,36 @@ class Ledger:
                 "SELECT 1 FROM listed_case WHERE study = ? AND patient = ? AND image = ?", _case_key(row)
             ).fetchone()
         return found is not None
+
+    def put_object(self, made: DicomObject) -> None:
+        """Keep a DICOM result; of one that is kept already, its digest, and that it was made here."""
+        with _mapped(self._path):
+            self._db.execute(
+                f"{INSERT} ON CONFLICT (sop_instance_uid)"
+                " DO UPDATE SET digest = excluded.digest, earlier = excluded.earlier",
+                astuple(made),
+            )
+
+    def put_earlier_objects(self, objects: Iterable[DicomObject]) -> None:
+        """Keep what earlier nights have made; what is kept already stays as it is."""
+        records = [astuple(replace(made, earlier=True)) for made in objects]
+        with _mapped(self._path):
+            self._db.executemany(f"{INSERT} ON CONFLICT DO NOTHING", records)
+
+    def objects_of(self, study_instance_uid: str, patient_id: str) -> tuple[DicomObject, ...]:
+        """The DICOM results that were made of a case, in the order in which they were kept."""
+        if self._version < 3:
+            return ()
+        with _mapped(self._path):
+            found = self._db.execute(
+                f"{SELECT} WHERE study_instance_uid = ? AND patient_id = ? ORDER BY rowid LIMIT ?",
+                (study_instance_uid, patient_id, _MOST_OBJECTS_OF_A_CASE),
+            ).fetchall()
+        objects = tuple(checked_object(record, self._path) for record in found)
+        # An index may lead to another case's.
+        if any((o.study_instance_uid, o.patient_id) != (study_instance_uid, patient_id) for o in objects):
+            raise LedgerError(f"{self._path}: damaged: a DICOM object in it is another's")
+        return objects
 
     def count_screened(self) -> int:
         """Rows with a score, listed or not."""

@@ -210,6 +210,7 @@ class Screening:
                 inference=found.inference,
                 listed_before=found.listed,
             )
+            self.ledger.put_earlier_objects(found.objects)
             self._put(known, pending.token, pending.timing)
         elif (first := self._in_network.get(content)) is not None:
             first.twins.append(pending)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from screen.codes import Status
 from screen.errors import LedgerError, UsageError
 from screen.film import Identity
-from screen.ledger import Expected, Heatmap, Known, Ledger, Row
+from screen.ledger import DicomObject, Expected, Heatmap, Known, Ledger, Row
 from tests.fake_rows import GRID, identity, screened
 
 EXPECTED = Expected(1, GRID, "ab" * 32)
@@ -45,8 +45,17 @@ def make_ledger(path: Path) -> Path:
             row = good_row(number)
             ledger.list_file(number, row.file, "1", None)
             ledger.put(row, "1")
+            ledger.put_object(report_of(number))
         ledger.commit()
     return path
+
+
+def report_of(number: int) -> DicomObject:
+    at = "2026-11-29T02:00:00+01:00"
+    digest = f"{number:064x}"
+    return DicomObject(
+        f"2.25.{number}", "2.25.1", "sr", f"1.3.{number % 4}", "P", "", digest, at, digest=digest
+    )
 
 
 @pytest.fixture
@@ -121,6 +130,27 @@ COLUMNS = "file, change_token, status, reason, sop_instance_uid, pixel_digest, r
         ("UPDATE rows SET row = (SELECT row FROM rows WHERE rowid = 4) WHERE rowid = 3",),
         ("UPDATE rows SET file = 5 WHERE rowid = 3",),
         ("UPDATE rows SET file = 'another' WHERE rowid = 3",),
+        *(
+            (f"UPDATE dicom_object SET {column} = {value} WHERE rowid = 3",)
+            for column, value in (
+                ("sop_instance_uid", "'1.2.3'"),
+                ("sop_instance_uid", "'2.25.07'"),
+                ("series_instance_uid", "'2.25.340282366920938463463374607431768211456'"),
+                ("kind", "'ct'"),
+                ("film", "'1.2'"),
+                ("study_instance_uid", "x'ff'"),
+                ("patient_id", "printf('%.*c', 5000, 'x')"),
+                ("says", "''"),
+                ("decided_at", "'yesterday'"),
+                ("decided_at", "'2026-11-29T02:00:00'"),
+                ("predecessor", "'2.25.'"),
+                ("digest", "zeroblob(64)"),
+                ("earlier", "2"),
+            )
+        ),
+        ("DROP TABLE dicom_object",),
+        ("DROP TABLE dicom_object", f"CREATE VIEW dicom_object AS {LOOP} SELECT x FROM n"),
+        ("ALTER TABLE dicom_object RENAME COLUMN says TO plain",),
         ("PRAGMA user_version = 9",),
         ("PRAGMA application_id = 9",),
     ],
@@ -132,6 +162,20 @@ def test_what_is_no_ledger_of_ours_is_refused_by_name(ledger: Path, statements: 
         known(ledger)
     assert "--fresh" not in str(refused.value)
     assert time.monotonic() - started < 5
+
+
+def test_it_lends_what_was_made_of_a_case_with_its_films_result(ledger: Path) -> None:
+    who = identity("1.3.1", "1.2.5", "P")
+    row = screened(
+        "in/again.dcm", 5.0, heatmap=np.zeros((1, *GRID), np.float16), identity=who, pixel_digest="5"
+    )
+    with Ledger.open(ledger) as earlier:
+        earlier.put(row, "1")
+        earlier.commit()
+    with Known([ledger], SETTINGS, EXPECTED, ledger.with_name("own.sqlite")) as lent:
+        found = lent.find(Row("5.dcm", Status.SCREENED, identity=who, pixel_digest="5"))
+    assert found is not None
+    assert found.objects == tuple(report_of(number) for number in (1, 5, 9, 13, 17))
 
 
 def test_a_schema_whose_error_is_no_text_is_refused(ledger: Path) -> None:

@@ -13,7 +13,7 @@ from screen.codes import Reason, Status
 from screen.errors import LedgerError
 from screen.files import private_files
 from screen.film import Identity
-from screen.ledger import Heatmap, Inference, Ledger, Row, Timing
+from screen.ledger import DicomObject, Heatmap, Inference, Ledger, Row, Timing
 from tests.fake_rows import ListedRows
 
 
@@ -162,6 +162,39 @@ def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
         Ledger.open_readonly(tmp_path / "missing")
 
 
+def report(number: int, **fields: object) -> DicomObject:
+    digest, at = f"{number:064x}", "2026-11-29T02:00:00+01:00"
+    made = DicomObject(f"2.25.{number}", "2.25.99", "sr", "1.3", "P", "", digest, at)
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def test_dicom_objects_are_kept_by_case_in_their_order(tmp_path: Path) -> None:
+    first, second = report(2), report(1, predecessor="2.25.2")
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        for made in (first, second, report(3, patient_id="Q")):
+            ledger.put_object(made)
+        whole = replace(first, digest="ab" * 32)
+        ledger.put_object(whole)
+        assert ledger.objects_of("1.3", "P") == (whole, second)
+        ledger.put_earlier_objects([replace(first, decided_at="2020-01-01T00:00:00+00:00"), report(4)])
+        assert ledger.objects_of("1.3", "P") == (whole, second, report(4, earlier=True))
+        assert ledger.objects_of("1.3", "R") == ()
+
+
+def test_a_ledger_from_before_dicom_objects_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as ledger:
+        ledger.put(screened("a"), "1")
+        ledger._db.execute("DROP TABLE dicom_object")
+        ledger._db.execute("PRAGMA user_version = 2")
+        ledger.commit()
+    with Ledger.open_readonly(path) as ledger:
+        assert ledger.objects_of("1.3", "P") == ()
+    with Ledger.open(path) as ledger:
+        ledger.put_object(report(1))
+        assert ledger.objects_of("1.3", "P") == (report(1),)
+
+
 def test_a_newer_ledger_and_a_damaged_row_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with Ledger.open(path) as ledger:
@@ -171,7 +204,7 @@ def test_a_newer_ledger_and_a_damaged_row_are_refused(tmp_path: Path) -> None:
         ledger._db.execute("UPDATE rows SET row = '{}'")
         with pytest.raises(LedgerError, match="damaged; start over with --fresh"):
             list(ledger.listed_rows())
-        ledger._db.execute("PRAGMA user_version = 3")
+        ledger._db.execute("PRAGMA user_version = 1000")
         ledger.commit()
     with pytest.raises(LedgerError, match="newer version"):
         Ledger.open(path)
