@@ -113,6 +113,7 @@ class Warn(StrEnum):
     ON_ITS_SIDE = "on_its_side"
     UPSIDE_DOWN = "upside_down"
     IDENTITY_DIFFERS = "identity_differs"
+    PERHAPS_NO_CHEST = "perhaps_no_chest"
 
     @property
     def meaning(self) -> str:
@@ -137,8 +138,12 @@ _WARNINGS = {
     Warn.ON_ITS_SIDE: "the film seems to lie on its side: screened as it lies",
     Warn.UPSIDE_DOWN: "the film seems to be upside down: screened as it lies",
     Warn.IDENTITY_DIFFERS: "the same film is filed under another patient or study, too: which one is right?",
+    Warn.PERHAPS_NO_CHEST: "the tags say nothing, and the picture may be no chest radiograph: look at it",
 }
 
 
 OF_POSE = frozenset({Warn.POLARITY_CONTRADICTED, Warn.ON_ITS_SIDE, Warn.UPSIDE_DOWN})
 """What the judge says of a film (`screen.preprocess.pose`)."""
+
+OF_GATE = (Warn.UNLIKE_CHEST, Warn.PERHAPS_NO_CHEST)
+"""What the gate says of a film that is screened all the same."""

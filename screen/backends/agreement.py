@@ -44,7 +44,6 @@ def agreement(card: ModelCard, first: Scores, second: Scores) -> Agreement:
             flips[f"{finding.name}.{point.name}"] = int(flipped.sum())
             margins = np.abs(one[flipped, index] - point.threshold)
             farthest = max(farthest, float(margins.max(initial=0)))
-    gates = (first.gate > card.gate_threshold) != (second.gate > card.gate_threshold)
     return Agreement(
         films=len(apart),
         mean_probability_difference=figure(np.abs(other - one).mean()),
@@ -53,11 +52,18 @@ def agreement(card: ModelCard, first: Scores, second: Scores) -> Agreement:
         max_logit_difference=figure(apart.max()),
         flips=flips,
         farthest_flip=figure(farthest),
-        gate_changes=int(gates.sum()),
+        gate_changes=int((answers(card, first.gate) != answers(card, second.gate)).sum()),
         labelled=0,
         auc_within_source_change=0.0,
         auc_pooled_change=0.0,
     )
+
+
+def answers(card: ModelCard, gate: NDArray[np.float32]) -> NDArray[np.int8]:
+    """The gate's, [N] -> [N]: 0 clearly no chest film, 1 doubtful, 2 clearly one."""
+    certain = card.gate_threshold if card.gate_certain is None else card.gate_certain
+    kept = gate > card.gate_threshold
+    return np.where(kept, 1 + (gate > certain), 0).astype(np.int8)
 
 
 def probabilities(card: ModelCard, logits: NDArray[np.float32]) -> NDArray[np.float64]:

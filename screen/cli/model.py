@@ -124,6 +124,7 @@ def engine_view(path: Path, manifest: Manifest, seal: str) -> RenderableType:
 def _identity(model: Model) -> dict[str, str]:
     card = model.card
     spec, quantiles = card.preprocess, card.distance_quantiles
+    doubtful = "" if card.gate_certain is None else f", doubtful up to {card.gate_certain:g}"
     return {
         "file": str(model.path),
         "size": f"{len(model.data) / 1e6:.1f} MB",
@@ -135,7 +136,7 @@ def _identity(model: Model) -> dict[str, str]:
         "heat map": f"{card.heatmap_method}, {card.heatmap_grid[0]} × {card.heatmap_grid[1]}",
         "embedding": str(card.embedding_size),
         "precision": card.precision,
-        "gate": f"chest film above {card.gate_threshold:g}",
+        "gate": f"chest film above {card.gate_threshold:g}{doubtful}",
         "normal distance": f"median {quantiles[50]:.3g}, 95 % below {quantiles[95]:.3g}",
         "probes": f"{len(card.probes)}, logits within {card.probe_logit_bound:.3g}",
         "metadata schema": card.schema,

@@ -17,7 +17,7 @@ A decision file is a small JSON object:
           "default_operating_point": "balanced"
         }
       },
-      "gate_threshold": 0.4,
+      "gate_threshold": 0.4, "gate_certain": 0.9,
       "distance_quantiles": [0.9, …, 7.1]
     }
 
@@ -41,7 +41,8 @@ DEFAULT = "default"
 
 _LARGEST_FILE = 1_000_000
 _FINDING_KEYS = {"slope", "intercept", "prevalence", "operating_points", "default_operating_point"}
-_KEYS = {"cxr_screen_decision", "weights_digest", "findings", "gate_threshold", "distance_quantiles"}
+_GATE_AND_DISTANCE = ("gate_threshold", "gate_certain", "distance_quantiles")
+_KEYS = {"cxr_screen_decision", "weights_digest", "findings", *_GATE_AND_DISTANCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _card_with(card: ModelCard, path: Path) -> ModelCard:
         )
     plain = json.loads(card.to_json())
     plain["findings"] = [finding | findings.get(finding["name"], {}) for finding in plain["findings"]]
-    plain |= {key: given[key] for key in ("gate_threshold", "distance_quantiles") if key in given}
+    plain |= {key: given[key] for key in _GATE_AND_DISTANCE if key in given}
     try:
         return card_from_json(json.dumps(plain))
     except ModelError as error:

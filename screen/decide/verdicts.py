@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from screen.codes import OF_POSE, Reason, Status, Warn
+from screen.codes import OF_GATE, OF_POSE, Reason, Status, Warn
 from screen.decide.decision import Decision
 from screen.decide.duplicates import Duplicates, Group
 from screen.decide.scratch import Scratch
@@ -94,7 +94,8 @@ def decide(rows: Rows, decision: Decision, scratch: Scratch) -> "Verdicts":
     """One verdict per row, in the rows' order, which must be that of INPUT: "earlier" is decided by it.
 
     Gate: an inferred film with `gate` <= the card's threshold is kept with the warning `unlike_chest` if
-    its tags (or those of a duplicate) say chest, and is `skipped` for it otherwise.
+    its tags (or those of a duplicate) say chest, and is `skipped` for it otherwise. Between this edge and the
+    card's second one a film whose tags do not say chest is kept with the warning `perhaps_no_chest`.
     Duplicates: rows with the same pixel digest, SOP Instance UID (if any), patient and study share the first
     one's verdict and name it in `duplicate_of`; their result may stand in any of their rows. The same film
     under another patient or study is a film of its own; both get `identity_differs`.
@@ -143,8 +144,7 @@ class Verdicts:
         else:
             first = self._of_group(group)
         warnings = list(row.warnings)
-        if Warn.UNLIKE_CHEST in first.warnings:
-            warnings.append(str(Warn.UNLIKE_CHEST))
+        warnings += [code for code in OF_GATE if code in first.warnings]
         if group.uid_reused:
             warnings.append(str(Warn.UID_REUSED))
         if group.identity_differs:
@@ -172,6 +172,7 @@ class _Rule:
     def __init__(self, decision: Decision) -> None:
         card = decision.card
         self._gate_threshold = card.gate_threshold
+        self._gate_certain = -math.inf if card.gate_certain is None else card.gate_certain
         self._primary = [finding.name for finding in card.findings].index(card.primary)
         self._findings = [
             (finding, threshold, _logit(threshold))
@@ -195,6 +196,8 @@ class _Rule:
                 warnings = tuple(code for code in warnings if code not in OF_POSE)
                 return Verdict(row, Reason.UNLIKE_CHEST.status, Reason.UNLIKE_CHEST, warnings)
             warnings = _each_once((*warnings, str(Warn.UNLIKE_CHEST)))
+        elif not row.declared_chest and not inference.gate > self._gate_certain:
+            warnings = _each_once((*warnings, str(Warn.PERHAPS_NO_CHEST)))
         scores = tuple(self._scores(inference))
         return Verdict(
             row=row,

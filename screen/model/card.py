@@ -69,7 +69,8 @@ class ModelCard:
 
     findings: in the order of the graph's K. primary: the one that `results.csv` shows.
     distance_quantiles: raw distance at 0, 1, … 100 % of held-out normal films.
-    gate_threshold: subtracted nowhere: `gate` > threshold means chest film.
+    gate_threshold: subtracted nowhere: `gate` <= threshold is clearly no chest film.
+    gate_certain: `gate` above the threshold and <= this is doubtful; None: nothing is.
     probe_logit_bound: largest difference of a probe's logits that counts as drift, not as another model.
     decode_policies: ways of decoding that the model accepts beside `full`, each with its certificate.
     certificates: what was measured of other ways to the same scores, see `screen.model.certificates`.
@@ -95,6 +96,7 @@ class ModelCard:
     weights_digest: str
     decode_policies: tuple[dict[str, Any], ...] = ()
     certificates: tuple[dict[str, Any], ...] = ()
+    gate_certain: float | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
@@ -111,6 +113,9 @@ class ModelCard:
             "distance_quantiles": self.distance_quantiles,
             "gate_threshold": self.gate_threshold,
         }
+        # Models were without a second edge before there was one, and keep their digests.
+        if self.gate_certain is not None:
+            decisive["gate_certain"] = self.gate_certain
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -52,6 +52,7 @@ def card_from_json(text: str) -> ModelCard:
         precision=top.text("precision"),
         distance_quantiles=_quantiles(top),
         gate_threshold=top.number("gate_threshold"),
+        gate_certain=top.number("gate_certain") if top.has("gate_certain") else None,
         probes=top.list("probes", 1, MAX_PROBES, _Object.here(_probe)),
         probe_logit_bound=top.number("probe_logit_bound", low=0),
         weights_digest=top.digest("weights_digest"),
@@ -163,6 +164,10 @@ class _Object:
     def whole(self) -> dict[str, Any]:
         """The object as it was read."""
         return self._value
+
+    def has(self, key: str) -> bool:
+        """The key is there and not null."""
+        return self._value.get(key) is not None
 
     def _get(self, key: str) -> Any:
         if key not in self._value:

@@ -50,6 +50,7 @@ def summary_json(report: Report) -> bytes:
             if (found := expected(decision.point(finding.name), finding.prevalence))
         },
         "gate_threshold": card.gate_threshold,
+        "gate_certain": card.gate_certain,
         "digests": {
             "weights": card.weights_digest,
             "decision": decision.digest,

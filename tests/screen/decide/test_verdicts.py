@@ -83,6 +83,8 @@ def test_a_probability_equal_to_the_threshold_is_flagged():
 
 # The gate
 
+DOUBTS = decision_from(replace(CARD, gate_certain=1.0), None, None, None)
+
 
 def test_the_gate_turns_away_what_no_tag_vouches_for():
     verdict = one(screened("holiday.png", 5.0, gate=0.25))
@@ -151,6 +153,33 @@ def test_a_reused_uid_warns_on_the_later_film_and_its_duplicates():
     assert [Warn.UID_REUSED in v.warnings for v in verdicts] == [False, True, True, False]
     assert [v.duplicate_of for v in verdicts] == ["", "", "b", "a"]
     assert [v.flagged for v in verdicts] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("gate", [0.3, 1.0])
+def test_a_doubtful_picture_is_screened_with_a_warning(gate: float):
+    verdict = one(screened("film.png", 5.0, gate=gate), DOUBTS)
+    assert (verdict.status, verdict.warnings, verdict.flagged) == (
+        Status.SCREENED,
+        ("perhaps_no_chest",),
+        True,
+    )
+    first = dicom("a", "1.9", "d")
+    first = replace(first, inference=replace(first.inference, gate=gate))
+    copies = decided([first, dicom("b", "1.9", "d", None)], DOUBTS)
+    assert [v.warnings for v in copies] == [("perhaps_no_chest",)] * 2
+
+
+def test_beyond_the_second_edge_or_with_tags_that_say_chest_nothing_is_doubtful():
+    assert one(screened("film.png", gate=1.01), DOUBTS).warnings == ()
+    assert one(screened("film.dcm", gate=0.3, declared_chest=True), DOUBTS).warnings == ()
+    assert one(screened("film.png", gate=0.25), DOUBTS).reason is Reason.UNLIKE_CHEST
+    assert one(screened("film.png", gate=0.3)).warnings == ()  # a model with one edge
+
+
+def test_the_second_edge_counts_as_part_of_the_decision_and_a_site_may_move_it(tmp_path: Path):
+    assert DOUBTS.digest != BALANCED.digest
+    moved = decision_from(DOUBTS.card, None, None, write_decision(tmp_path, gate_certain=7.0))
+    assert one(screened("film.png", gate=5.0), moved).warnings == ("perhaps_no_chest",)
 
 
 def test_one_copy_whose_tags_say_chest_keeps_all_of_them():
@@ -392,6 +421,7 @@ def vars_of(value: object) -> dict[str, object]:
         ({"findings": {"tumor": {"slope": "1"}}}, "slope"),
         ({"findings": {"tumor": {"default_operating_point": "none such"}}}, "default_operating_point"),
         ({"gate_threshold": math.nan}, "JSON"),
+        ({"gate_certain": "1"}, "gate_certain"),
         ({"distance_quantiles": [2.0, 1.0]}, "distance_quantiles"),
     ],
 )

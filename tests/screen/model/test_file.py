@@ -41,7 +41,7 @@ def test_a_card_comes_back_from_its_json() -> None:
 def test_every_field_of_a_card_is_needed() -> None:
     plain = json.loads(micro_model().card.to_json())
     assert set(plain) == {f.name for f in fields(ModelCard)}
-    for name in plain:
+    for name in set(plain) - {"gate_certain"}:  # models were without it before there was a second edge
         with pytest.raises(ModelError, match=f"'{name}' is missing"):
             card_from_json(json.dumps({key: value for key, value in plain.items() if key != name}))
 
