@@ -28,7 +28,7 @@ one, the gate, the distance. Unknown keys are refused. Names and meanings are th
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from screen.errors import ModelError, UsageError
 from screen.model import ModelCard, OperatingPoint, card_from_json
@@ -72,6 +72,31 @@ class Decision:
         """What the column `operating_point` says."""
         point = self.point(finding)
         return point.name if point else THRESHOLD
+
+    def to_json(self) -> str:
+        """One line of JSON: what was decided with a night can be asked of it later."""
+        plain = {
+            "operating_point": self.operating_point,
+            "thresholds": self.thresholds,
+            "card": json.loads(self.card.to_json()),
+        }
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The decision again. Raises ModelError for a broken card, ValueError, KeyError or TypeError else."""
+        plain = json.loads(text)
+        card = card_from_json(json.dumps(plain["card"]))
+        thresholds = {finding.name: float(plain["thresholds"][finding.name]) for finding in card.findings}
+        decision = cls(str(plain["operating_point"]), card, thresholds, card.decision_digest())
+        try:
+            for finding in card.findings:
+                decision.point(finding.name)
+        except StopIteration:
+            raise ValueError(f"no operating point {decision.operating_point!r}") from None
+        if not all(0 <= threshold <= 1 for threshold in thresholds.values()):
+            raise ValueError("a threshold that is no probability")
+        return decision
 
 
 def decision_from(

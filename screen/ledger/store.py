@@ -174,6 +174,12 @@ class Ledger:
             self._db.execute("COMMIT")
             self._db.execute("BEGIN IMMEDIATE")
 
+    def roll_back(self) -> None:
+        """Drop what is not committed."""
+        with _mapped(self._path):
+            self._db.execute("ROLLBACK")
+            self._db.execute("BEGIN IMMEDIATE")
+
     def close(self) -> None:
         """Drop what is not committed and leave one plain file."""
         with _mapped(self._path):
@@ -309,12 +315,23 @@ class Ledger:
         with _mapped(self._path):
             self._db.execute("INSERT OR IGNORE INTO listed_case VALUES (?, ?, ?)", _case_key(lead))
 
-    def forget_listed(self) -> None:
-        """The run's own report goes: nobody has read of its cases. Durable at once."""
+    def forget_reports(self) -> None:
+        """The run's own reports go: nobody has read of its cases, and nothing is decided. Durable at once."""
         with _mapped(self._path):
             forgotten = self._db.execute("DELETE FROM listed_case").rowcount
-        if forgotten:
-            self.commit()
+        if forgotten or self.decision():
+            self.keep_decision(None)
+
+    def decision(self) -> tuple[str, str] | None:
+        """The decision of the folder's own reports, as it was kept, and when it was made (ISO 8601)."""
+        text, at = self.meta("decision"), self.meta("decided_at")
+        return None if text is None or at is None else (text, at)
+
+    def keep_decision(self, decided: tuple[str, str] | None) -> None:
+        """Keep it, or forget it before the reports change. Durable at once."""
+        for name, value in zip(("decision", "decided_at"), decided or (None, None), strict=True):
+            self.set_meta(name, value)
+        self.commit()
 
     def was_listed(self, row: Row) -> bool:
         """Whether a finished report, of this ledger's run or of one before it, has listed the row's case."""

@@ -349,7 +349,7 @@ def _backend(
 
 def _withdraw_reports(ready: _Ready) -> None:
     """Take the folder's reports away, and what later nights would believe of them, that first."""
-    ready.ledger.forget_listed()
+    ready.ledger.forget_reports()
     _remove_reports(ready.folder)
 
 

@@ -1,6 +1,8 @@
 """A ledger's reports, and its films once more for their pictures: through the same workers and reader."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.ledger import Ledger, Row
 from screen.report import RunFacts, write_reports
-from screen.runs.stopping import Stop, UntilStopped
+from screen.runs.stopping import Stop, StoppedError, UntilStopped
 
 
 def reports_from_ledger(
@@ -32,12 +34,28 @@ def reports_from_ledger(
     """
     rows = UntilStopped(ledger.listed_rows(), stop)
     squares = Reopener(ledger, open_pool, stop.check).squares
-    if not listed:
-        return write_reports(folder, rows, decision, facts, squares)
-    code = write_reports(folder, rows, decision, facts, squares, ledger.mark_listed)
+    mark = (ledger.mark_listed,) if listed else ()
+    with _decision_kept(ledger, decision) if folder == ledger.path.parent else nullcontext():
+        code = write_reports(folder, rows, decision, facts, squares, *mark)
     # Only now: of a report that was not finished nobody has read.
     ledger.commit()
     return code
+
+
+@contextmanager
+def _decision_kept(ledger: Ledger, decision: Decision) -> Iterator[None]:
+    """Within, the folder's reports are written: then they are what was decided, and when it first was."""
+    before, now = ledger.decision(), datetime.now().astimezone()
+    ledger.keep_decision(None)
+    try:
+        yield
+    except StoppedError:
+        ledger.roll_back()
+        ledger.keep_decision(before)
+        raise
+    text = decision.to_json()
+    same = before is not None and before[0] == text
+    ledger.keep_decision(before if same else (text, now.isoformat(timespec="seconds")))
 
 
 class Reopener:

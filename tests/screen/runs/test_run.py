@@ -21,9 +21,11 @@ from click.testing import CliRunner
 from screen.backends import Backend, open_backend
 from screen.cli import cli
 from screen.codes import Reason
+from screen.decide import Decision, decision_from
 from screen.discover import Pause, Source
 from screen.errors import InputError, LedgerError, ScreenError, UsageError
 from screen.ledger import Ledger
+from screen.model import load_model
 from screen.readers import Limits
 from screen.runs import Parts, RunSettings, inputs, reopen, run
 from screen.runs.folder import locked_folder
@@ -243,6 +245,33 @@ def test_a_signal_while_reports_are_written_leaves_none(
     monkeypatch.setattr(reopen, "write_reports", interrupted)
     assert screen(tmp_path / "in", tmp_path / "out", model, threshold=0.01) == 143
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".lock", "ledger.sqlite"]
+    with Ledger.open(tmp_path / "out" / "ledger.sqlite") as ledger:
+        assert ledger.decision() is None
+
+
+def test_a_folder_keeps_how_its_reports_were_decided(tmp_path: Path, model: Path) -> None:
+    films, out = tmp_path / "in", tmp_path / "out"
+    dicom(films / "a.dcm", 1)
+
+    def kept() -> tuple[Decision, str] | None:
+        with Ledger.open(out / "ledger.sqlite") as ledger:
+            decided = ledger.decision()
+        return None if decided is None else (Decision.from_json(decided[0]), decided[1])
+
+    def reported(*options: object) -> None:
+        done = CliRunner().invoke(cli, ["report", str(out), *map(str, options)])
+        assert done.exit_code == 0, done.output
+
+    screen(films, out, model, threshold=0.99)
+    first = kept()
+    assert first == (decision_from(load_model(model).card, None, 0.99, None), first and first[1])
+    reported("--operating-point", "specific", "--out", tmp_path / "elsewhere")
+    screen(films, out, model, threshold=0.99)
+    assert kept() == first, "the same decision, made when it was first made"
+    reported("--operating-point", "specific")
+    again = kept()
+    assert again is not None
+    assert again[0] == decision_from(load_model(model).card, "specific", None, None)
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path, model: Path) -> None:
