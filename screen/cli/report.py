@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from screen.cli.run import names
+
 
 @click.command("report")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -14,6 +16,12 @@ import click
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="A site's own calibration and thresholds.",
+)
+@click.option(
+    "--flag",
+    callback=names,
+    metavar="FINDING,…",
+    help="Findings that flag a case. [default: the primary one]",
 )
 @click.option(
     "--out",
@@ -31,6 +39,7 @@ def cli(
     operating_point: str | None,
     threshold: float | None,
     decision: Path | None,
+    flag: tuple[str, ...],
     out: Path | None,
     listed: bool,
 ) -> None:
@@ -72,7 +81,7 @@ def cli(
             ) from error
         card = card_from_json(facts.card_json)
         ledger.expect(Expected(len(card.findings), card.heatmap_grid, card.weights_digest))
-        decided = decision_from(card, operating_point, threshold, decision)
+        decided = decision_from(card, operating_point, threshold, decision, flag)
 
         def open_pool() -> DecodePool:
             policy = policy_from_entries(card.decode_policies)

@@ -18,6 +18,14 @@ def number_or_auto(context: click.Context, option: click.Parameter, text: str) -
     return int(text)
 
 
+def names(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """`a,b` -> ("a", "b"); none if the option was not given."""
+    found = () if text is None else tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise click.BadParameter("give names, separated by commas")
+    return found
+
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -76,6 +84,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
 @click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
 @click.option("--decision", type=_FILE, metavar="FILE", help="A site's own calibration and thresholds.")
+@click.option(
+    "--flag",
+    callback=names,
+    metavar="FINDING,…",
+    help="Findings that flag a case. [default: the primary one]",
+)
 @click.option(
     "--known",
     multiple=True,

@@ -25,7 +25,9 @@ The first two keys are required. What is left out stays as the model has it: who
 one, the gate, the distance. Unknown keys are refused. Names and meanings are those of `screen.model.card`.
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -51,12 +53,14 @@ class Decision:
 
     operating_point: its name, `threshold` (a bare one from the command line) or `default` (findings differ).
     card: with the calibration that counts: the model's, or the decision file's.
-    thresholds: on the calibrated probability, by finding. digest: `card.decision_digest()`.
+    thresholds: on the calibrated probability, by finding. flagging: the findings that flag a film, in the
+    model's order. digest: of the card's decision and what flags.
     """
 
     operating_point: str
     card: ModelCard
     thresholds: dict[str, float]
+    flagging: tuple[str, ...]
     digest: str
 
     def point(self, finding: str) -> OperatingPoint | None:
@@ -100,13 +104,18 @@ class Decision:
 
 
 def decision_from(
-    card: ModelCard, operating_point: str | None, threshold: float | None, decision_file: Path | None
+    card: ModelCard,
+    operating_point: str | None,
+    threshold: float | None,
+    decision_file: Path | None,
+    flag: Sequence[str] = (),
 ) -> Decision:
     """The decision that the command line asks for; without any option each finding's default.
 
     threshold: 0 … 1, on the calibrated probability of every finding. decision_file: see the module.
-    Raises UsageError (options that exclude each other, an unknown operating point, a threshold out of
-    range, a file that cannot be read, another model's), ModelError (a decision file that is broken).
+    flag: names of the findings that flag; none given: the primary one alone.
+    Raises UsageError (options that exclude each other, an unknown operating point or finding, a threshold
+    out of range, a file that cannot be read, another model's), ModelError (a decision file that is broken).
     """
     if threshold is not None and operating_point is not None:
         raise UsageError("--operating-point and --threshold exclude each other: give one of them")
@@ -115,11 +124,13 @@ def decision_from(
     for finding in card.findings:
         if reserved := {point.name for point in finding.operating_points} & {THRESHOLD, DEFAULT}:
             raise ModelError(f"'{reserved.pop()}' cannot be the name of an operating point: it has a meaning")
+    flagging = _flagging(card, flag)
+    digest = _digest(card, flagging)
     if threshold is not None:
         if not 0 <= threshold <= 1:
             raise UsageError("--threshold is a probability: give a number from 0 to 1")
         thresholds = {finding.name: threshold for finding in card.findings}
-        return Decision(THRESHOLD, card, thresholds, card.decision_digest())
+        return Decision(THRESHOLD, card, thresholds, flagging, digest)
     chosen = {f.name: operating_point or f.default_operating_point for f in card.findings}
     thresholds = {}
     for finding in card.findings:
@@ -136,7 +147,21 @@ def decision_from(
             )
     names_in_force = set(chosen.values())
     name = names_in_force.pop() if len(names_in_force) == 1 else DEFAULT
-    return Decision(name, card, thresholds, card.decision_digest())
+    return Decision(name, card, thresholds, flagging, digest)
+
+
+def _flagging(card: ModelCard, flag: Sequence[str]) -> tuple[str, ...]:
+    names = [finding.name for finding in card.findings]
+    if unknown := [name for name in flag if name not in names]:
+        raise UsageError(f"--flag {unknown[0]}: this model has no such finding, it has {', '.join(names)}")
+    return tuple(name for name in names if name in flag) if flag else (card.primary,)
+
+
+def _digest(card: ModelCard, flagging: tuple[str, ...]) -> str:
+    """SHA-256 (hex). The primary finding alone flags where nobody said otherwise: then it is the card's."""
+    if flagging == (card.primary,):
+        return card.decision_digest()
+    return hashlib.sha256(json.dumps([card.decision_digest(), *flagging]).encode()).hexdigest()
 
 
 def _card_with(card: ModelCard, path: Path) -> ModelCard:

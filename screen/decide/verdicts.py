@@ -31,7 +31,7 @@ class Score:
     """One finding on one film.
 
     logit: as the network gave it. probability: calibrated, 0 … 1. margin: the calibrated logit minus the
-    threshold's. flagged: probability >= threshold.
+    threshold's. flagged: probability >= threshold. flagging: the finding is one that flags a film.
     """
 
     finding: str
@@ -40,6 +40,7 @@ class Score:
     threshold: float
     margin: float
     flagged: bool
+    flagging: bool
 
     @property
     def strength(self) -> tuple[bool, float]:
@@ -67,15 +68,15 @@ class Verdict:
 
     @property
     def flagged(self) -> bool:
-        """Any finding reaches its threshold."""
-        return any(score.flagged for score in self.scores)
+        """Any finding that flags reaches its threshold."""
+        return any(score.flagged and score.flagging for score in self.scores)
 
     @property
     def top(self) -> Score:
-        """The finding with the largest margin. Raises ValueError if the film has no scores."""
+        """Of the findings that flag, the one with the largest margin. ValueError if there are no scores."""
         if len(self.scores) == 1:
             return self.scores[0]
-        return max(self.scores, key=lambda score: score.strength)
+        return max((s for s in self.scores if s.flagging), key=lambda score: score.strength)
 
     @property
     def may_be_lost(self) -> bool:
@@ -175,7 +176,7 @@ class _Rule:
         self._gate_certain = -math.inf if card.gate_certain is None else card.gate_certain
         self._primary = [finding.name for finding in card.findings].index(card.primary)
         self._findings = [
-            (finding, threshold, _logit(threshold))
+            (finding, threshold, _logit(threshold), finding.name in decision.flagging)
             for finding in card.findings
             for threshold in (decision.thresholds[finding.name],)
         ]
@@ -210,11 +211,18 @@ class _Rule:
         )
 
     def _scores(self, inference: Inference) -> Iterator[Score]:
-        for (finding, threshold, least), logit in zip(self._findings, inference.logits, strict=True):
+        for known, logit in zip(self._findings, inference.logits, strict=True):
+            finding, threshold, least, flagging = known
             calibrated = finding.slope * logit + finding.intercept
             probability = _sigmoid(calibrated)
             yield Score(
-                finding.name, logit, probability, threshold, calibrated - least, probability >= threshold
+                finding=finding.name,
+                logit=logit,
+                probability=probability,
+                threshold=threshold,
+                margin=calibrated - least,
+                flagged=probability >= threshold,
+                flagging=flagging,
             )
 
 

@@ -67,6 +67,7 @@ def _subline(report: Report) -> str:
     parts = [
         f"{text(f.name, 40)} at <b>{text(decision.point_name(f.name), 40)}</b> "
         f"(probability ≥ {probability(decision.thresholds[f.name])})"
+        f"{'' if f.name in decision.flagging else ', which flags nothing'}"
         for f in decision.card.findings
     ]
     known = report.totals.flagged - report.totals.listed

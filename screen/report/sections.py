@@ -202,7 +202,8 @@ def _pictures(picture: Picture | None, rank: int) -> str:
 
 def _finding(case: Case, decision: Decision) -> str:
     lead = case.lead
-    scores = sorted((s for s in lead.scores if s.flagged), key=lambda s: s.strength, reverse=True)
+    reached = (score for score in lead.scores if score.flagged)
+    scores = sorted(reached, key=lambda score: (score.flagging, score.strength), reverse=True)
     bars = "".join(_score(score, decision) for score in scores)
     distance = lead.normal_distance
     if distance is None:

@@ -44,6 +44,7 @@ def summary_json(report: Report) -> bytes:
         "model": {"name": card.name, "version": card.version, "file": escaped(facts.model_name)},
         "operating_point": decision.operating_point,
         "thresholds": decision.thresholds,
+        "flagging": decision.flagging,
         "expected": {
             finding.name: asdict(found)
             for finding in card.findings

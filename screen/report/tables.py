@@ -49,7 +49,7 @@ def flagged_line(rank: int, case: Case, decision: Decision, heatmap: str) -> tup
 
 
 def results_line(verdict: Verdict) -> tuple[str, ...]:
-    """One file. The score is the primary finding's; `flagged` (1, 0) any one's."""
+    """One file. The score is the primary finding's; `flagged` (1, 0) that of any that flags."""
     row, identity, score = verdict.row, verdict.row.identity, verdict.primary
     return (
         safe_path(row.file),
@@ -69,7 +69,7 @@ def results_line(verdict: Verdict) -> tuple[str, ...]:
 
 
 def finding_lines(verdict: Verdict) -> Iterator[tuple[str, ...]]:
-    """One file's findings; none unless it was screened."""
+    """One file's findings, none unless it was screened. `flagged` (1, 0): reaches its threshold."""
     for score in verdict.scores:
         yield (
             safe_path(verdict.row.file),

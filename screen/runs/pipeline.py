@@ -68,6 +68,7 @@ class RunSettings:
     operating_point: str | None = None
     threshold: float | None = None
     decision: Path | None = None
+    flag: tuple[str, ...] = ()
     known: tuple[Path, ...] = ()
     identifiers: str = "full"
     identities: Path | None = None
@@ -142,7 +143,9 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     out = settings.out or default_folder(settings.inputs[0], identifiers)
     steps = inputs.sources(out)
     model = load_model(settings.model)
-    decision = decision_from(model.card, settings.operating_point, settings.threshold, settings.decision)
+    decision = decision_from(
+        model.card, settings.operating_point, settings.threshold, settings.decision, settings.flag
+    )
     folder = stack.enter_context(locked_folder(out, create=True))
     ledger_path = folder / LEDGER_NAME
     ledger = None if settings.fresh else stack.enter_context(Ledger.open(ledger_path))

@@ -269,10 +269,26 @@ def test_several_findings_rank_by_the_largest_margin():
     model = card("tumor", "effusion")
     effusion = replace(model.findings[1], operating_points=(point("balanced", 0.05),))
     model = replace(model, findings=(model.findings[0], effusion))
-    decision = decision_from(model, None, None, None)
+    decision = decision_from(model, None, None, None, ["effusion", "tumor"])
     verdict = one(screened("a", 1.0, 0.0), decision)
     assert verdict.top.finding == "effusion"  # .38 against .05, not .73 against .5
     assert verdict.primary is not None and verdict.primary.finding == "tumor"
+
+
+def test_only_the_findings_that_flag_do_and_the_primary_one_unless_told_otherwise():
+    model = card("tumor", "abnormal")
+    plain, both, other = (
+        decision_from(model, None, None, None, flag) for flag in ([], ["tumor", "abnormal"], ["abnormal"])
+    )
+    sick = screened("a", -9.0, 9.0)
+    assert [one(sick, decision).flagged for decision in (plain, both, other)] == [False, True, True]
+    assert [score.flagged for score in one(sick, plain).scores] == [False, True]
+    assert [one(sick, decision).top.finding for decision in (plain, both)] == ["tumor", "abnormal"]
+    assert len({decision.digest for decision in (plain, both, other)}) == 3
+    assert plain.digest == model.decision_digest()
+    assert decision_from(model, None, 0.5, None, ["abnormal", "tumor"]).flagging == ("tumor", "abnormal")
+    with pytest.raises(UsageError, match="no such finding, it has tumor, abnormal"):
+        decision_from(model, None, None, None, ["stone"])
 
 
 _LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=12)

@@ -671,6 +671,31 @@ def test_the_default_folder(tmp_path: Path, model: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "films-screened" / "results.csv").is_file()
 
 
+def test_findings_beside_the_primary_one_flag_only_if_they_are_asked_to(tmp_path: Path) -> None:
+    two = tiny_model_file(tmp_path / "two.onnx", findings=("tumor", "abnormal"))
+    films = tmp_path / "films"
+    for seed in range(3):
+        png(films / f"{seed}.png", seed)
+    out = tmp_path / "out"
+    assert screen(films, out, two, threshold=None) == 0
+    said = {(row["file"], row["finding"]): row["flagged"] for row in read_csv(out / "findings.csv")}
+    for row in read_csv(out / "results.csv"):
+        assert (row["finding"], row["flagged"]) == ("tumor", said[row["file"], "tumor"])
+    assert summary(out)["flagging"] == ["tumor"]
+    first = summary(out)["digests"]["decision"]
+
+    report = ["report", str(out), "--flag", "abnormal", "--threshold"]
+    for threshold, flagged in (("0", "1"), ("1", "0")):
+        assert CliRunner().invoke(cli, [*report, threshold]).exit_code == 0
+        assert {row["flagged"] for row in read_csv(out / "results.csv")} == {flagged}
+    assert CliRunner().invoke(cli, [*report, "0"]).exit_code == 0
+    assert {row["finding"] for row in read_csv(out / "flagged.csv")} == {"abnormal"}
+    assert summary(out)["flagging"] == ["abnormal"]
+    assert summary(out)["digests"]["decision"] != first
+    refused = CliRunner().invoke(cli, ["report", str(out), "--flag", "tumor,stone"])
+    assert (refused.exit_code, "stone" in refused.output) == (2, True)
+
+
 def test_timings(tmp_path: Path, model: Path) -> None:
     png(tmp_path / "in" / "0.png", 0)
     screen(tmp_path / "in", tmp_path / "out", model, timings=True)
