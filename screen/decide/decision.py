@@ -82,6 +82,7 @@ class Decision:
         plain = {
             "operating_point": self.operating_point,
             "thresholds": self.thresholds,
+            "flagging": self.flagging,
             "card": json.loads(self.card.to_json()),
         }
         return json.dumps(plain, sort_keys=True, separators=(",", ":"))
@@ -92,7 +93,10 @@ class Decision:
         plain = json.loads(text)
         card = card_from_json(json.dumps(plain["card"]))
         thresholds = {finding.name: float(plain["thresholds"][finding.name]) for finding in card.findings}
-        decision = cls(str(plain["operating_point"]), card, thresholds, card.decision_digest())
+        flagging = tuple(str(name) for name in plain["flagging"])
+        if not flagging or set(flagging) - thresholds.keys():
+            raise ValueError("what flags is no finding of the model")
+        decision = cls(str(plain["operating_point"]), card, thresholds, flagging, _digest(card, flagging))
         try:
             for finding in card.findings:
                 decision.point(finding.name)

@@ -287,6 +287,11 @@ def test_only_the_findings_that_flag_do_and_the_primary_one_unless_told_otherwis
     assert len({decision.digest for decision in (plain, both, other)}) == 3
     assert plain.digest == model.decision_digest()
     assert decision_from(model, None, 0.5, None, ["abnormal", "tumor"]).flagging == ("tumor", "abnormal")
+    assert [Decision.from_json(decision.to_json()) for decision in (plain, both, other)] == [
+        plain,
+        both,
+        other,
+    ]
     with pytest.raises(UsageError, match="no such finding, it has tumor, abnormal"):
         decision_from(model, None, None, None, ["stone"])
 
