@@ -114,6 +114,8 @@ class Warn(StrEnum):
     UPSIDE_DOWN = "upside_down"
     IDENTITY_DIFFERS = "identity_differs"
     PERHAPS_NO_CHEST = "perhaps_no_chest"
+    BAD_PADDING = "bad_padding"
+    CHANNEL_IGNORED = "channel_ignored"
 
     @property
     def meaning(self) -> str:
@@ -127,7 +129,7 @@ _WARNINGS = {
     Warn.KNOWN: "known from an earlier night: screened then, its result is reused; or it failed then, too",
     Warn.NO_WINDOW: "more than 8 bits and no window or VOI LUT: the full range of the stored values is used",
     Warn.SEVERAL_WINDOWS: "several windows or VOI LUTs in the header: the first is used",
-    Warn.BAD_WINDOW: "the window in the header is impossible (width < 1, not a number) and is ignored",
+    Warn.BAD_WINDOW: "a window or VOI LUT that makes no sense (width < 1, no number, hides all) is ignored",
     Warn.SEVERAL_FRAMES: "several frames or pages: the first is screened",
     Warn.COLOUR: "a colour picture: its luminance is screened",
     Warn.NO_PREAMBLE: "the DICOM preamble is missing: read all the same",
@@ -139,6 +141,8 @@ _WARNINGS = {
     Warn.UPSIDE_DOWN: "the film seems to be upside down: screened as it lies",
     Warn.IDENTITY_DIFFERS: "the same film is filed under another patient or study, too: which one is right?",
     Warn.PERHAPS_NO_CHEST: "the tags say nothing, and the picture may be no chest radiograph: look at it",
+    Warn.BAD_PADDING: "what the header calls padding covers the picture, and is shown",
+    Warn.CHANNEL_IGNORED: "a further channel that is no transparency, or hides the picture, is left out",
 }
 
 

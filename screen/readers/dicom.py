@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
@@ -16,6 +15,8 @@ from screen.readers.frames import Frame, first_frame, samples_from_frame, stored
 from screen.readers.header import (
     LookupHeader,
     PixelHeader,
+    Table,
+    Window,
     described_from_tags,
     identity_from_tags,
     lookup_header_from_tags,
@@ -23,7 +24,7 @@ from screen.readers.header import (
 )
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.lookup import (
-    full_range_lookup,
+    full_range_pixels,
     grey_from_palette,
     grey_from_rgb,
     grey_from_ycbcr,
@@ -41,6 +42,7 @@ class _Picture:
     decoder: str
     warnings: list[Warn]
     shortcut: Shortcut | None = None
+    other_voi: Table | Window | None = None
 
 
 def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHOLE) -> Film | Unscreened:
@@ -55,6 +57,9 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
         picture = _reduced(parsed, px, lookup_header, frame, aim) or _whole(parsed, px, lookup_header, frame)
     except Refusal as refusal:
         return Unscreened(refusal.reason, refusal.detail, identity, eligibility.declared_chest)
+    other = picture.other_voi
+    if other is not None:
+        digest.update(_canonical(asdict(other) if isinstance(other, Table) else other))
     warnings = picture.warnings
     if kind is Kind.DICOM_BARE:
         warnings.append(Warn.NO_PREAMBLE)
@@ -96,8 +101,10 @@ def _checked(
         raise Refusal(Reason.UNLIKE_CHEST, f"{px.columns} × {px.rows} pixels")
     limits.check_shape(px.rows, px.columns, px.samples)
     frame = first_frame(parsed, px, limits, digest)
-    fields = [len(frame), parsed.syntax, asdict(px), asdict(lookup_header)]
-    digest.update(json.dumps(fields, sort_keys=True, default=_canonical).encode())
+    shown = asdict(lookup_header)
+    del shown["others"]  # counts only if it is used
+    fields = [len(frame), parsed.syntax, asdict(px), shown]
+    digest.update(_canonical(fields))
     return px, lookup_header, frame
 
 
@@ -112,6 +119,8 @@ def _reduced(
     if reduced is None:
         return None
     lookup = lookup_from_header(reduced.values, px, lookup_header)
+    if lookup.other is not None:
+        return None
     pixels = Pixels(reduced.values, lookup.table, (px.rows, px.columns), lookup.opposite)
     # Padding and white, both inverted or neither, may lie at one end and be shown as the other.
     if not pixels.is_monotone:
@@ -126,24 +135,24 @@ def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: 
         values, px = stored_values(samples, parsed.syntax, px)
         lookup = lookup_from_header(values, px, lookup_header)
         pixels = Pixels(values, lookup.table, opposite=lookup.opposite)
-        return _Picture(pixels, decoder, [*warnings, *lookup.warnings])
-    is_colour, grey, bits = _luminance(samples, parsed.syntax, decoder, px)
-    lookup_table = full_range_lookup(8 if grey.dtype == np.uint8 else max(bits, 9))
-    pixels = Pixels(np.ascontiguousarray(grey), lookup_table)
+        return _Picture(pixels, decoder, [*warnings, *lookup.warnings], other_voi=lookup.other)
+    is_colour, grey = _luminance(samples, parsed.syntax, decoder, px)
+    pixels = full_range_pixels(grey)
     return _Picture(pixels, decoder, [*warnings, Warn.COLOUR] if is_colour else warnings)
 
 
 def _luminance(
     samples: NDArray[Any], syntax: str, decoder: str, px: PixelHeader
-) -> tuple[bool, NDArray[Any], int]:
-    """Whether there is any colour, grey [H, W], and how many bits it uses."""
+) -> tuple[bool, NDArray[Any]]:
+    """Whether there is any colour, and grey [H, W]."""
     if px.palette is not None:
         values, _ = stored_values(samples, syntax, px)
         return grey_from_palette(values, px.palette)
     if px.photometric.startswith("YBR_FULL") and decoder != JPEG_DECODER:
-        return *grey_from_ycbcr(samples), px.bits_stored
-    return *grey_from_rgb(samples), px.bits_stored
+        return grey_from_ycbcr(samples)
+    return grey_from_rgb(samples)
 
 
-def _canonical(entries: NDArray[np.uint16]) -> str:
-    return entries.astype("<u2").tobytes().hex()
+def _canonical(fields: Any) -> bytes:
+    """The same bytes for the same fields; tables are arrays of uint16."""
+    return json.dumps(fields, sort_keys=True, default=lambda a: a.astype("<u2").tobytes().hex()).encode()

@@ -42,6 +42,10 @@ class Table:
     entries: NDArray[np.uint16]
 
 
+Window = tuple[float, float]
+"""Centre and width."""
+
+
 @dataclass(frozen=True, slots=True)
 class PixelHeader:
     """Image Pixel module (PS3.3 C.7.6.3), checked. palette: red, green, blue."""
@@ -65,17 +69,25 @@ class LookupHeader:
 
     window: centre and width of the first one. padding: lowest and highest stored value that mean "no pixel".
     bad: a rescale, table or window was there that makes no sense, and is left out.
+    others: the tables and windows that are used, one after the other, if the first one shows nothing.
     """
 
     inverted: bool
     rescale: tuple[float, float] = (1.0, 0.0)
     modality_table: Table | None = None
     voi_table: Table | None = None
-    window: tuple[float, float] | None = None
+    window: Window | None = None
     function: str = "LINEAR"
     padding: tuple[int, int] | None = None
     several: bool = False
     bad: bool = False
+    others: tuple[Table | Window, ...] = ()
+
+    @property
+    def vois(self) -> tuple[Table | Window, ...]:
+        """Tables before windows, each in the header's order."""
+        first = self.voi_table or self.window
+        return (*((first,) if first else ()), *self.others)
 
 
 def described_from_tags(tags: Tags) -> Described:
@@ -185,29 +197,37 @@ def lookup_header_from_tags(tags: Tags, px: PixelHeader) -> LookupHeader:
         # Windows are in units behind the rescale: without it they mean nothing.
         return LookupHeader(inverted, padding=padding, bad=True)
     luts, function = tags.items("VOILUTSequence"), tags.word("VOILUTFunction")
-    voi_table, window, bad, centres, widths = None, None, False, [0.0], [0.0]
-    try:
-        centres, widths = _levels(tags, "WindowCenter"), _levels(tags, "WindowWidth")
-        window = (centres[0], widths[0]) if centres and widths else None
-    except ValueError:
-        bad = True
-    if luts:
-        try:
-            # Behind a rescale, inputs are signed if they can be negative (C.11.2.1.1).
-            voi_table = _lut(luts[0], px.signed or rescale[1] < 0)
-        except ValueError:
-            bad = True
+    # Behind a rescale, inputs are signed if they can be negative (C.11.2.1.1).
+    tables = [_table_or_none(item, px.signed or rescale[1] < 0) for item in luts]
+    levels = [tags.numbers_or_none(keyword) for keyword in ("WindowCenter", "WindowWidth")]
+    windows = [_window_or_none(*pair) for pair in zip(*levels, strict=False)]
+    vois = [voi for voi in (*tables, *windows) if voi is not None]
+    first, others = (vois[0], tuple(vois[1:])) if vois else (None, ())
     return LookupHeader(
         inverted=inverted,
         rescale=rescale,
         modality_table=modality_table,
-        voi_table=voi_table,
-        window=None if voi_table is not None else window,
+        voi_table=first if isinstance(first, Table) else None,
+        window=None if isinstance(first, Table) else first,
         function=function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR",
         padding=padding,
-        several=max(len(centres), len(widths)) > 1 or len(luts) + (window is not None) > 1,
-        bad=bad,
+        several=max(map(len, levels)) > 1 or len(luts) + any(windows) > 1,
+        bad=len(vois) < len(tables) + len(windows),
+        others=others,
     )
+
+
+def _window_or_none(centre: float | None, width: float | None) -> Window | None:
+    if centre is None or width is None or max(abs(centre), abs(width)) > 1 / SMALLEST:
+        return None
+    return centre, width
+
+
+def _table_or_none(item: Tags, signed: bool) -> Table | None:
+    try:
+        return _lut(item, signed)
+    except ValueError:
+        return None
 
 
 def _modality(tags: Tags, signed: bool) -> tuple[tuple[float, float], Table | None]:
@@ -240,8 +260,11 @@ def _table(tags: Tags, descriptor_keyword: str, data_keyword: str, signed: bool)
         raise ValueError(f"{descriptor_keyword} makes no sense")
     count, first, bits = descriptor[0] or 65536, descriptor[1], descriptor[2]
     entries = _words(tags, data_keyword)
-    if len(entries) < count and bits == 8:
-        entries = entries.astype("<u2").view(np.uint8).astype(np.uint16)  # two to a word (C.11.2.1.1)
+    if len(entries) < count:
+        packed = entries.astype("<u2").view(np.uint8).astype(np.uint16)  # two to a word (C.11.2.1.1)
+        # Whatever the descriptor says, unless it is a longer table that was cut.
+        if bits == 8 or (packed[1:] >= packed[:-1]).all() or (packed[1:] <= packed[:-1]).all():
+            entries = packed
     if len(entries) < count:
         raise ValueError(f"{data_keyword} is shorter than its descriptor says")
     return Table(first - 65536 if signed and first > 32767 else first, bits, entries[:count])

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
+from screen.film import Pixels
 from screen.preprocess import memory_errors_from_opencv
-from screen.readers.header import SMALLEST, LookupHeader, PixelHeader, Table
+from screen.readers.header import SMALLEST, LookupHeader, PixelHeader, Table, Window
 from screen.readers.limits import Refusal
 
 WHITE = 65535
@@ -24,6 +25,8 @@ _CONTRAST = 1 / 255
 """One step of 8 bits, on the scale of t."""
 _SAMPLE = 4
 """Every fourth pixel of every fourth row says enough about what a window shows."""
+_MOST_PADDING = 0.25
+"""Share of a film that can be padding of several values; beside it, any share can be padding of one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class Lookup:
     """table: uint16 [256] or [65536], 0 black … 65535 white, indexed by `screen.film.Pixels.values`.
 
     opposite: the table if the header named the other polarity. Padding is black in both.
+    other: the VOI table or window that was used because the first one shows nothing.
     """
 
     table: NDArray[np.uint16]
     opposite: NDArray[np.uint16]
     warnings: tuple[Warn, ...]
+    other: Table | Window | None = None
 
 
 def full_range_lookup(bits: int) -> NDArray[np.uint16]:
@@ -45,16 +50,28 @@ def full_range_lookup(bits: int) -> NDArray[np.uint16]:
     return ((values * WHITE * 2 + top) // (2 * top)).astype(np.uint16)
 
 
+def used_bits(values: NDArray[Any]) -> int:
+    """Bits that the largest of unsigned values needs, at least 8; headers often say more."""
+    return max(8, int(values.max()).bit_length())
+
+
+def full_range_pixels(grey: NDArray[Any]) -> Pixels:
+    """Grey without a window, uint8 | uint16 [H, W]: 0 is black, the largest value of its used bits white."""
+    bits = used_bits(grey)
+    dtype = np.uint8 if bits == 8 else np.uint16
+    return Pixels(np.ascontiguousarray(grey.astype(dtype, copy=False)), full_range_lookup(bits))
+
+
 def lookup_from_header(
     values: NDArray[np.uint8] | NDArray[np.uint16], px: PixelHeader, header: LookupHeader
 ) -> Lookup:
     """The table for one film.
 
     values: [H, W], smallest stored value 0 (signed ones shifted by 2^(bits stored - 1)).
-    Modality table or rescale, then VOI table or the first window (PS3.3 C.11.2; LINEAR, LINEAR_EXACT,
-    SIGMOID), then polarity; padding is black. Without a window: up to 8 bits the full range of the stored
-    bits, above it the range from the smallest to the largest value on the film. So too if the window makes no
-    sense or would leave nothing to see.
+    Modality table or rescale, then the first VOI table or window that leaves something to see (PS3.3 C.11.2;
+    LINEAR, LINEAR_EXACT, SIGMOID), then polarity; padding is black, unless it covers the picture. Without a
+    window: up to 8 bits the full range of the stored bits, above it the range from the smallest to the
+    largest value on the film.
     """
     shift = 1 << (px.bits_stored - 1) if px.signed else 0
     stored = np.arange(1 << px.bits_stored, dtype=np.float64) - shift
@@ -63,21 +80,37 @@ def lookup_from_header(
         padded = (stored >= header.padding[0]) & (stored <= header.padding[1])
     x = _modality(stored, header)
     warnings = [Warn.SEVERAL_WINDOWS] if header.several else []
-    t = _voi(x, header)
-    has_voi = header.voi_table is not None or header.window is not None
-    is_bad = header.bad or (has_voi and (t is None or _hides_all(t, values, padded)))
-    if t is None or is_bad:
+    if padded.any() and _covers_picture(padded, values):
+        padded[:] = False
+        warnings.append(Warn.BAD_PADDING)
+    place, t = _first_that_shows(x, header, values, padded)
+    if header.bad or place > 0:
+        warnings.append(Warn.BAD_WINDOW)
+    elif t is None and px.bits_stored > 8:
+        warnings.append(Warn.NO_WINDOW)
+    other = None if t is None or place == 0 else header.vois[place]
+    if t is None:
         t = _without_voi(x, values, padded, px.bits_stored)
-        if is_bad:
-            warnings.append(Warn.BAD_WINDOW)
-        elif px.bits_stored > 8:
-            warnings.append(Warn.NO_WINDOW)
     grey = _grey(-t if header.inverted else t)
     opposite = WHITE - grey
     # Between the two greys in the middle, both polarities round up.
     opposite[t == 0] = grey[t == 0]
     size = 256 if values.dtype == np.uint8 else 65536
-    return Lookup(_table(grey, padded, size), _table(opposite, padded, size), tuple(warnings))
+    return Lookup(_table(grey, padded, size), _table(opposite, padded, size), tuple(warnings), other)
+
+
+def _first_that_shows(
+    x: NDArray[np.float64],
+    header: LookupHeader,
+    values: NDArray[np.uint8] | NDArray[np.uint16],
+    padded: NDArray[np.bool_],
+) -> tuple[int, NDArray[np.float64] | None]:
+    """Which of the header's VOI tables and windows leaves something to see, and its t; how many, if none."""
+    for place, voi in enumerate(header.vois):
+        t = _voi(x, voi, header.function)
+        if t is not None and not _hides_all(t, values, padded):
+            return place, t
+    return len(header.vois), None
 
 
 def _table(grey: NDArray[np.uint16], padded: NDArray[np.bool_], size: int) -> NDArray[np.uint16]:
@@ -106,15 +139,13 @@ def _mapped(x: NDArray[np.float64], table: Table) -> NDArray[np.float64]:
     return np.asarray(table.entries[at], np.float64)
 
 
-def _voi(x: NDArray[np.float64], header: LookupHeader) -> NDArray[np.float64] | None:
-    """The t of each input; None if there is no window, or an impossible one."""
-    if header.voi_table is not None:
-        top = (1 << header.voi_table.bits) - 1
-        return (2 * np.minimum(_mapped(x, header.voi_table), top) - top) / (2 * top)
-    if header.window is None:
-        return None
-    centre, width = header.window
-    if header.function == "LINEAR":
+def _voi(x: NDArray[np.float64], voi: Table | Window, function: str) -> NDArray[np.float64] | None:
+    """The t of each input; None for an impossible window. A table's white is what its entries can reach."""
+    if isinstance(voi, Table):
+        top = (1 << used_bits(voi.entries)) - 1
+        return (2 * _mapped(x, voi) - top) / (2 * top)
+    centre, width = voi
+    if function == "LINEAR":
         if width < 1:
             return None
         offset = x - (centre - 0.5)
@@ -122,7 +153,7 @@ def _voi(x: NDArray[np.float64], header: LookupHeader) -> NDArray[np.float64] | 
     if width < SMALLEST:
         return None
     offset = (x - centre) / width
-    return np.asarray(np.tanh(2 * offset) / 2 if header.function == "SIGMOID" else offset)
+    return np.asarray(np.tanh(2 * offset) / 2 if function == "SIGMOID" else offset)
 
 
 def _without_voi(
@@ -137,6 +168,16 @@ def _without_voi(
         shown = x[int(used.min()) : int(used.max()) + 1] if used.size else x
     low, high = float(shown.min()), float(shown.max())
     return np.asarray((2 * x - (low + high)) / (2 * (high - low))) if high > low else np.zeros_like(x)
+
+
+def _covers_picture(padded: NDArray[np.bool_], values: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
+    """Whether "no pixel" is said of a picture: values that differ, and many, or more than remain."""
+    sample = values[::_SAMPLE, ::_SAMPLE].ravel()
+    hidden = sample[padded[sample]]
+    if not hidden.size:
+        return False
+    varied = hidden.size - int(np.bincount(hidden).max())
+    return varied > min(sample.size * _MOST_PADDING, sample.size - hidden.size)
 
 
 def _hides_all(
@@ -198,12 +239,8 @@ def grey_from_ycbcr(samples: NDArray[Any]) -> tuple[bool, NDArray[Any]]:
     return bool((samples[..., 1:] != neutral).any()), samples[..., 0]
 
 
-def grey_from_palette(
-    values: NDArray[Any], palette: tuple[Table, Table, Table]
-) -> tuple[bool, NDArray[Any], int]:
-    """Indices [H, W] (PS3.3 C.7.9) -> whether there is any colour, luminance [H, W], and its bits."""
-    bits = palette[0].bits
+def grey_from_palette(values: NDArray[Any], palette: tuple[Table, Table, Table]) -> tuple[bool, NDArray[Any]]:
+    """Indices [H, W] (PS3.3 C.7.9) -> whether there is any colour, and luminance [H, W]."""
     at = values.astype(np.int32)
     inks = [ink.entries[np.clip(at - ink.first, 0, len(ink.entries) - 1)] for ink in palette]
-    is_colour, grey = grey_from_rgb(np.dstack(inks).astype(np.uint8 if bits <= 8 else np.uint16))
-    return is_colour, grey, bits
+    return grey_from_rgb(np.dstack(inks))

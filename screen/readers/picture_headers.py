@@ -6,6 +6,7 @@ advancing and never trust an offset. A header that cannot be followed raises Ref
 
 import struct
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,29 @@ from screen.readers.signature import Kind
 from screen.readers.streams import JpegFrame, frame_header, segments
 
 _MAX_TIFF_ENTRIES = 512
-_ORIENTATION_TAG = 274
+_ORIENTATION_TAG, _EXTRA_TAG = 274, 338
+_Tags = dict[int, tuple[int, ...]]
+
+
+class Extra(Enum):
+    """What a sample behind grey or RGB is (TIFF's ExtraSamples; PNG and WebP have alpha alone)."""
+
+    UNKNOWN = 0
+    MULTIPLIED = 1
+    """Alpha, and the others are multiplied with it: they lie on black already."""
+    ALPHA = 2
 
 
 @dataclass(frozen=True, slots=True)
 class PictureHeader:
-    """One picture (or its first page).
+    """One picture (or the first page that is not a smaller copy of another).
 
     samples: channels per pixel, alpha included; 1 for palette pictures. bits: per sample.
     orientation: EXIF 1 … 8. inverted: 0 is white (TIFF WhiteIsZero). inks: CMYK;
     adobe_inks: stored inverted.
     planar: samples lie in planes. palette: uint16 [n, 3], of TIFF files; PNG's is the decoder's affair.
+    several: there are other pages of full size, or this one is a smaller copy. page: which one it is, from 0.
+    is_grey: one sample of grey, whatever stands behind it.
     """
 
     rows: int
@@ -40,6 +53,9 @@ class PictureHeader:
     planar: bool = False
     palette: NDArray[np.uint16] | None = None
     several: bool = False
+    page: int = 0
+    is_grey: bool = False
+    extra: Extra = Extra.ALPHA
 
 
 def picture_header(data: bytes, kind: Kind) -> PictureHeader:
@@ -134,24 +150,45 @@ def _uint24(data: bytes, at: int) -> int:
 def _exif_orientation(exif: bytes) -> int:
     """1 … 8; 1 if there is none or the block is broken, as viewers do."""
     try:
-        tags, _ = _tiff_directory(exif)
-        value = tags[_ORIENTATION_TAG][0]
+        return _orientation(_tiff_directories(exif, 1)[0])
     except (struct.error, IndexError, KeyError, Refusal):
         return 1
+
+
+def _orientation(tags: _Tags) -> int:
+    value = tags.get(_ORIENTATION_TAG, (1,))[0]
     return value if 1 <= value <= 8 else 1
 
 
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
+_MAX_TIFF_PAGES = 64
+_SUBFILE_TAG = 254
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType: a smaller copy of another page; a mask for one."""
 
 
-def _tiff_directory(data: bytes) -> tuple[dict[int, tuple[int, ...]], bool]:
-    """Integer tags of the first directory (TIFF 6.0, section 2), and whether there is another one."""
+def _tiff_directories(data: bytes, most: int) -> list[_Tags]:
+    """Integer tags of each directory (TIFF 6.0, section 2), at most so many; the first has to be whole."""
     order = {b"II*\0": "<", b"MM\0*": ">"}[data[:4]]
     (at,) = struct.unpack_from(f"{order}I", data, 4)
+    found: list[_Tags] = []
+    while len(found) < most and (at or not found):
+        try:
+            tags, at = _tiff_directory(data, order, at)
+        except (struct.error, Refusal):
+            if not found:
+                raise
+            break
+        found.append(tags)
+    return found
+
+
+def _tiff_directory(data: bytes, order: str, at: int) -> tuple[_Tags, int]:
+    """The directory at this place, and where the next one is; 0: nowhere."""
     (count,) = struct.unpack_from(f"{order}H", data, at)
     if count > _MAX_TIFF_ENTRIES:
         raise Refusal(Reason.CORRUPT_HEADER, "more TIFF tags than a picture has")
-    tags: dict[int, tuple[int, ...]] = {}
+    tags: _Tags = {}
     for entry in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, n = struct.unpack_from(f"{order}HHI", data, entry)
         letter = _TIFF_TYPES.get(kind)
@@ -163,7 +200,12 @@ def _tiff_directory(data: bytes) -> tuple[dict[int, tuple[int, ...]], bool]:
         if where + size <= len(data) and (n <= 16 or tag == 320):
             tags[tag] = struct.unpack_from(f"{order}{n}{letter}", data, where)
     (following,) = struct.unpack_from(f"{order}I", data, at + 2 + 12 * count)
-    return tags, following != 0
+    return tags, following
+
+
+def _extra(tags: _Tags) -> Extra:
+    value = tags.get(_EXTRA_TAG, (0,))[0]
+    return Extra(value) if value in (1, 2) else Extra.UNKNOWN
 
 
 def _single(values: tuple[int, ...]) -> int:
@@ -174,7 +216,10 @@ def _single(values: tuple[int, ...]) -> int:
 
 
 def _tiff_header(data: bytes) -> PictureHeader:
-    tags, several = _tiff_directory(data)
+    pages = _tiff_directories(data, _MAX_TIFF_PAGES)
+    full = [n for n, tags in enumerate(pages) if not tags.get(_SUBFILE_TAG, (0,))[0] & (_REDUCED | _MASK)]
+    page = full[0] if full else 0
+    tags = pages[page]
     rows, columns, photometric = (_single(tags[tag]) for tag in (257, 256, 262))
     samples, planar = _single(tags.get(277, (1,))), _single(tags.get(284, (1,)))
     bits, sample_format = tags.get(258, (1,)), tags.get(339, (1,))
@@ -195,9 +240,12 @@ def _tiff_header(data: bytes) -> PictureHeader:
         columns,
         samples,
         bits[0],
-        orientation=_exif_orientation(data),
+        orientation=_orientation(tags),
         inverted=photometric == 0,
         planar=planar == 2 and samples > 1,
         palette=palette,
-        several=several,
+        several=len(full) != 1,
+        page=page,
+        is_grey=photometric in (0, 1),
+        extra=_extra(tags),
     )

@@ -1,5 +1,6 @@
 """PNG, JPEG, TIFF and WebP files: pixels without a word about whose they are."""
 
+from dataclasses import replace
 from typing import Any
 
 import imagecodecs
@@ -7,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
-from screen.film import Film, Identity, Pixels
+from screen.film import Film, Identity
 from screen.readers.limits import Limits, PixelDigest, Refusal
-from screen.readers.lookup import full_range_lookup, grey_from_rgb
-from screen.readers.picture_headers import PictureHeader, picture_header
+from screen.readers.lookup import full_range_pixels, grey_from_rgb, used_bits
+from screen.readers.picture_headers import Extra, PictureHeader, picture_header
 from screen.readers.reduced import WHOLE, Aim, scaled_jpeg
 from screen.readers.signature import Kind
 from screen.readers.streams import is_jpeg_complete
@@ -26,8 +27,8 @@ _DECODERS = {
 def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE) -> Film:
     """A picture file's bytes -> film: first page, upright by EXIF, on black, luminance.
 
-    Full range, no window: 0 is black and the largest value that the samples can hold is white. aim: shortcuts
-    that may be taken.
+    Full range, no window: 0 is black and the largest value of the bits that the film uses is white. aim:
+    shortcuts that may be taken.
     Raises Refusal.
     """
     header = picture_header(data, kind)
@@ -40,21 +41,16 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
     if reduced is not None:
         grey, decoder, shortcut = reduced.values, reduced.decoder, reduced.shortcut
     else:
-        grey, is_colour = _grey(_decode(data, kind, header), header)
-        if is_colour:
-            warnings.append(Warn.COLOUR)
+        grey, found = _grey(_decode(data, kind, header), header)
+        warnings += found
     lies = header.orientation >= 5
     shape = (header.columns, header.rows) if lies else (header.rows, header.columns)
     digest = PixelDigest()
     digest.update(data)
-    bits = header.bits if kind is Kind.JPEG else 8 * grey.dtype.itemsize
+    pixels = full_range_pixels(_upright(grey, header.orientation))
     return Film(
         identity=Identity(),
-        pixels=Pixels(
-            np.ascontiguousarray(_upright(grey, header.orientation)),
-            full_range_lookup(bits),
-            stored_shape=None if shortcut is None else shape,
-        ),
+        pixels=pixels if shortcut is None else replace(pixels, stored_shape=shape),
         pixel_digest=digest.digest(),
         decoder=decoder,
         declared_chest=False,
@@ -67,7 +63,8 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
 def _decode(data: bytes, kind: Kind, header: PictureHeader) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """uint8 | uint16 [H, W, samples]."""
     try:
-        samples = np.asarray(_DECODERS[kind](data))
+        page: dict[str, Any] = {"index": header.page} if kind is Kind.TIFF else {}
+        samples = np.asarray(_DECODERS[kind](data, **page))
     except MemoryError:
         raise
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
@@ -94,20 +91,45 @@ def _decode(data: bytes, kind: Kind, header: PictureHeader) -> NDArray[np.uint8]
     return samples
 
 
-def _grey(samples: NDArray[Any], header: PictureHeader) -> tuple[NDArray[Any], bool]:
-    """[H, W, 1 … 4] -> [H, W] of the same type, and whether there was any colour."""
-    white = np.iinfo(samples.dtype).max
-    channels = samples.shape[2]
-    alpha = samples[..., -1] if channels in (2, 4) and not header.inks else None
+def _grey(samples: NDArray[Any], header: PictureHeader) -> tuple[NDArray[Any], list[Warn]]:
+    """[H, W, 1 … 4] -> [H, W] of the same type, and what there is to know about it."""
     if header.inks:
+        white = np.iinfo(samples.dtype).max
         light = samples if header.adobe_inks else white - samples
         samples = _product(light[..., :3], light[..., 3:], white)
-    is_colour, grey = grey_from_rgb(samples) if channels >= 3 else (False, samples[..., 0])
+    has_colours = samples.shape[2] >= 3 and not header.is_grey
+    is_colour, grey = grey_from_rgb(samples) if has_colours else (False, samples[..., 0])
+    warnings = [Warn.COLOUR] if is_colour else []
     if header.inverted:
-        grey = np.subtract(white, grey, dtype=grey.dtype)
-    if alpha is not None and alpha.min() < white:
-        grey = _product(grey, alpha, white)
-    return grey, is_colour
+        grey = np.subtract((1 << used_bits(grey)) - 1, grey, dtype=grey.dtype)
+    for extra in np.moveaxis(samples[..., 3 if has_colours else 1 :], -1, 0):
+        opaque = (1 << used_bits(extra)) - 1
+        if header.extra is Extra.ALPHA and extra.min() < opaque:
+            if _is_mask(extra, opaque, grey):
+                grey = _product(grey, extra, opaque)
+            else:
+                warnings.append(Warn.CHANNEL_IGNORED)
+        elif header.extra is Extra.UNKNOWN and extra.min() < extra.max() and (extra != grey).any():
+            warnings.append(Warn.CHANNEL_IGNORED)
+    return grey, warnings
+
+
+_MOST_VEILED = 0.25
+"""Share of a picture's pixels that a mask leaves half transparent."""
+
+
+def _is_mask(alpha: NDArray[Any], opaque: int, grey: NDArray[Any]) -> bool:
+    """Whether what is called alpha cuts a picture out, and is no picture itself and hides none."""
+    hidden = alpha == 0
+    veiled = alpha.size - np.count_nonzero(hidden) - np.count_nonzero(alpha == opaque)
+    if veiled > alpha.size * _MOST_VEILED:
+        return False
+    beneath = grey[hidden]
+    return beneath.size <= grey.size / 2 or int(beneath.max()) - int(beneath.min()) <= _FLAT * int(grey.max())
+
+
+_FLAT = 0.1
+"""Of the largest value: where greys differ by less, there is no picture."""
 
 
 def _product(a: NDArray[Any], b: NDArray[Any], white: int) -> NDArray[Any]:

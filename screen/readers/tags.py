@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 import math
+import re
 import threading
 import warnings
 import zlib
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO, cast
 
 from pydicom import DataElement, Dataset, config
 from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag
@@ -152,20 +153,32 @@ class Tags:
 
     def numbers(self, keyword: str) -> list[float]:
         """All values as finite numbers; an empty list if absent. Raises ValueError if one is no number."""
-        found = self.values(keyword)
-        is_sequence = any(isinstance(v, Dataset) for v in found)
-        if is_sequence or (not found and self._has_bytes(keyword)):
-            raise ValueError(f"{keyword} is no number")
-        try:
-            numbers = [float(v) for v in found if str(v).strip()]
-        except (TypeError, OverflowError) as error:
-            raise ValueError(f"{keyword} is no number") from error
-        if not all(map(math.isfinite, numbers)):
+        found = [_number(v) for v in self._written(keyword) if not _is_blank(v)]
+        if None in found:
             raise ValueError(f"{keyword} is no finite number")
-        return numbers
+        return [n for n in found if n is not None]
 
-    def _has_bytes(self, keyword: str) -> bool:
-        return keyword in self._ds and bool(getattr(self._ds.get_item(keyword), "length", 0))
+    def numbers_or_none(self, keyword: str) -> list[float | None]:
+        """All values as finite numbers, None where one is none; an empty list if absent.
+
+        A decimal comma is read as a point, unless it may separate thousands.
+        """
+        found = self._written(keyword)
+        while found and _is_blank(found[-1]):
+            found.pop()
+        return [_number(v) for v in found]
+
+    def _written(self, keyword: str) -> list[Any]:
+        """All values, as text where pydicom cannot convert them: it gives up all for the sake of one."""
+        found = self.values(keyword)
+        if found or keyword not in self._ds:
+            return found
+        element = self._ds.get_item(keyword)
+        value = element.value if isinstance(element, RawDataElement) else None
+        if not isinstance(value, bytes) or not value:
+            return []
+        is_text = (element.VR or dictionary_VR(element.tag)) in ("DS", "IS")
+        return value.decode("latin-1").strip(" \0").split("\\") if is_text else ["no number"]
 
     def integer(self, keyword: str, default: int | None = None) -> int:
         """The first value; `default` if absent. Raises Refusal(corrupt_header) if it is no integer."""
@@ -182,6 +195,26 @@ class Tags:
     def items(self, keyword: str) -> list["Tags"]:
         """The items of a sequence."""
         return [Tags(v, self.big_endian) for v in self.values(keyword) if isinstance(v, Dataset)]
+
+
+_DECIMAL_COMMA = re.compile(r"([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str | bytes) and not value.strip()
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        text = value.strip()
+        comma = None if _THOUSANDS.fullmatch(text) else _DECIMAL_COMMA.fullmatch(text)
+        value = ".".join(comma.groups()) if comma else text
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True, slots=True)
