@@ -34,6 +34,8 @@ def control_groups(controller: str, proc: Path = _PROC, root: Path = _ROOT) -> I
             group = group.parent
 
 
+MOST_AT_ONCE = 4096
+"""Films in a batch, and processes that decode: who asks for more has mistyped it."""
 _THREADS = 4
 
 

@@ -1,15 +1,19 @@
 """The documentation and the code say the same: reasons, commands, options, and the two commands to paste."""
 
+import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
 
+import screen
 from screen import __version__
 from screen.cli import cli
 from screen.codes import Reason, Warn
+from screen.runs import RunSettings
 from tests.places import ROOT
 
 README = ROOT / "README.md"
@@ -108,3 +112,13 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_changelog_has_this_version() -> None:
     assert re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+
+
+def test_run_takes_what_the_command_takes() -> None:
+    """`screen.run` and the command have the same options, and nothing has another default."""
+    given = inspect.signature(screen.run).parameters
+    settings = {field.name: field for field in fields(RunSettings)}
+    assert set(given) - {"progress"} == set(settings) - {"listed"}
+    for name, parameter in given.items():
+        if name not in {"inputs", "progress", "limits"}:
+            assert parameter.default == settings[name].default, name

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
-from screen.backends import check_probes, onnx, open_backend, openvino, tensorrt_binding
+from screen.api import Screener
+from screen.backends import onnx, openvino, tensorrt_binding
 from screen.backends.devices import no_gpu_advice
 from screen.decode import Decoded, DecodePool
 from screen.discover import Source
@@ -188,12 +189,11 @@ def _runtime_and_model() -> Iterator[Check]:
 
 
 def _device(model: Model, device: str, if_not: State) -> Check:
-    """The model opened there, and its probes through it; of ONNX Runtime, its own profile of what ran."""
+    """The model opened there as a run opens it; of ONNX Runtime, its own profile of what ran."""
     kind, _, index = device.partition(":")
     try:
-        with open_backend(model, device, _BATCH, usable_cpus()) as backend:
-            drift = check_probes(model, backend)
-            info = backend.device
+        with Screener(model, device, batch_size=_BATCH) as screener:
+            info, drift = screener.device, screener.preprocess_drift
         ran = f" ({onnx.what_runs(model, kind, int(index or 0))})" if kind in ("cpu", "cuda") else ""
     except ScreenError as error:
         return Check(f"--device {device}", if_not, str(error))

@@ -21,10 +21,9 @@ def cli(file: Path, out: Path | None, model: Path | None, as_json: bool) -> None
     """
     from screen.cli.inspection import inspect, write_png
     from screen.codes import Status
-    from screen.model import load_model
     from screen.text import printable
 
-    facts, square = inspect(file, load_model(model))
+    facts, square = inspect(file, model)
     if out is not None:
         if square is None:
             click.echo("there is no picture: the file is not screened", err=True)

@@ -1,7 +1,5 @@
 """One file through the whole chain, with everything said on the way. For people who wonder about a film."""
 
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-from screen.backends import open_backend
+from screen.api import Screener
 from screen.codes import Reason, Warn
-from screen.decide import Verdict, decision_from, verdict_alone
-from screen.decode import Decoded, DecodePool
+from screen.decide import Verdict
 from screen.discover import Source, discover
 from screen.errors import InputError, ScreenError, UsageError
 from screen.files import write_whole
-from screen.machine import usable_cpus
-from screen.model import Model
 from screen.readers import Limits
 from screen.readers.signature import HEAD_BYTES, Kind, kind_from_head
 from screen.readers.tags import parse_dicom
-from screen.runs.stream import inference_from_outputs, row_from_film
-from screen.shortcuts import policy_from_entries
 
 # What decides how a film is read and shown. None of them says who is on it.
 _KEYWORDS = (
@@ -37,37 +30,30 @@ _KEYWORDS = (
 Facts = dict[str, Any]
 
 
-def inspect(path: Path, model: Model) -> tuple[Facts, NDArray[np.uint8] | None]:
+def inspect(path: Path, model: Path | None) -> tuple[Facts, NDArray[np.uint8] | None]:
     """Facts as plain values for JSON, and the network's square, uint8 [S, S], if there is one.
 
-    Raises InputError if there is no such file, UsageError for a folder.
+    Raises InputError if there is no such file, UsageError for a folder, and as `Screener` does.
     """
     if path.is_dir():
         raise UsageError(f"{path}: a folder; inspect takes one file")
     source = next(discover([path], None))
     facts: Facts = {"file": source.key, "bytes": source.size, **_header(source)}
-    policy = policy_from_entries(model.card.decode_policies)
-    with DecodePool(1, model.card.preprocess, Limits(), policy) as pool:
-        ((_, outcome),) = chain.from_iterable(pool.map([source]))
-    film = outcome.result
-    row = row_from_film(source.key, film)
-    if isinstance(film, Decoded):
-        batch = film.square[None, None]
-        with open_backend(model, "cpu", 1, usable_cpus()) as backend:
-            inference = inference_from_outputs(backend.infer(batch), 0, model.card.weights_digest)
-        row = replace(row, inference=inference)
-        geometry = film.geometry
-        facts["decoder"] = film.decoder
-        facts["pixel_digest"] = film.pixel_digest
+    with Screener(model, "cpu", batch_size=1, workers=1) as screener:
+        ((verdict, square),) = screener.predict_with_squares(path)
+    row = verdict.row
+    if row.inference is not None and row.geometry is not None:
+        geometry = row.geometry
+        facts["decoder"] = row.decoder
+        facts["pixel_digest"] = row.pixel_digest
         facts["film"] = f"{geometry.width} × {geometry.height}"
         facts["square"] = (
             f"{geometry.size}, film at {geometry.left}, {geometry.top}, "
             f"{geometry.content_width} × {geometry.content_height}"
         )
-        facts["gate"] = round(inference.gate, 6)
+        facts["gate"] = round(row.inference.gate, 6)
     facts["declared_chest"] = row.declared_chest
-    verdict = verdict_alone(row, decision_from(model.card, None, None, None))
-    return facts | _decided(verdict), film.square if isinstance(film, Decoded) else None
+    return facts | _decided(verdict), square
 
 
 def write_png(path: Path, square: NDArray[np.uint8]) -> None:

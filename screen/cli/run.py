@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from screen.errors import UsageError
+from screen.machine import MOST_AT_ONCE
 
 
 def number_or_auto(context: click.Context, option: click.Parameter, text: str) -> int | None:
     """A positive number, or `auto`: None."""
     if text == "auto":
         return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 4096):
-        raise click.BadParameter(f"'{text}' is neither a number from 1 to 4096 nor auto")
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_AT_ONCE):
+        raise click.BadParameter(f"'{text}' is neither a number from 1 to {MOST_AT_ONCE} nor auto")
     return int(text)
 
 

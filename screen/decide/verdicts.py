@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from screen.codes import OF_GATE, OF_POSE, Reason, Status, Warn
 from screen.decide.decision import Decision
@@ -65,6 +66,29 @@ class Verdict:
     scores: tuple[Score, ...] = ()
     primary: Score | None = None
     normal_distance: float | None = None
+
+    @property
+    def file(self) -> str:
+        """As reports show it."""
+        return self.row.file
+
+    @property
+    def probability(self) -> float | None:
+        """Of the primary finding, calibrated, 0 … 1; None unless `screened`."""
+        return None if self.primary is None else self.primary.probability
+
+    @property
+    def findings(self) -> dict[str, Score]:
+        """All scores by their finding, in the model's order; empty unless `screened`."""
+        return {score.finding: score for score in self.scores}
+
+    @property
+    def heatmap(self) -> NDArray[np.float32] | None:
+        """Of the primary finding over the whole square, [h, w], logits before the bias; None if no score."""
+        if self.primary is None or self.row.inference is None:
+            return None
+        grids = self.row.inference.heatmap.grid()
+        return np.asarray(grids[self.scores.index(self.primary)], np.float32)
 
     @property
     def flagged(self) -> bool:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
 from screen.discover import Source
-from screen.film import Identity, Unscreened
+from screen.film import Film, Identity, Unscreened
 from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
-from screen.readers import Aim, Limits, read
+from screen.readers import Aim, Limits, Refusal, read
+from screen.readers.pictures import film_from_array
 from screen.shortcuts import DecodePolicy, Shortcut
 
 
@@ -31,6 +32,9 @@ class Decoded:
     policy: DecodePolicy
 
 
+_OUT_OF_MEMORY = Unscreened(Reason.TOO_LARGE, "more memory than one film may take")
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a source, and the seconds that it cost: hash_seconds are no part of read_seconds."""
@@ -49,10 +53,28 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         read_done = time.perf_counter()
         if isinstance(film, Unscreened):
             return Outcome(_writable(film), read_done - started, 0.0)
-        square = square_from_pixels(film.pixels, spec, stepwise=Shortcut.STEPWISE_RESIZE in policy)
+        result = _decoded(film, spec, policy)
     except MemoryError:
-        refused = Unscreened(Reason.TOO_LARGE, "more memory than one film may take")
-        return Outcome(refused, time.perf_counter() - started, 0.0)
+        return Outcome(_OUT_OF_MEMORY, time.perf_counter() - started, 0.0)
+    read_seconds = read_done - started - film.hash_seconds
+    return Outcome(result, read_seconds, time.perf_counter() - read_done, film.hash_seconds)
+
+
+def decode_array(
+    values: NDArray[np.uint8] | NDArray[np.uint16], spec: PreprocessSpec, limits: Limits, policy: DecodePolicy
+) -> Decoded | Unscreened:
+    """`decode` for pixels that are in memory already: [H, W], full range, bone bright."""
+    try:
+        return _decoded(film_from_array(values, limits), spec, policy)
+    except Refusal as refusal:
+        return Unscreened(refusal.reason, refusal.detail)
+    except MemoryError:
+        return _OUT_OF_MEMORY
+
+
+def _decoded(film: Film, spec: PreprocessSpec, policy: DecodePolicy) -> Decoded:
+    """Raises MemoryError."""
+    square = square_from_pixels(film.pixels, spec, stepwise=Shortcut.STEPWISE_RESIZE in policy)
     geometry = square.geometry
     warnings = list(film.warnings)
     if max(geometry.height, geometry.width) < spec.size:
@@ -69,7 +91,7 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
     taken = frozenset({film.shortcut} if film.shortcut else ())
     if square.stepwise:
         taken |= {Shortcut.STEPWISE_RESIZE}
-    result = Decoded(
+    return Decoded(
         identity=_writable_identity(film.identity),
         pixel_digest=film.pixel_digest.hex(),
         decoder=film.decoder,
@@ -79,8 +101,6 @@ def decode(source: Source, spec: PreprocessSpec, limits: Limits, policy: DecodeP
         square=square.values,
         policy=DecodePolicy(taken),
     )
-    read_seconds = read_done - started - film.hash_seconds
-    return Outcome(result, read_seconds, time.perf_counter() - read_done, film.hash_seconds)
 
 
 def _writable(film: Unscreened) -> Unscreened:

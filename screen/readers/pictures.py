@@ -60,6 +60,26 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
     )
 
 
+def film_from_array(values: NDArray[np.uint8] | NDArray[np.uint16], limits: Limits) -> Film:
+    """Pixels that somebody else has read, [H, W] -> film: full range, as a grey picture of them would be.
+
+    Raises Refusal.
+    """
+    limits.check_shape(*values.shape)
+    whole: NDArray[Any] = np.ascontiguousarray(values)
+    digest = PixelDigest()
+    digest.update(f"{whole.dtype} {whole.shape}".encode())
+    digest.update(whole.data.cast("B"))
+    return Film(
+        identity=Identity(),
+        pixels=full_range_pixels(whole),
+        pixel_digest=digest.digest(),
+        decoder="array",
+        declared_chest=False,
+        hash_seconds=digest.seconds,
+    )
+
+
 def _decode(data: bytes, kind: Kind, header: PictureHeader) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """uint8 | uint16 [H, W, samples]."""
     try:

@@ -31,9 +31,9 @@ from screen.report.tables import (
     results_line,
 )
 
-_SUMMARY = "summary.json"
+SUMMARY_NAME = "summary.json"
 # The summary goes first and comes last: where it is, the others are, and belong to it.
-REPORT_NAMES = (_SUMMARY, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
+REPORT_NAMES = (SUMMARY_NAME, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
 _UNFINISHED = ".reports-"
 
 
@@ -135,7 +135,7 @@ class _Writer:
                 open_squares,
             )
         report = self._write_cases(pictures)
-        for name, content in (("report.html", page(report)), (_SUMMARY, summary_json(report))):
+        for name, content in (("report.html", page(report)), (SUMMARY_NAME, summary_json(report))):
             with new_file(self._folder / name) as stream:
                 stream.write(content)
         sync_folder(self._folder)

@@ -20,6 +20,7 @@ from screen.film import Identity
 from screen.readers.vocabulary import CAPTURES, OTHER_MODALITIES, RADIOGRAPHS
 from screen.text import safe_path, safe_text
 
+MODES = ("full", "pseudonym", "none")
 KEY_VARIABLE = "CXR_SCREEN_KEY"
 _SHORTEST_KEY = 16
 _COLUMNS = (
@@ -178,7 +179,9 @@ def _decade(age: str) -> str:
 
 
 def identifiers_for(mode: str) -> Identifiers:
-    """The mode's identifiers; fetches the site's key where one is needed."""
+    """The mode's identifiers; fetches the site's key where one is needed. Raises UsageError."""
+    if mode not in MODES:
+        raise UsageError(f"identifiers are {', '.join(MODES)}; there are none called '{mode}'")
     return Identifiers() if mode == "full" else Pseudonyms(mode, site_key())
 
 

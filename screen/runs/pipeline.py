@@ -6,37 +6,27 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from screen.backends import Backend, Batcher, Device, check_probes, gpus_of, open_backend, resolved_device
-from screen.backends.batching import SIZES, fastest_batch_size
+from screen.backends import Backend, Batcher, open_backend
 from screen.decide import Decision, decision_from
 from screen.decode import DecodePool
 from screen.decode.on_gpu import gpus_for_decoding
 from screen.decode.pool import DECODE
 from screen.discover import Pause, Source, Step
-from screen.engines import engine_for_run
 from screen.errors import InputError, UsageError
 from screen.files import remove_drafts
 from screen.ledger import Expected, Known, Ledger
-from screen.machine import (
-    batch_size_for,
-    library_versions,
-    network_streams,
-    usable_cpus,
-    usable_memory,
-    workers_for,
-)
+from screen.machine import library_versions, usable_cpus, usable_memory, workers_for
 from screen.model import Model, ModelCard, load_model
-from screen.model.certificates import check_certified
 from screen.readers import Limits
 from screen.report import RunFacts, remove_reports
 from screen.report.tables import TIMINGS_NAME, write_timings
 from screen.runs.folder import LEDGER_NAME, default_folder, locked_folder
 from screen.runs.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.runs.inputs import Inputs
+from screen.runs.network import device_for, open_network
 from screen.runs.progress import Counts, Progress
 from screen.runs.reopen import reports_from_ledger
 from screen.runs.stopping import Stop, StoppedError
@@ -91,6 +81,11 @@ class Parts:
     decode: str = DECODE
 
 
+def folder_of(settings: RunSettings, identifiers: Identifiers) -> Path:
+    """The folder for the reports."""
+    return settings.out or default_folder(settings.inputs[0], identifiers)
+
+
 def run(settings: RunSettings, progress: Progress, parts: Parts | None = None) -> int:
     """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
     with ExitStack() as stack:
@@ -137,10 +132,10 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     started, clock = datetime.now().astimezone(), time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
         raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
-    device = _device(settings)
+    device = device_for(settings.device, settings.engine, settings.engine_key)
     identifiers = identifiers_for(settings.identifiers)
     inputs = Inputs(settings.inputs, settings.listed, identifiers)
-    out = settings.out or default_folder(settings.inputs[0], identifiers)
+    out = folder_of(settings, identifiers)
     steps = inputs.sources(out)
     model = load_model(settings.model)
     decision = decision_from(
@@ -166,11 +161,11 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     )
     # Resolved once: a resumed run goes on with what the ledger says.
     batch_size = settings.batch_size or int(earlier.get("batch_size", 0))
-    backend = stack.enter_context(
-        _backend(settings, model, device, batch_size, memory, parts.open_backend, progress)
+    engine = None if settings.engine is None else (settings.engine, settings.engine_key)
+    backend, drift = open_network(
+        model, device, batch_size, memory, progress.event, engine, parts.open_backend
     )
-    check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
-    drift = check_probes(model, backend)
+    stack.enter_context(backend)
     binding = _binding(model, backend, policy, identifiers)
     _check_same(earlier, binding, folder)
     known = stack.enter_context(Known(settings.known, binding, _expected(model.card), ledger_path))
@@ -308,46 +303,6 @@ def _until_first_file(steps: Iterator[Step], stop: Stop) -> Iterator[Step]:
             yield step
         if isinstance(step, Source):
             return
-
-
-def _device(settings: RunSettings) -> Device:
-    """What runs the network; a named engine says it too. Raises UsageError if it is not here."""
-    if settings.engine is None:
-        if settings.engine_key is not None:
-            raise UsageError("--engine-key is for --engine FILE: give both")
-        return resolved_device(settings.device)
-    device = resolved_device("tensorrt" if settings.device == "auto" else settings.device)
-    if device.kind != "tensorrt":
-        raise UsageError(f"--engine is for --device tensorrt, not for {device}")
-    return device
-
-
-def _backend(
-    settings: RunSettings,
-    model: Model,
-    device: Device,
-    batch_size: int,
-    memory: int,
-    open_backend: Callable[..., Backend],
-    progress: Progress,
-) -> Backend:
-    """The opened runtime, with an engine where it takes one, at the batch size that was asked for or is best.
-
-    batch_size: 0 if nobody has said one. memory: bytes, before decoders took theirs.
-    """
-    cpus, largest = usable_cpus(), SIZES[-1]
-    if device.kind == "tensorrt":
-        named = None if settings.engine is None else (settings.engine, settings.engine_key)
-        engine = engine_for_run(model, gpus_of(device), batch_size, named, progress.event)
-        largest = engine.manifest.profile[2]
-        open_backend = partial(open_backend, engine=engine)
-    if not batch_size and device.indices:
-        one = str(Device(device.kind, device.indices[:1]))
-        progress.event("batch_size", device=one)
-        batch_size = fastest_batch_size(lambda size: open_backend(model, one, size, cpus), largest)
-    elif not batch_size:
-        batch_size = batch_size_for(memory, network_streams(cpus)[0], model.card.input_size)
-    return open_backend(model, str(device), batch_size, cpus)
 
 
 def _withdraw_reports(ready: _Ready) -> None:

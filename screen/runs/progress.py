@@ -113,6 +113,19 @@ class Terminal(Progress):
         self._status.stop()
 
 
+class Silence(Progress):
+    """For callers from Python, who read the reports."""
+
+    def __init__(self) -> None:
+        super().__init__(float("inf"))
+
+    def _show(self, counts: Counts) -> None:
+        """Nothing."""
+
+    def event(self, name: str, **facts: Any) -> None:
+        """Nothing either."""
+
+
 def progress_for_stderr() -> Progress:
     """Live on a terminal, JSON lines anywhere else."""
     return Terminal() if log_to(sys.stderr).isatty() else JsonLines()
