@@ -116,6 +116,7 @@ class Warn(StrEnum):
     PERHAPS_NO_CHEST = "perhaps_no_chest"
     BAD_PADDING = "bad_padding"
     CHANNEL_IGNORED = "channel_ignored"
+    STREAM_REPAIRED = "stream_repaired"
 
     @property
     def meaning(self) -> str:
@@ -143,6 +144,7 @@ _WARNINGS = {
     Warn.PERHAPS_NO_CHEST: "the tags say nothing, and the picture may be no chest radiograph: look at it",
     Warn.BAD_PADDING: "what the header calls padding covers the picture, and is shown",
     Warn.CHANNEL_IGNORED: "a further channel that is no transparency, or hides the picture, is left out",
+    Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format, which costs none of them",
 }
 
 

@@ -35,7 +35,8 @@ from screen.readers.header import PixelHeader
 from screen.runs.identifiers import KEY_VARIABLE, key_file
 
 _LIBRARIES = (
-    "numpy", "opencv-python-headless", "pydicom", "imagecodecs", "pillow", "blake3", "click", "rich",
+    "numpy", "opencv-python-headless", "pydicom", "imagecodecs", "simplejpeg", "pillow", "blake3", "click",
+    "rich",
 )  # fmt: skip
 _BATCH = 2
 _ROOM = 2**30
@@ -92,7 +93,7 @@ def _decoders() -> Iterator[Check]:
         eight_bits = syntax == uid.JPEGBaseline8Bit
         values = (phantom >> 4).astype(np.uint8) if eight_bits else phantom
         try:
-            decoded, decoder = decode_frame(bytes(encode(values)), syntax, _pixel_header(values))
+            decoded, decoder, _ = decode_frame(bytes(encode(values)), syntax, _pixel_header(values))
         except Refusal as refusal:
             yield Check(name, State.BAD, f"{refusal.detail}: pip install --force-reinstall imagecodecs")
             continue

@@ -16,11 +16,12 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
-from screen.codes import Reason
+from screen.codes import Reason, Warn
 from screen.readers.accelerator import Accelerator
 from screen.readers.header import PixelHeader
+from screen.readers.jpeg import jpeg_from_stream, samples_from_jpeg
 from screen.readers.limits import Refusal
-from screen.readers.streams import codestream_size, has_end, is_jpeg_complete, jpeg_frame
+from screen.readers.streams import check_tile_parts, codestream_size, has_end, jpeg_frame
 from screen.readers.tags import quietly, standard_name
 
 UNCOMPRESSED = frozenset(
@@ -32,33 +33,37 @@ UNCOMPRESSED = frozenset(
     }
 )
 
-JPEG_DECODER = "imagecodecs jpeg8"
+JPEG_DECODER = "libjpeg-turbo"
 """The one that turns YCbCr into RGB on its own."""
 
-_Decode = Callable[[bytes, PixelHeader], Any]
+_Decode = Callable[[bytes, PixelHeader, list[Warn]], Any]
+"""Gets the frame, its header, and a list for warnings."""
 
 
-def _jpeg(data: bytes, px: PixelHeader) -> Any:
+def _jpeg(data: bytes, px: PixelHeader, warnings: list[Warn]) -> Any:
     # Without Adobe's segment libjpeg takes three components for YCbCr, whatever DICOM says.
     colourspace = "RGB" if px.photometric == "RGB" and b"Adobe" not in data[:1024] else None
-    return imagecodecs.jpeg8_decode(data, colorspace=colourspace, outcolorspace=colourspace)
+    samples, is_repaired = samples_from_jpeg(data, colourspace)
+    if is_repaired:
+        warnings.append(Warn.STREAM_REPAIRED)
+    return samples
 
 
-def _jpeg_ls(data: bytes, _: PixelHeader) -> Any:
+def _jpeg_ls(data: bytes, _: PixelHeader, __: list[Warn]) -> Any:
     return imagecodecs.jpegls_decode(data)
 
 
-def _jpeg_2000(data: bytes, _: PixelHeader) -> Any:
+def _jpeg_2000(data: bytes, _: PixelHeader, __: list[Warn]) -> Any:
     return imagecodecs.jpeg2k_decode(data)
 
 
-def _htj2k(data: bytes, _: PixelHeader) -> Any:
+def _htj2k(data: bytes, _: PixelHeader, __: list[Warn]) -> Any:
     # A broken code block is only printed, and what it should have filled is whatever memory held.
     with printed_errors_raised():
         return imagecodecs.htj2k_decode(data)
 
 
-def _rle(data: bytes, px: PixelHeader) -> Any:
+def _rle(data: bytes, px: PixelHeader, _: list[Warn]) -> Any:
     sample = np.dtype(f"<u{px.bits_allocated // 8}")
     # The bound: 128 bytes of runs become 64 times as many.
     size = px.rows * px.columns * px.samples * sample.itemsize
@@ -100,22 +105,28 @@ def accelerated(accelerator: Accelerator) -> Iterator[None]:
         _ACCELERATOR.reset(token)
 
 
-def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], str]:
+def decode_frame(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], str, list[Warn]]:
     """One encoded frame -> integers [H, W] or [H, W, 3] as the codec stores them, and the decoder's name.
 
+    With them warnings of what a decoder repaired without loss.
     Raises Refusal: `unsupported_syntax`, or `corrupt_pixels` if no decoder gets through or the size is wrong.
     """
     check_frame(data, syntax, px)
-    by_cpu = partial(_decoded, data, syntax, px)
+    warnings: list[Warn] = []
+    by_cpu = partial(_decoded, data, syntax, px, warnings)
     accelerator = _ACCELERATOR.get()
-    return accelerator.decode(data, syntax, px, by_cpu) if accelerator else by_cpu()
+    if accelerator is None:
+        return *by_cpu(), warnings
+    if _DECODERS[syntax][1] is _jpeg:
+        jpeg_from_stream(data)  # the CPU's decoder does this itself
+    return *accelerator.decode(data, syntax, px, by_cpu), warnings
 
 
-def _decoded(data: bytes, syntax: str, px: PixelHeader) -> tuple[NDArray[Any], str]:
+def _decoded(data: bytes, syntax: str, px: PixelHeader, warnings: list[Warn]) -> tuple[NDArray[Any], str]:
     name, decode = _DECODERS[syntax]
     try:
-        samples = np.asarray(decode(data, px))
-    except MemoryError:
+        samples = np.asarray(decode(data, px, warnings))
+    except (MemoryError, Refusal):
         raise
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
         complaint = f"{type(error).__name__}: {error}"[:200]
@@ -163,11 +174,14 @@ def _check_size(data: bytes, px: PixelHeader) -> None:
 
 
 def _check_end(data: bytes, decode: _Decode) -> None:
-    """Ask for the end marker: libjpeg and OpenJPH fill up what a broken transfer left out, silently."""
+    """Ask whether all parts are there: decoders fill up what a broken transfer left out, silently."""
     if decode is _htj2k and not has_end(data):
         raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
-    if decode is _jpeg and not is_jpeg_complete(data):
-        raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")
+    if decode in (_htj2k, _jpeg_2000):
+        try:
+            check_tile_parts(data)
+        except (struct.error, IndexError, ValueError) as error:
+            raise Refusal(Reason.CORRUPT_PIXELS, "the code stream ends within its headers") from error
 
 
 def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str) -> tuple[NDArray[Any], str]:

@@ -129,8 +129,7 @@ def _reduced(
 
 
 def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: Frame) -> _Picture:
-    samples, decoder, is_short = samples_from_frame(frame, parsed, px)
-    warnings = [Warn.PIXELS_SHORT] if is_short else []
+    samples, decoder, warnings = samples_from_frame(frame, parsed, px)
     if px.photometric.startswith("MONOCHROME"):
         values, px = stored_values(samples, parsed.syntax, px)
         lookup = lookup_from_header(values, px, lookup_header)

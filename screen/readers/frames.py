@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
-from screen.codes import Reason
+from screen.codes import Reason, Warn
 from screen.readers.codecs import UNCOMPRESSED, decode_frame
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Limits, PixelDigest, Refusal
@@ -117,12 +117,12 @@ def _first_of_several(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
     return frame
 
 
-def samples_from_frame(frame: Frame, parsed: Parsed, px: PixelHeader) -> tuple[NDArray[Any], str, bool]:
-    """Integers [H, W] or [H, W, 3] as stored, the decoder's name, and whether a few pixels were missing."""
+def samples_from_frame(frame: Frame, parsed: Parsed, px: PixelHeader) -> tuple[NDArray[Any], str, list[Warn]]:
+    """Integers [H, W] or [H, W, 3] as stored, the decoder's name, and warnings of what was mended."""
     if isinstance(frame, bytes):
-        return *decode_frame(frame, parsed.syntax, px), False
+        return decode_frame(frame, parsed.syntax, px)
     frame, is_short = _filled(frame, px)
-    return _cells(frame, parsed, px), "numpy", is_short
+    return _cells(frame, parsed, px), "numpy", [Warn.PIXELS_SHORT] if is_short else []
 
 
 def _cells(frame: NDArray[np.uint8], parsed: Parsed, px: PixelHeader) -> NDArray[Any]:

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
 from screen.film import Film, Identity
+from screen.readers.jpeg import samples_from_jpeg
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.lookup import full_range_pixels, grey_from_rgb, used_bits
 from screen.readers.picture_headers import Extra, PictureHeader, picture_header
 from screen.readers.reduced import WHOLE, Aim, scaled_jpeg
 from screen.readers.signature import Kind
-from screen.readers.streams import is_jpeg_complete
 
 _DECODERS = {
-    Kind.JPEG: imagecodecs.jpeg8_decode,
     Kind.PNG: imagecodecs.png_decode,
     Kind.TIFF: imagecodecs.tiff_decode,
     Kind.WEBP: imagecodecs.webp_decode,
@@ -33,15 +32,13 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
     """
     header = picture_header(data, kind)
     limits.check_shape(header.rows, header.columns, header.samples)
-    if kind is Kind.JPEG and not is_jpeg_complete(data):
-        raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its end marker")
     warnings = [Warn.SEVERAL_FRAMES] if header.several else []
-    decoder, shortcut = f"imagecodecs {kind.name.lower()}", None
+    decoder, shortcut = "libjpeg-turbo" if kind is Kind.JPEG else f"imagecodecs {kind.name.lower()}", None
     reduced = scaled_jpeg(data, aim) if kind is Kind.JPEG else None
     if reduced is not None:
         grey, decoder, shortcut = reduced.values, reduced.decoder, reduced.shortcut
     else:
-        grey, found = _grey(_decode(data, kind, header), header)
+        grey, found = _grey(_decode(data, kind, header, warnings), header)
         warnings += found
     lies = header.orientation >= 5
     shape = (header.columns, header.rows) if lies else (header.rows, header.columns)
@@ -80,12 +77,19 @@ def film_from_array(values: NDArray[np.uint8] | NDArray[np.uint16], limits: Limi
     )
 
 
-def _decode(data: bytes, kind: Kind, header: PictureHeader) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """uint8 | uint16 [H, W, samples]."""
+def _decode(
+    data: bytes, kind: Kind, header: PictureHeader, warnings: list[Warn]
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """uint8 | uint16 [H, W, samples]; `warnings` gets what a decoder repaired without loss."""
     try:
-        page: dict[str, Any] = {"index": header.page} if kind is Kind.TIFF else {}
-        samples = np.asarray(_DECODERS[kind](data, **page))
-    except MemoryError:
+        if kind is Kind.JPEG:
+            samples, is_repaired = samples_from_jpeg(data)
+            if is_repaired:
+                warnings.append(Warn.STREAM_REPAIRED)
+        else:
+            page: dict[str, Any] = {"index": header.page} if kind is Kind.TIFF else {}
+            samples = np.asarray(_DECODERS[kind](data, **page))
+    except (MemoryError, Refusal):
         raise
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault
         raise Refusal(Reason.CORRUPT_PIXELS, f"{type(error).__name__}: {error}"[:200]) from error

@@ -47,6 +47,46 @@ def has_end(data: bytes) -> bool:
     return (tail if len(tail) > 1 else data.rstrip(b"\0")).endswith(_END)
 
 
+def check_tile_parts(data: bytes) -> None:
+    """Compare what the tile-parts say of their lengths (A.4.2) with the bytes that are there, and count them.
+
+    A stream that was cut and closed with an end marker passes for a whole one otherwise.
+    Raises struct.error, IndexError, ValueError, Refusal.
+    """
+    at = data.index(_START + struct.pack(">H", _SIZE)) + len(_START)
+    tiles, told, seen = 0, dict[int, int](), dict[int, int]()
+    while True:
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker == _SIZE:
+            tiles = _tiles(data, at)
+        if marker == _TILE_PART:
+            break
+        at += 2 + length
+    while data[at : at + 2] != _END:
+        marker, _, tile, length, _, count = struct.unpack_from(">HHHIBB", data, at)
+        if marker != _TILE_PART:
+            raise Refusal(Reason.CORRUPT_PIXELS, "a tile-part has another length than it says")
+        seen[tile] = seen.get(tile, 0) + 1
+        if count:
+            told[tile] = count
+        if length == 0:  # the last one may leave it open, and go on up to the end marker
+            break
+        at += length
+        if at > len(data):
+            raise Refusal(Reason.CORRUPT_PIXELS, "the code stream ends within a tile-part")
+        if at == len(data):
+            break
+    if len(seen) < tiles or any(seen[tile] < count for tile, count in told.items()):
+        raise Refusal(Reason.CORRUPT_PIXELS, "tile-parts of the code stream are missing")
+
+
+def _tiles(data: bytes, at: int) -> int:
+    right, bottom, _, _, width, height, left, top = struct.unpack_from(">8I", data, at + 6)
+    if not (width and height):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the code stream's tiles are empty")
+    return int(-(-(right - left) // width) * -(-(bottom - top) // height))
+
+
 def plain_codestream(data: bytes) -> PlainCodestream | None:
     """None for everything less plain than `PlainCodestream` says: JP2 boxes, other encodings, a cut end."""
     try:
@@ -161,10 +201,3 @@ def jpeg_frame(data: bytes) -> JpegFrame:
         if frame is not None:
             return frame
     raise IndexError("no frame header before the first scan")
-
-
-def is_jpeg_complete(data: bytes) -> bool:
-    """Whether the end marker is there: the last one, behind the last scan, for thumbnails have their own."""
-    scan, end = bytes([0xFF, _START_OF_SCAN]), data.rfind(bytes([0xFF, _END_OF_IMAGE]))
-    # One scan before it and none behind it: asking for the last one would search the whole stream.
-    return 0 <= data.find(scan) < end and data.find(scan, end) < 0

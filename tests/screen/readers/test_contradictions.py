@@ -1,6 +1,7 @@
 """Files whose headers contradict their data: each is refused by name, or read right where that is certain."""
 
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
+import simplejpeg
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless
 
@@ -202,16 +204,18 @@ def test_a_shortcut_without_memory_is_not_decoded_in_full(monkeypatch: pytest.Mo
     large = film_values(509, 515)
     jpeg = bytes(imagecodecs.jpeg8_encode((large >> 4).astype(np.uint8)))
     frame = encoded(large, JPEG2000Lossless)
-    for attribute in ("Image.open", "cv2.warpAffine"):
-        name, function = attribute.split(".")
+    by_jpeg = partial(reduced.scaled_jpeg, jpeg, aim)
+    by_jpeg_2000 = partial(reduced.reduced_frame, frame, JPEG2000Lossless, _header(large), aim)
+    for where, name, function, calls in (
+        (reduced.Image, "open", no_memory, [by_jpeg_2000]),
+        (simplejpeg, "decode_jpeg", no_memory, [by_jpeg]),
+        (reduced.cv2, "warpAffine", no_memory_in_opencv, [by_jpeg, by_jpeg_2000]),
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(
-                getattr(reduced, name), function, no_memory if name == "Image" else no_memory_in_opencv
-            )
-            with pytest.raises(MemoryError):
-                reduced.scaled_jpeg(jpeg, aim)
-            with pytest.raises(MemoryError):
-                reduced.reduced_frame(frame, JPEG2000Lossless, _header(large), aim)
+            patch.setattr(where, name, function)
+            for call in calls:
+                with pytest.raises(MemoryError):
+                    call()
 
 
 def _header(values: NDArray[Any]) -> Any:
