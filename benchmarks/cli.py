@@ -522,6 +522,23 @@ def fuzz(
 
 
 @cli.command()
+@films_option
+@click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="Films.")
+@click.option("--size", type=click.IntRange(min=256), default=1024, show_default=True, help="Longer side.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one damages other places.")
+@json_option
+def damage(films_folder: Path, count: int, size: int, seed: int, json_file: Path | None) -> None:
+    """Damage the pixels of films in every encoding: what is noticed, and what the rest does to the square."""
+    from benchmarks.survival import damage as measurement
+    from screen.machine import usable_cpus
+    from screen.model import load_model
+
+    figures = measurement.measure(films_folder, count, size, seed, usable_cpus(), load_model(None))
+    measurement.report(figures, Console())
+    write_json(json_file, measurement.as_json(figures))
+
+
+@cli.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True, help="Kills in all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one kills at other moments.")

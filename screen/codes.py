@@ -117,6 +117,7 @@ class Warn(StrEnum):
     BAD_PADDING = "bad_padding"
     CHANNEL_IGNORED = "channel_ignored"
     STREAM_REPAIRED = "stream_repaired"
+    PERHAPS_DAMAGED = "perhaps_damaged"
 
     @property
     def meaning(self) -> str:
@@ -145,6 +146,7 @@ _WARNINGS = {
     Warn.BAD_PADDING: "what the header calls padding covers the picture, and is shown",
     Warn.CHANNEL_IGNORED: "a further channel that is no transparency, or hides the picture, is left out",
     Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format, which costs none of them",
+    Warn.PERHAPS_DAMAGED: "a long run of zeros in the compressed pixels: a hole, or a large black area",
 }
 
 

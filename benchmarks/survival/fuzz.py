@@ -63,7 +63,7 @@ def fuzz(
     originals = seeds(corpora)
     figures = Figures(machine(), len(originals), seed)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=_memory_disk()) as scratch:
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as scratch:
         files = _files(originals, count, seed, Path(scratch))
         run = _Run(figures, workers, keep, decode)
         more = True
@@ -175,7 +175,7 @@ class _Run:
         (folder / f"{source.key}.txt").write_text(why + "\n")
 
 
-def _memory_disk() -> Path | None:
+def memory_disk() -> Path | None:
     """Files that live for milliseconds need no disk."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() else None

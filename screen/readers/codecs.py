@@ -21,7 +21,7 @@ from screen.readers.accelerator import Accelerator
 from screen.readers.header import PixelHeader
 from screen.readers.jpeg import jpeg_from_stream, samples_from_jpeg
 from screen.readers.limits import Refusal
-from screen.readers.streams import check_tile_parts, codestream_size, has_end, jpeg_frame
+from screen.readers.streams import check_packets, codestream_size, has_end, jpeg_frame, tile_parts
 from screen.readers.tags import quietly, standard_name
 
 UNCOMPRESSED = frozenset(
@@ -179,9 +179,11 @@ def _check_end(data: bytes, decode: _Decode) -> None:
         raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
     if decode in (_htj2k, _jpeg_2000):
         try:
-            check_tile_parts(data)
+            parts = tile_parts(data)
         except (struct.error, IndexError, ValueError) as error:
             raise Refusal(Reason.CORRUPT_PIXELS, "the code stream ends within its headers") from error
+        if decode is _jpeg_2000:
+            check_packets(data, parts)  # OpenJPH complains by itself
 
 
 def _decoded_by_plugin(data: bytes, syntax: str, px: PixelHeader, complaint: str) -> tuple[NDArray[Any], str]:

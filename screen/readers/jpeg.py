@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from screen.codes import Reason
 from screen.readers.limits import Refusal
-from screen.readers.streams import JpegFrame, frame_header
+from screen.readers.streams import ZEROS, JpegFrame, frame_header
 
-LOSSLESS = 0xC3
-_DCT = frozenset({0xC0, 0xC1, 0xC2})
+_PROGRESSIVE, _LOSSLESS = 0xC2, 0xC3
+_DCT = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 _RESTARTS = frozenset(range(0xD0, 0xD8))
 _START_OF_SCAN, _END_OF_IMAGE, _HUFFMAN_TABLES = 0xDA, 0xD9, 0xC4
 # Tables, intervals, lines, comments and applications' own may stand between scans, nothing else (T.81 B.2.4).
@@ -28,8 +28,6 @@ _APPLICATIONS = frozenset({*range(0xE0, 0xF0), 0xFE}) - {0xEE}
 """Applications' segments and comments, which no pixel depends on; Adobe's tells the colours."""
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _BLOCK = 8
-_EMPTY_RUN = 256
-"""Zero bytes that stand together in no scan of AC coefficients: it counts empty blocks (T.81 G.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def samples_from_jpeg(data: bytes, colourspace: str | None = None) -> tuple[NDAr
     """
     jpeg = jpeg_from_stream(data)
     data = data[: jpeg.end]
-    if _has_empty_run(data, jpeg):
+    if _has_hole(data, jpeg):
         raise Refusal(Reason.CORRUPT_PIXELS, "a part of the JPEG is zeros")
     if jpeg.frame.bits > 8:
         return _samples_beyond(data, jpeg, colourspace), False
@@ -114,7 +112,7 @@ def samples_from_jpeg(data: bytes, colourspace: str | None = None) -> tuple[NDAr
     samples, complaint = strictly_decoded(data, layout)
     is_repaired = False
     if samples is None:
-        samples, complaint = strictly_decoded(_tidied(data, jpeg, complaint), layout)
+        samples, complaint = strictly_decoded(_tidied(data, jpeg), layout)
         is_repaired = True
     if samples is None:
         if _is_damage(complaint):
@@ -148,36 +146,29 @@ def _is_damage(complaint: str) -> bool:
     return complaint.startswith(("Corrupt JPEG data", "Premature end"))
 
 
-_SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-
-
-def _tidied(data: bytes, jpeg: Jpeg, complaint: str) -> bytes:
-    """The stream without what no pixel depends on: segments of applications, zeros before the end marker."""
-    first = jpeg.scans[0][0]
+def _tidied(data: bytes, jpeg: Jpeg) -> bytes:
+    """The stream without what no pixel depends on: segments of applications, zeros that fill a word up."""
+    first, last = jpeg.scans[0][0], jpeg.scans[-1][1]
     kept = [data[at:end] for marker, at, end in jpeg.segments if end <= first and marker not in _APPLICATIONS]
-    pixels = data[first : jpeg.end - 2]
-    surplus = _SURPLUS.search(complaint)
-    count = int(surplus[1]) if surplus else 0
-    if count and pixels.endswith(bytes(count)) and count <= _PADDING:
-        pixels = pixels[:-count]
-    return b"".join([data[:2], *kept, pixels, b"\xff\xd9"])
+    pixels = data[first:last]
+    short = pixels.rstrip(b"\0")
+    if len(pixels) - len(short) <= _PADDING and not short.endswith(b"\xff"):
+        pixels = short
+    return b"".join([data[:2], *kept, pixels, data[last:]])
 
 
 _PADDING = 4
-"""Zero bytes before the end marker that fill a word up; more are a hole."""
+"""Zero bytes before the end marker; more are a hole."""
 
 
-def _has_empty_run(data: bytes, jpeg: Jpeg) -> bool:
-    """Whether zeros stand in a progressive JPEG's coefficients; its scans hide how much is missing."""
-    if jpeg.frame.process != 0xC2 or (zeros := data.find(bytes(_EMPTY_RUN), jpeg.scans[0][0])) < 0:
-        return False
-    for start, end in jpeg.scans:
-        # The last three bytes of a scan's header: first and last coefficient, precision (T.81, B.2.3).
-        while start <= zeros < end:
-            if data[start - 3] > 0:
-                return True
-            zeros = data.find(bytes(_EMPTY_RUN), end)
-    return False
+def _has_hole(data: bytes, jpeg: Jpeg) -> bool:
+    """Whether zeros stand in a progressive JPEG's AC coefficients: a scan's end hides how much is missing.
+
+    Such scans count empty blocks (T.81 G.1.2); others may hold a zero bit for each block of a black border.
+    """
+    # The last three bytes of a scan's header: first and last coefficient, precision (B.2.3).
+    scans = (scan for scan in jpeg.scans if data[scan[0] - 3] > 0)
+    return jpeg.frame.process == _PROGRESSIVE and any(data.find(ZEROS, *scan) >= 0 for scan in scans)
 
 
 # ── more rows than there are ─────────────────────────────────────────────────────────────────────────────
@@ -186,7 +177,7 @@ def _has_empty_run(data: bytes, jpeg: Jpeg) -> bool:
 def _samples_beyond(data: bytes, jpeg: Jpeg, colourspace: str | None) -> NDArray[Any]:
     """Decode rows that the picture has not, and look at what libjpeg makes of them. Raises Refusal."""
     frame = jpeg.frame
-    is_lossless = frame.process == LOSSLESS
+    is_lossless = frame.process == _LOSSLESS
     coded = frame.rows if is_lossless else -(-frame.rows // _BLOCK) * _BLOCK
     asked = coded + (2 if is_lossless else 2 * _BLOCK)
     if frame.samples > 1 or asked > 0xFFFF or not (is_lossless or frame.process in _DCT):
@@ -211,7 +202,8 @@ def _is_whole_dct(samples: NDArray[Any], _: bytes, jpeg: Jpeg) -> bool:
     coded = -(-jpeg.frame.rows // _BLOCK) * _BLOCK
     is_grey = samples == 1 << (jpeg.frame.bits - 1)
     behind, last = is_grey[coded : coded + _BLOCK], is_grey[coded - _BLOCK : coded, -1]
-    return bool(behind[:, _BLOCK:].all()) and not (behind[:, :_BLOCK].all() and last.all())
+    ends_early = behind[:, :_BLOCK].all() and last.all() and not is_grey.all()
+    return bool(behind[:, _BLOCK:].all()) and not ends_early
 
 
 _PADDING_SYMBOLS = 8
@@ -231,12 +223,24 @@ def _is_whole_lossless(samples: NDArray[Any], data: bytes, jpeg: Jpeg) -> bool:
     grey = 1 << (jpeg.frame.bits - 1)
     made_up = _zeros_decoded(data, jpeg)
     last, behind, grey_row = samples[rows - 1 : rows + 2].astype(np.int64)
-    if (behind == grey).all():
-        above = samples[rows - 2].astype(np.int64) if rows > 1 else np.full_like(last, grey)
-        ends_early = (last == grey).all() or _residuals(last, above, predictor)[-1] == made_up
-        return not ends_early
+    if (behind == grey).all() and len(behind) > _PADDING_SYMBOLS:
+        return made_up == 0 and not _ends_within(samples[:rows], grey, predictor)
     is_made_up = _residuals(behind, last, predictor)[_PADDING_SYMBOLS:] == made_up
     return bool(is_made_up.all() and (grey_row == grey).all())
+
+
+def _ends_within(samples: NDArray[Any], grey: int, predictor: int) -> bool:
+    """Whether rows at the end are grey and the one before them ends in zero differences: all made up.
+
+    Asked where black borders are zero bits, too, and a last row may be grey by itself.
+    """
+    written = np.flatnonzero((samples != grey).any(axis=1))
+    if len(written) == 0:
+        return False  # as grey as what libjpeg makes up: nothing is lost
+    row = int(written[-1])
+    above = samples[row - 1] if row else samples[row]
+    residuals = _residuals(samples[row].astype(np.int64), above.astype(np.int64), predictor if row else 1)
+    return bool(residuals[-1] == 0)
 
 
 def _prediction(data: bytes, jpeg: Jpeg) -> tuple[int, int]:

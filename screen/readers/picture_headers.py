@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from screen.codes import Reason
 from screen.readers.limits import Refusal
 from screen.readers.signature import Kind
-from screen.readers.streams import JpegFrame, frame_header, segments
+from screen.readers.streams import ZEROS, JpegFrame, frame_header, segments
 
 _MAX_TIFF_ENTRIES = 512
 _ORIENTATION_TAG, _EXTRA_TAG = 274, 338
@@ -40,6 +40,7 @@ class PictureHeader:
     planar: samples lie in planes. palette: uint16 [n, 3], of TIFF files; PNG's is the decoder's affair.
     several: there are other pages of full size, or this one is a smaller copy. page: which one it is, from 0.
     is_grey: one sample of grey, whatever stands behind it.
+    has_hole: there are zeros as damage leaves them.
     """
 
     rows: int
@@ -56,6 +57,7 @@ class PictureHeader:
     page: int = 0
     is_grey: bool = False
     extra: Extra = Extra.ALPHA
+    has_hole: bool = False
 
 
 def picture_header(data: bytes, kind: Kind) -> PictureHeader:
@@ -120,7 +122,7 @@ def _png_header(data: bytes) -> PictureHeader:
 
 
 def _webp_header(data: bytes) -> PictureHeader:
-    orientation, several = 1, False
+    orientation, several, has_hole = 1, False, False
     size: tuple[int, int] | None = None
     at = 12
     while at + 8 <= len(data):
@@ -137,10 +139,15 @@ def _webp_header(data: bytes) -> PictureHeader:
             size = height & 0x3FFF, width & 0x3FFF
         elif name == b"EXIF":
             orientation = _exif_orientation(data[body : body + length].removeprefix(b"Exif\0\0"))
+        # libwebp makes a picture of whatever it gets, but large black areas are zeros, too.
+        if name in (b"VP8 ", b"VP8L", b"ALPH") and data.find(ZEROS, body, body + length) >= 0:
+            has_hole = True
         at = body + length + length % 2
     if size is None:
         raise Refusal(Reason.CORRUPT_HEADER, "no picture in the WebP container")
-    return PictureHeader(*size, samples=4, bits=8, orientation=orientation, several=several)
+    return PictureHeader(
+        *size, samples=4, bits=8, orientation=orientation, several=several, has_hole=has_hole
+    )
 
 
 def _uint24(data: bytes, at: int) -> int:

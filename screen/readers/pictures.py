@@ -33,6 +33,8 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
     header = picture_header(data, kind)
     limits.check_shape(header.rows, header.columns, header.samples)
     warnings = [Warn.SEVERAL_FRAMES] if header.several else []
+    if header.has_hole:
+        warnings.append(Warn.PERHAPS_DAMAGED)
     decoder, shortcut = "libjpeg-turbo" if kind is Kind.JPEG else f"imagecodecs {kind.name.lower()}", None
     reduced = scaled_jpeg(data, aim) if kind is Kind.JPEG else None
     if reduced is not None:

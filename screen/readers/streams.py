@@ -7,13 +7,20 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from screen.codes import Reason
 from screen.readers.limits import Refusal
 
 _START, _SIZE = b"\xff\x4f", 0xFF51
 _CODING, _TILE_PART, _DATA, _END = 0xFF52, 0xFF90, 0xFF93, b"\xff\xd9"
+_TILE_PART_START = struct.pack(">HH", _TILE_PART, 10)
 # COC, RGN, QCC, POC, PPM, PPT: components, regions or orders of their own, headers that lie elsewhere.
 _UNUSUAL = frozenset({0xFF53, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61})
+
+
+ZEROS = bytes(2048)
+"""More zeros than stand together in data that are compressed well: a hole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +54,15 @@ def has_end(data: bytes) -> bool:
     return (tail if len(tail) > 1 else data.rstrip(b"\0")).endswith(_END)
 
 
-def check_tile_parts(data: bytes) -> None:
-    """Compare what the tile-parts say of their lengths (A.4.2) with the bytes that are there, and count them.
+def tile_parts(data: bytes) -> list[tuple[int, int]]:
+    """First byte and end of each tile-part's packets, if as many bytes are there as it says (A.4.2).
 
     A stream that was cut and closed with an end marker passes for a whole one otherwise.
     Raises struct.error, IndexError, ValueError, Refusal.
     """
     at = data.index(_START + struct.pack(">H", _SIZE)) + len(_START)
     tiles, told, seen = 0, dict[int, int](), dict[int, int]()
+    found: list[tuple[int, int]] = []
     while True:
         marker, length = struct.unpack_from(">HH", data, at)
         if marker == _SIZE:
@@ -62,22 +70,32 @@ def check_tile_parts(data: bytes) -> None:
         if marker == _TILE_PART:
             break
         at += 2 + length
-    while data[at : at + 2] != _END:
-        marker, _, tile, length, _, count = struct.unpack_from(">HHHIBB", data, at)
-        if marker != _TILE_PART:
-            raise Refusal(Reason.CORRUPT_PIXELS, "a tile-part has another length than it says")
+    while data.startswith(_TILE_PART_START, at):
+        tile, length, _, count = struct.unpack_from(">HIBB", data, at + 4)
         seen[tile] = seen.get(tile, 0) + 1
         if count:
             told[tile] = count
-        if length == 0:  # the last one may leave it open, and go on up to the end marker
-            break
-        at += length
-        if at > len(data):
+        # The last one may leave its length open, and goes on up to the end marker.
+        end = at + length if length else data.rindex(_END)
+        if end > len(data):
             raise Refusal(Reason.CORRUPT_PIXELS, "the code stream ends within a tile-part")
-        if at == len(data):
-            break
+        found.append((data.index(struct.pack(">H", _DATA), at + 12, end) + 2, end))
+        at = end
+    if not data.startswith(_END, at):
+        raise Refusal(Reason.CORRUPT_PIXELS, "a tile-part has another length than it says")
     if len(seen) < tiles or any(seen[tile] < count for tile, count in told.items()):
         raise Refusal(Reason.CORRUPT_PIXELS, "tile-parts of the code stream are missing")
+    return found
+
+
+def check_packets(data: bytes, parts: list[tuple[int, int]]) -> None:
+    """Refuse bytes that no JPEG 2000 encoder writes: its decoder makes a picture of whatever it gets."""
+    view = np.frombuffer(data, np.uint8)
+    for start, end in parts:
+        packets = view[start:end]
+        # Coded data hold nothing above FF8F (B.10.1, C.3), and packets two markers of their own: FF91, FF92.
+        if ((packets[1:] > 0x92) & (packets[:-1] == 0xFF)).any() or data.find(ZEROS, start, end) >= 0:
+            raise Refusal(Reason.CORRUPT_PIXELS, "the code stream holds what no encoder writes")
 
 
 def _tiles(data: bytes, at: int) -> int:
