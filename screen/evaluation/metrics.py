@@ -156,6 +156,17 @@ def centred_interval(value: float, values: NDArray[np.float64]) -> tuple[float, 
     return max(0.0, low), max(0.0, high)
 
 
+def figure_of(name: str, statistic: Statistic, labels: Floats, draws: Weights, group: str = "") -> Figure:
+    """The statistic of films with `labels` [N], its interval over `draws` [D, N]; a note if they are few."""
+    films, positives = len(labels), int((labels == 1).sum())
+    if min(positives, films - positives) < FEW:
+        note = f"too few: {positives} with, {films - positives} without"
+        nan = float("nan")
+        return Figure(name, nan, nan, nan, films, positives, group, note)
+    value = float(statistic(np.ones((1, films)))[0])
+    return Figure(name, value, *interval(statistic(draws)), films, positives, group)
+
+
 def patient_bootstrap(
     patients: NDArray[np.str_],
     statistic: Callable[[NDArray[np.intp]], float],

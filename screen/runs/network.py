@@ -46,9 +46,7 @@ def open_network(
     """
     backend = _opened(model, device, batch_size, memory, event, engine, open_backend)
     try:
-        check_certified(
-            model.card.precision, backend.device.device, model.card.certificates, str(model.path)
-        )
+        check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))
         return backend, check_probes(model, backend)
     except BaseException:
         backend.close()

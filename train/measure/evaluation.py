@@ -6,7 +6,7 @@ mean score); intervals draw patients, the same ones for all seeds and recipes, s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,28 +15,22 @@ from numpy.typing import NDArray
 
 from screen.errors import UsageError
 from screen.evaluation.metrics import (
-    FEW,
     Figure,
     Statistic,
-    brier,
-    brier_skill,
-    calibration_error,
-    centred_interval,
-    interval,
+    figure_of,
     mean_over,
     patient_draws,
-    rate_by_patient,
     sensitivity_at_specificity,
     within_group_auc,
 )
-from screen.evaluation.platt import Calibration, calibrated, calibration_line, cross_fitted
+from screen.evaluation.platt import Calibration, calibrated, cross_fitted
+from screen.evaluation.reliability import ReliabilityBin, calibration_figures, reliability
 from train.measure.pointing import Pointing, pointing
 from train.measure.predictions import Cohort, Recipe
 
 HEADLINE = "auc_within_source"
 BORNE_OUT = f"{HEADLINE}_borne_out"
 """The same over films whose label the patient's others bear out, in pairs of patients with about as many."""
-_BINS = 10
 
 Films = NDArray[np.intp]
 """Places in the cohort."""
@@ -58,16 +52,6 @@ class Comparison:
     def excludes_zero(self) -> bool:
         """The difference is no chance of these patients."""
         return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """A tenth of the predictions: mean probability, share with the finding, Wilson's interval by patient."""
-
-    probability: float
-    observed: float
-    interval: tuple[float, float]
-    films: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +175,7 @@ def evaluate(
             *(c for other in recipes[1:] for c in measure.compare(shipped, other)),
             *measure.compare_efficiency(efficiency),
         ],
-        reliability=_reliability(probabilities, labels, patients),
+        reliability=reliability(list(probabilities), labels, patients),
         pointing=points,
         fixed_point=fixed_point,
         efficiency=[
@@ -209,14 +193,7 @@ class _Measure:
         self._draws = patient_draws(cohort.patients)
 
     def figure(self, name: str, films: Films, statistic: Statistic, group: str = "") -> Figure:
-        positives = int((self._cohort.labels[films] == 1).sum())
-        if min(positives, len(films) - positives) < FEW:
-            note = f"too few: {positives} with, {len(films) - positives} without"
-            nan = float("nan")
-            return Figure(name, nan, nan, nan, len(films), positives, group, note)
-        value = float(statistic(np.ones((1, len(films))))[0])
-        low, high = interval(statistic(self._draws[:, films]))
-        return Figure(name, value, low, high, len(films), positives, group)
+        return figure_of(name, statistic, self._cohort.labels[films], self._draws[:, films], group)
 
     def auc(self, recipe: Recipe, films: Films, of_one: str = "source") -> Statistic:
         """The AUC over pairs of one `source`, of one source and `fold`, or of all films (empty).
@@ -296,28 +273,7 @@ class _Measure:
         ]
 
     def calibration(self, films: Films, probabilities: NDArray[np.float64]) -> list[Figure]:
-        labels = self._cohort.labels[films]
-
-        def slope(p: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            return calibration_line(p, labels, weights)[0]
-
-        def intercept(p: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-            return calibration_line(p, labels, weights)[1]
-
-        statistics = {
-            "calibration_error": [partial(calibration_error, p, labels) for p in probabilities],
-            "brier": [partial(brier, p, labels) for p in probabilities],
-            "brier_skill": [partial(brier_skill, p, labels) for p in probabilities],
-            "calibration_slope": [partial(slope, p) for p in probabilities],
-            "calibration_intercept": [partial(intercept, p) for p in probabilities],
-        }
-        figures = [self.figure(name, films, mean_over(of_seeds)) for name, of_seeds in statistics.items()]
-        error = figures[0]
-        if not error.note:
-            drawn = mean_over(statistics[error.name])(self._draws[:, films])
-            low, high = centred_interval(error.value, drawn)
-            figures[0] = replace(error, low=low, high=high)
-        return figures
+        return calibration_figures(list(probabilities), self._cohort.labels[films], self._draws[:, films])
 
     def slices(self, recipe: Recipe) -> list[Figure]:
         """The AUC within source in every source and slice.
@@ -383,16 +339,3 @@ def _rates(calibration: Calibration, labels: NDArray[np.float32]) -> list[Figure
             ),
         )
     ]  # fmt: skip
-
-
-def _reliability(
-    probabilities: NDArray[np.float64], labels: NDArray[np.float32], patients: NDArray[np.str_]
-) -> list[ReliabilityBin]:
-    """Ten bins of equally many predictions, all seeds together."""
-    seeds = len(probabilities)
-    p, truth, who = probabilities.ravel(), np.tile(labels, seeds), np.tile(patients, seeds)
-    bins = []
-    for part in np.array_split(np.argsort(p, kind="stable"), _BINS):
-        observed, bounds = rate_by_patient(truth[part], who[part])
-        bins.append(ReliabilityBin(float(p[part].mean()), observed, bounds, len(part)))
-    return bins
