@@ -70,7 +70,7 @@ _SKIPPED = {
     Reason.UNLIKE_CHEST: "the tags say nothing and the picture does not look like a chest radiograph",
 }
 _FAILED = {
-    Reason.EMPTY_FILE: "no bytes in it: a transfer that broke off?",
+    Reason.EMPTY_FILE: "no bytes in it, or nothing but zeros: a transfer that broke off?",
     Reason.UNREADABLE: "the file cannot be opened or read (permissions, I/O error)",
     Reason.FOLDER_UNREADABLE: "the folder cannot be listed: what is in it is unknown",
     Reason.CORRUPT_HEADER: "the header cannot be parsed or lacks what is needed to decode",

@@ -33,6 +33,7 @@ from pydicom.uid import (
 
 from screen.codes import Reason
 from screen.readers.limits import Limits, Refusal
+from screen.readers.signature import HEAD_BYTES, start_of_elements
 from screen.text import visible
 
 PIXEL_DATA = 0x7FE00010
@@ -246,9 +247,8 @@ class Parsed:
 def parse_dicom(stream: BinaryIO, limits: Limits) -> Parsed:
     """A DICOM file, with or without preamble, up to its pixel data. Never raises for what it holds."""
     with quietly():
-        stream.seek(128)
-        if stream.read(4) != b"DICM":
-            stream.seek(0)
+        stream.seek(0)
+        stream.seek(start_of_elements(stream.read(HEAD_BYTES)) or 0)
         meta = _Elements(stream, implicit=False, little=True, halt=lambda tag: tag >> 16 != 2)
         syntax = Tags(meta.data_set()).text("TransferSyntaxUID").rstrip()
         complaint = ""

@@ -214,6 +214,31 @@ def test_a_twelve_bit_jpeg_spans_its_twelve_bits(tmp_path: Path) -> None:
         (Reason.NOT_AN_IMAGE, b"%PDF-1.7" + bytes(300)),
         (Reason.UNSUPPORTED_SYNTAX, b"GIF89a" + bytes(300)),
         (Reason.UNSUPPORTED_SYNTAX, b"\x00\x00\x00\x0cjP  " + bytes(300)),
+        (Reason.UNSUPPORTED_SYNTAX, b"P5\n# a film digitiser\n40 48\n4095\n" + bytes(3840)),
+        (Reason.UNSUPPORTED_SYNTAX, b"P2 40 48 255\n" + b"9 " * 1920),
+        (Reason.NOT_AN_IMAGE, b"P5;P6\n1;2\n"),
+        (Reason.NOT_AN_IMAGE, b"P5 is a vitamin\n"),
+        (Reason.UNSUPPORTED_SYNTAX, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(300)),
+        (Reason.UNSUPPORTED_SYNTAX, b"\0\0\0\x1cftypXXXX\0\0\0\0mif1heicmiaf" + bytes(300)),
+        (Reason.NOT_AN_IMAGE, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(300)),
+        (Reason.UNSUPPORTED_SYNTAX, b"--b\r\nContent-Type: application/dicom\r\n\r\n" + bytes(300)),
+        (Reason.UNSUPPORTED_SYNTAX, b"\r\n--b\r\nContent-Length: 9\r\ncontent-type: image/jp2\r\n\r\n"),
+        (
+            Reason.UNSUPPORTED_SYNTAX,
+            b'HTTP/1.1 200 OK\r\nContent-Type: multipart/related; type="application/dicom"',
+        ),
+        (Reason.NOT_AN_IMAGE, b"--b\r\nContent-Type: text/plain\r\n\r\nhello"),
+        (Reason.NOT_AN_IMAGE, b"--b\r\nContent-Type: application/dicom+json\r\n\r\n[]"),
+        (Reason.NOT_AN_IMAGE, b"---\nname: a\ntype: image/png\n"),
+        (Reason.UNSUPPORTED_SYNTAX, b"NRRD0004\ntype: uint16\n" + bytes(300)),
+        (Reason.UNSUPPORTED_SYNTAX, b"ObjectType = Image\nNDims = 2\n"),
+        (Reason.UNSUPPORTED_SYNTAX, b"\x5c\x01\0\0" + bytes(340) + b"n+1\0" + bytes(300)),
+        (Reason.EMPTY_FILE, bytes(1 << 21)),
+        (Reason.EMPTY_FILE, bytes(1024)),
+        (Reason.NOT_AN_IMAGE, bytes(1000)),
+        (Reason.NOT_AN_IMAGE, bytes(1000) + b"x" + bytes(1 << 20)),
+        (Reason.CORRUPT_HEADER, bytes(4096) + png(GREY)),
+        (Reason.NOT_AN_IMAGE, bytes(32769) + b"CD001" + bytes(5000)),
         (Reason.CORRUPT_HEADER, b"\x89PNG\r\n\x1a\n"),
         (Reason.CORRUPT_HEADER, b"\xff\xd8\xff\xe0"),
         (Reason.CORRUPT_HEADER, b"\xff\xd8\xff\xd9"),
@@ -271,6 +296,15 @@ def test_signatures() -> None:
     assert kind_from_head(b"\x00\x08\x00\x05CS\x00\x0aISO_IR 100") is Kind.DICOM_BARE
     assert kind_from_head(b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100") is Kind.DICOM_BARE
     assert kind_from_head(b"BM this is text") is Kind.NO_IMAGE
+
+
+def test_preamble_and_magic_may_be_missing_alone(tmp_path: Path) -> None:
+    whole = dicom_file(GREY, bits_stored=8)
+    expected = film(read_from_bytes(tmp_path, whole)).pixels.values
+    for data in (whole[128:], whole[132:], bytes(128) + whole[132:], bytes(132) + whole[132:]):
+        found = film(read_from_bytes(tmp_path, data))
+        np.testing.assert_array_equal(found.pixels.values, expected)
+        assert found.warnings == (Warn.NO_PREAMBLE,)
 
 
 _FILES = {
