@@ -8,7 +8,8 @@
     ├── EngineError     the engine file is not one that may run here         exit 1
     ├── SealError       a document was changed, or somebody else sealed it   exit 1
     ├── LedgerError     the run's folder or its memory cannot be used        exit 1
-    └── InputError      what was to be screened is missing or vanished       exit 1
+    ├── InputError      what was to be screened is missing or vanished       exit 1
+    └── ArchiveError    an archive cannot be reached or does not do its work exit 1
 
 A file that cannot be screened is no error: it is an `Unscreened` result (`screen.film`) and ends
 as a row with a reason code. Messages say what to do next; they name files, never patients.
@@ -53,6 +54,10 @@ class LedgerError(ScreenError):
 
 class InputError(ScreenError):
     """What was to be screened is missing or vanished on the way."""
+
+
+class ArchiveError(ScreenError):
+    """An archive cannot be reached, or does not do its work."""
 
 
 class MissingExtraError(UsageError):

@@ -11,6 +11,8 @@ import pytest
 
 import screen
 from screen import __version__
+from screen.archive import fetch
+from screen.archive.connection import Trouble
 from screen.cli import cli
 from screen.codes import Reason, Warn
 from screen.runs import RunSettings
@@ -46,6 +48,13 @@ def test_every_reason_and_warning_stands_in_the_readme() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (skipped|failed|warning) \| (.*) \|$", README.read_text(), re.M)
     assert set(rows) == expected
     assert len(rows) == len(expected)
+
+
+def test_every_reason_of_the_archive_stands_in_its_page() -> None:
+    page = (ROOT / "docs" / "hospital.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (?!of the)", page, re.M)
+    others = {fetch.CHANGED, fetch.BAD_UID, fetch.IN_TWO_STUDIES, fetch.LISTING_REPEATS}
+    assert {trouble.value for trouble in Trouble} | others <= set(rows)
 
 
 def test_every_command_is_documented() -> None:

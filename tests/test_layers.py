@@ -27,7 +27,7 @@ LINES = {
         __main__
         cli
         api
-        evaluation
+        archive evaluation
         runs
         report engines
         decode backends decide

@@ -36,14 +36,25 @@ def locked_folder(folder: Path, *, create: bool) -> Iterator[Path]:
     create: make it if need be (an existing one must be empty or an earlier run's); else it must be there.
     Raises UsageError (no run's folder) and LedgerError (cannot be used; another run holds it).
     """
+    if not create and not (folder / LEDGER_NAME).is_file():
+        raise UsageError(f"{folder}: no folder of a run (no {LEDGER_NAME} in it)")
+    with held_folder(folder, LEDGER_NAME, create=create):
+        yield folder
+
+
+@contextmanager
+def held_folder(folder: Path, sign: str, *, create: bool = True) -> Iterator[None]:
+    """A private folder that this process alone works in; the kernel lets go of it if we die.
+
+    create: make it if need be; an existing one must be empty, or ours by a file of the name `sign`.
+    Raises UsageError (other things lie in it) and LedgerError (cannot be used; somebody else holds it).
+    """
     with private_files():
         try:
             if create:
                 folder.mkdir(parents=True, exist_ok=True)
-                _check_ours(folder)
+                _check_ours(folder, sign)
                 folder.chmod(0o700)
-            elif not (folder / LEDGER_NAME).is_file():
-                raise UsageError(f"{folder}: no folder of a run (no {LEDGER_NAME} in it)")
             descriptor = _lock_file(folder / _LOCK_NAME)
         except FileExistsError as error:
             raise UsageError(f"{folder}: a file of that name is in the way; choose another --out") from error
@@ -54,7 +65,7 @@ def locked_folder(folder: Path, *, create: bool) -> Iterator[Path]:
             ) from error
         try:
             _lock(descriptor, folder)
-            yield folder
+            yield
         finally:
             os.close(descriptor)
 
@@ -87,10 +98,10 @@ def _lock_file(path: Path) -> int:
     return descriptor
 
 
-def _check_ours(folder: Path) -> None:
-    """An earlier run's folder or an empty one: reports replace files, and must not replace anybody else's."""
+def _check_ours(folder: Path, sign: str) -> None:
+    """Our folder or an empty one: reports replace files, and must not replace anybody else's."""
     names = {entry.name for entry in os.scandir(folder)}
-    if names <= {_LOCK_NAME} or LEDGER_NAME in names:
+    if names <= {_LOCK_NAME} or sign in names:
         return
     raise UsageError(f"{folder}: not empty and no folder of an earlier run; choose another --out")
 

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Protocol, Self, cast
 
 from screen.log import log_to
 from screen.text import printable
@@ -17,6 +17,16 @@ from screen.text import printable
 _LOG_INTERVAL = 10.0
 _REDRAW_INTERVAL = 0.2
 """Seconds between two lines in a log, and between two looks of the live line."""
+
+
+class Shown(Protocol):
+    """What there is so far, after so many seconds."""
+
+    def facts(self, seconds: float) -> dict[str, Any]:
+        """For a log."""
+
+    def line(self, seconds: float) -> str:
+        """For a terminal."""
 
 
 @dataclass(slots=True)
@@ -30,6 +40,17 @@ class Counts:
     skipped: int = 0
     failed: int = 0
 
+    def facts(self, seconds: float) -> dict[str, Any]:
+        """All of them, and films per second."""
+        return {**asdict(self), "images_per_second": round(self.inferred / seconds, 1)}
+
+    def line(self, seconds: float) -> str:
+        """The same in one line."""
+        return (
+            f"{self.done} files · {self.inferred} inferred · {self.reused} reused · "
+            f"{self.skipped} skipped · {self.failed} failed · {self.inferred / seconds:.1f} films/s"
+        )
+
 
 class Progress(ABC):
     """`tick` as often as you like, `event` for what should be kept."""
@@ -39,14 +60,14 @@ class Progress(ABC):
         self._interval = interval
         self._next = self._started + interval
 
-    def tick(self, counts: Counts) -> None:
+    def tick(self, counts: Shown) -> None:
         """The counts may have changed: shown if it is time to."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._interval
-            self._show(counts)
+            self._show(counts, max(time.monotonic() - self._started, 1e-9))
 
     @abstractmethod
-    def _show(self, counts: Counts) -> None: ...
+    def _show(self, counts: Shown, seconds: float) -> None: ...
 
     @abstractmethod
     def event(self, name: str, **facts: Any) -> None:
@@ -63,9 +84,6 @@ class Progress(ABC):
     ) -> None:
         self.close()
 
-    def _rate(self, counts: Counts) -> float:
-        return counts.inferred / max(time.monotonic() - self._started, 1e-9)
-
 
 class JsonLines(Progress):
     """For logs: `{"event": …, …}`, flushed line by line."""
@@ -74,8 +92,8 @@ class JsonLines(Progress):
         super().__init__(_LOG_INTERVAL)
         self._log = log_to(sys.stderr)
 
-    def _show(self, counts: Counts) -> None:
-        self.event("progress", **asdict(counts), images_per_second=round(self._rate(counts), 1))
+    def _show(self, counts: Shown, seconds: float) -> None:
+        self.event("progress", **counts.facts(seconds))
 
     def event(self, name: str, **facts: Any) -> None:
         """A line now."""
@@ -97,11 +115,8 @@ class Terminal(Progress):
         self._status = Status("", console=self._console)
         self._status.start()
 
-    def _show(self, counts: Counts) -> None:
-        self._status.update(
-            f"{counts.done} files · {counts.inferred} inferred · {counts.reused} reused · "
-            f"{counts.skipped} skipped · {counts.failed} failed · {self._rate(counts):.1f} films/s"
-        )
+    def _show(self, counts: Shown, seconds: float) -> None:
+        self._status.update(counts.line(seconds))
 
     def event(self, name: str, **facts: Any) -> None:
         """One line, without markup and control characters: names are hostile."""
@@ -119,7 +134,7 @@ class Silence(Progress):
     def __init__(self) -> None:
         super().__init__(float("inf"))
 
-    def _show(self, counts: Counts) -> None:
+    def _show(self, counts: Shown, seconds: float) -> None:
         """Nothing."""
 
     def event(self, name: str, **facts: Any) -> None:

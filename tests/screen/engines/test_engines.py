@@ -240,7 +240,7 @@ class Said(Progress):
         super().__init__(1e9)
         self.events: list[str] = []
 
-    def _show(self, counts: Any) -> None: ...
+    def _show(self, counts: Any, seconds: float) -> None: ...
 
     def event(self, name: str, **facts: Any) -> None:
         self.events.append(name)

@@ -1,0 +1,51 @@
+"""`screen fetch`."""
+
+from pathlib import Path
+
+import click
+
+from screen.errors import UsageError
+
+
+@click.command("fetch")
+@click.argument("archive", metavar="ARCHIVE")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FILMS",
+    help="Folder for the films; it stays from night to night.",
+)
+@click.option(
+    "--since",
+    default="2d",
+    show_default=True,
+    metavar="DAYS|DATE",
+    help="First study date: 2d is two days ago, or 2026-01-31.",
+)
+@click.option("--until", metavar="DAYS|DATE", help="Last study date. [default: none]")
+@click.option("--modality", default="DX,CR", show_default=True, metavar="NAMES", help="What to ask for.")
+@click.option("--allow-empty", is_flag=True, help="Finding no film is no failure.")
+def cli(archive: str, out: Path, since: str, until: str | None, modality: str, *, allow_empty: bool) -> None:
+    """Fetch the radiographs of ARCHIVE, a name in archives.toml, by study date.
+
+    FILMS then holds films/, for `screen run`, and fetch.csv, which says what became of each film. What is
+    there is not fetched again, unless its patient or study in the archive is another one now.
+
+    Exit codes: 0 all is there; 3 complete, but some films could not be had; 2 wrong usage, unknown archive,
+    refused credentials or certificate; 1 the archive cannot be reached, or gave nothing; 130 or 143 stopped.
+    The same command goes on.
+    """
+    from datetime import date
+
+    from screen.archive.fetch import fetch, study_dates
+    from screen.archive.settings import archive_named
+    from screen.runs.progress import progress_for_stderr
+
+    modalities = tuple(dict.fromkeys(name for name in modality.split(",")))
+    if not all(name.isascii() and name.isalpha() and name.isupper() for name in modalities):
+        raise UsageError("--modality takes names like DX,CR")
+    dates = study_dates(since, until, date.today())
+    with progress_for_stderr() as progress:
+        code, _ = fetch(archive_named(archive), out, dates, modalities, progress, allow_empty=allow_empty)
+    click.get_current_context().exit(code)
