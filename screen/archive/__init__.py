@@ -1,4 +1,4 @@
-"""The hospital's archive, spoken to in DICOMweb: films out of it, results into it.
+"""The hospital's archive: results as DICOM objects; films out of it and results into it, by DICOMweb.
 
 The one part of `screen` that opens a connection. It decodes no pixel, and no part below knows of it.
 """

@@ -21,6 +21,7 @@ _COMMANDS = {
     "run": ("screen.cli.run", "Screen folders and files; the reports land in one folder."),
     "report": ("screen.cli.report", "Write a finished run's reports again, decided anew."),
     "fetch": ("screen.cli.fetch", "Films out of an archive, by DICOMweb (extra 'dicom')."),
+    "dicom": ("screen.cli.dicom", "Make DICOM objects of a finished run's results (extra 'dicom')."),
     "inspect": ("screen.cli.inspect", "What the reader saw and decided about one file."),
     "doctor": ("screen.cli.doctor", "What works here, what is missing, and how to get it."),
     "model": ("screen.cli.model", "Show or verify a model file."),
@@ -28,7 +29,7 @@ _COMMANDS = {
     "export": ("export.cli", "Make model files and engines from checkpoints (extra 'export')."),
     "bench": ("benchmarks.cli", "Measure speed and memory (needs a checkout)."),
 }
-_EXTRAS = {"fetch": "dicom", "train": "train", "export": "export", "bench": "test"}
+_EXTRAS = {"fetch": "dicom", "dicom": "dicom", "train": "train", "export": "export", "bench": "test"}
 _OURS = {"screen", "train", "export", "benchmarks"}
 
 

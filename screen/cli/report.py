@@ -53,45 +53,20 @@ def cli(
     from contextlib import ExitStack
 
     from screen.decide import decision_from
-    from screen.decode import DecodePool
-    from screen.errors import LedgerError
-    from screen.ledger import Expected, Ledger
-    from screen.machine import usable_cpus
-    from screen.model import card_from_json
-    from screen.readers import Limits
-    from screen.report import RunFacts
-    from screen.runs.folder import LEDGER_NAME, locked_folder, report_folder
+    from screen.runs.finished import finished_run
+    from screen.runs.folder import report_folder
     from screen.runs.reopen import reports_from_ledger
     from screen.runs.stopping import Stop, StoppedError
-    from screen.shortcuts import policy_from_entries
 
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
-        stack.enter_context(locked_folder(folder, create=False))
-        ledger = stack.enter_context(Ledger.open(folder / LEDGER_NAME))
-        kept = ledger.meta("facts")
-        if kept is None:
-            raise LedgerError(f"{folder}: its run is not finished; type the same 'screen run' again")
-        try:
-            facts = RunFacts.from_json(kept)
-            limits = Limits(**facts.limits)  # type: ignore[arg-type]
-        except (ValueError, TypeError) as error:
-            raise LedgerError(
-                f"{folder}: its ledger is damaged ({error}); start over with --fresh"
-            ) from error
-        card = card_from_json(facts.card_json)
-        ledger.expect(Expected(len(card.findings), card.heatmap_grid, card.weights_digest))
-        decided = decision_from(card, operating_point, threshold, decision, flag)
-
-        def open_pool() -> DecodePool:
-            policy = policy_from_entries(card.decode_policies)
-            return stack.enter_context(DecodePool(usable_cpus(), card.preprocess, limits, policy))
-
+        run = stack.enter_context(finished_run(folder))
+        decided = decision_from(run.card, operating_point, threshold, decision, flag)
         target = folder if out is None else report_folder(out)
         # Squares of a night that another version prepared cannot be made again: no pictures then.
-        pool = None if card.preprocess.foreign else open_pool
+        pool = None if run.card.preprocess.foreign else lambda: stack.enter_context(run.open_pool())
         try:
-            code = reports_from_ledger(target, ledger, decided, facts, pool, stop, listed=listed)
+            code = reports_from_ledger(target, run.ledger, decided, run.facts, pool, stop, listed=listed)
         except StoppedError:  # the reports are as they were
             code = stop.exit_code
     click.get_current_context().exit(code)

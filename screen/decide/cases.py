@@ -29,7 +29,13 @@ SELECT study, counts, patient, below, margin, file, position, status, may_be_los
 FROM member
 ORDER BY study, counts, patient, below, margin, file, position
 """
+_FILMS = """
+SELECT study, patient, position FROM member WHERE counts
+ORDER BY study, patient, below, margin, file, position
+"""
 _CASES = "SELECT lead, images, images_flagged, images_unread, due, warnings FROM cases"
+_STUDIES = f"{_CASES} WHERE study <> x'' ORDER BY id"
+_WITHOUT_STUDY = f"{_CASES} WHERE study = x'' ORDER BY id"
 _LISTED = f"{_CASES} WHERE NOT below AND due ORDER BY margin, study, file LIMIT ?"
 _INCOMPLETE = f"{_CASES} WHERE images_unread ORDER BY below, margin, study, file LIMIT ?"
 _STRONGEST = """
@@ -206,6 +212,17 @@ class Cases:
         """The cases of `flagged.csv` in reading order: strongest first, then by study UID, then by file."""
         return self._read(_LISTED, -1)
 
+    def studies(self) -> Iterator[tuple[Case, list[Verdict]]]:
+        """Every case that is a study, with its films that count, strongest first; by study, then patient."""
+        # Both in the order in which `settle` put the studies together.
+        members = groupby(self._scratch.select(_FILMS), key=itemgetter(0, 1))
+        for case, (_, films) in zip(self._read(_STUDIES), members, strict=True):
+            yield case, [self._verdicts[position] for *_, position in films]
+
+    def without_study(self) -> Iterator[Case]:
+        """The films that are cases of their own, in INPUT order."""
+        return self._read(_WITHOUT_STUDY)
+
     def incomplete(self, limit: int) -> Iterator[Case]:
         """The first cases with unread films, in reading order, flagged ones first."""
         return self._read(_INCOMPLETE, limit)
@@ -225,8 +242,8 @@ class Cases:
             for first, films, reasons in self._scratch.select(_UNSCREENED, (limit,))
         ]
 
-    def _read(self, statement: str, limit: int) -> Iterator[Case]:
-        for lead, images, flagged, unread, due, warnings in self._scratch.select(statement, (limit,)):
+    def _read(self, statement: str, *limit: int) -> Iterator[Case]:
+        for lead, images, flagged, unread, due, warnings in self._scratch.select(statement, limit):
             yield Case(self._verdicts[lead], images, flagged, unread, bool(due), tuple(_codes(warnings)))
 
 

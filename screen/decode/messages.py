@@ -62,6 +62,7 @@ def outcome_to_bytes(outcome: Outcome) -> bytes:
             "warnings": film.warnings,
             "geometry": astuple(film.geometry),
             "shortcuts": sorted(film.policy.shortcuts),
+            "header": film.header,
         }
     return json.dumps(plain).encode()
 
@@ -86,6 +87,7 @@ def outcome_from_bytes(data: bytes) -> Outcome:
             geometry=_geometry(plain["geometry"]),
             square=_NO_SQUARE,
             policy=DecodePolicy(frozenset(map(Shortcut, plain["shortcuts"]))),
+            header=_text(plain["header"]),
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("no worker's message") from error

@@ -20,6 +20,7 @@ class Decoded:
     """A film on its way to the network: what `screen.film.Film` says, and the square in place of the pixels.
 
     square: uint8 [S, S]. warnings: the reader's and those of the square. policy: the shortcuts taken.
+    header: what objects that are made of the film copy of it, as JSON; empty unless somebody asked for it.
     """
 
     identity: Identity
@@ -30,6 +31,7 @@ class Decoded:
     geometry: Geometry
     square: NDArray[np.uint8]
     policy: DecodePolicy
+    header: str = ""
 
 
 _OUT_OF_MEMORY = Unscreened(Reason.TOO_LARGE, "more memory than one film may take")

@@ -38,6 +38,7 @@ class Finding:
 
     Calibrated probability = 1 / (1 + exp(-(slope * logit + intercept))) (Platt 1999), at `prevalence`.
     heatmap_scale: the logit contributions that overlays show as nothing and as full colour.
+    code: value, scheme and meaning by which DICOM results call it; None: see `finding_code`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Finding:
     operating_points: tuple[OperatingPoint, ...]
     default_operating_point: str
     heatmap_scale: tuple[float, float]
+    code: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class ModelCard:
     def decision_digest(self) -> str:
         """SHA-256 (hex) of what turns rows into verdicts: calibration, operating points, gate, distance."""
         decisive = {
-            "findings": [asdict(f) for f in self.findings],
+            "findings": [_decisive(f) for f in self.findings],
             "primary": self.primary,
             "distance_quantiles": self.distance_quantiles,
             "gate_threshold": self.gate_threshold,
@@ -121,3 +123,21 @@ class ModelCard:
     def to_json(self) -> str:
         """Canonical JSON: equal cards give equal text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+OWN_SCHEME = "99CXRSCREEN"
+"""Of codes that no public scheme has."""
+CODES = {"tumor": ("mass-or-nodule", OWN_SCHEME, "Pulmonary mass or nodule")}
+"""Findings that this project trains. No one public code means a mass or a nodule."""
+
+
+def finding_code(finding: Finding) -> tuple[str, str, str]:
+    """Value, scheme and meaning: what the model declares, else ours, else its own word."""
+    return finding.code or CODES.get(finding.name, (finding.name, OWN_SCHEME, finding.name))
+
+
+def _decisive(finding: Finding) -> dict[str, Any]:
+    """What it is called elsewhere decides nothing."""
+    plain = asdict(finding)
+    del plain["code"]
+    return plain

@@ -292,7 +292,24 @@ def _finding(o: _Object) -> Finding:
         operating_points=points,
         default_operating_point=o.one_of("default_operating_point", names),
         heatmap_scale=(low, high),
+        code=_code(o),
     )
+
+
+def _code(o: _Object) -> tuple[str, str, str] | None:
+    """Models were without before there was one. As DICOM's code sequences want it: SH, SH, LO."""
+    if o.whole.get("code") is None:
+        return None
+    value, scheme, meaning = o.list("code", 3, 3, _word)
+    if len(scheme) > 16 or len(meaning) > 64:
+        raise ModelError("metadata field 'code': a scheme has 16 characters at most, a meaning 64")
+    return value, scheme, meaning
+
+
+def _word(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value.strip() or "\\" in value:
+        raise ModelError(f"metadata field '{name}' must be a text that is not empty, without a backslash")
+    return value
 
 
 def _operating_point(o: _Object) -> OperatingPoint:

@@ -53,7 +53,14 @@ _KEYWORDS = """
     WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit
     StationName InstitutionName AcquisitionDate PatientSex PatientAge
 """
-_TAGS = [tag for tag in map(tag_for_keyword, _KEYWORDS.split()) if tag is not None]
+
+
+def tags_of(keywords: str) -> list[int]:
+    """The tags of DICOM's words, which stand in one text."""
+    return [tag for tag in map(tag_for_keyword, keywords.split()) if tag is not None]
+
+
+_TAGS = tags_of(_KEYWORDS)
 
 _PYTHON_ENCODINGS = frozenset(python_encoding.values())
 
@@ -244,12 +251,15 @@ class Parsed:
     complaint: str = ""
 
 
-def parse_dicom(stream: BinaryIO, limits: Limits) -> Parsed:
-    """A DICOM file, with or without preamble, up to its pixel data. Never raises for what it holds."""
+def parse_dicom(stream: BinaryIO, limits: Limits, wanted: Sequence[int] = _TAGS) -> Parsed:
+    """A DICOM file, with or without preamble, up to its pixel data. Never raises for what it holds.
+
+    wanted: the tags that are read; the others are passed over.
+    """
     with quietly():
         stream.seek(0)
         stream.seek(start_of_elements(stream.read(HEAD_BYTES)) or 0)
-        meta = _Elements(stream, implicit=False, little=True, halt=lambda tag: tag >> 16 != 2)
+        meta = _Elements(stream, implicit=False, little=True, halt=lambda tag: tag >> 16 != 2, wanted=_TAGS)
         syntax = Tags(meta.data_set()).text("TransferSyntaxUID").rstrip()
         complaint = ""
         if syntax == DeflatedExplicitVRLittleEndian:
@@ -258,7 +268,7 @@ def parse_dicom(stream: BinaryIO, limits: Limits) -> Parsed:
             except zlib.error as error:
                 stream, complaint = io.BytesIO(), f"the deflated data set is damaged: {error}"
         implicit, little = _encoding(stream, syntax)
-        elements = _Elements(stream, implicit, little, halt=lambda tag: tag in _PIXEL_TAGS)
+        elements = _Elements(stream, implicit, little, halt=lambda tag: tag in _PIXEL_TAGS, wanted=wanted)
         uncompressed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         return Parsed(
             Tags(elements.data_set(), big_endian=not little),
@@ -290,7 +300,14 @@ class _Elements:
     halted_at: the element with that tag. complaint: why parsing ended early, if it did.
     """
 
-    def __init__(self, stream: BinaryIO, implicit: bool, little: bool, halt: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        implicit: bool,
+        little: bool,
+        halt: Callable[[int], bool],
+        wanted: Sequence[int],
+    ) -> None:
         self.halted_at: PixelElement | None = None
         self.complaint = ""
         self._encoding = implicit, little
@@ -305,7 +322,7 @@ class _Elements:
             return self.halted_at is not None
 
         elements = data_element_generator(
-            cast(BinaryIO, watched), implicit, little, stop, defer_size=_MAX_VALUE, specific_tags=_TAGS
+            cast(BinaryIO, watched), implicit, little, stop, defer_size=_MAX_VALUE, specific_tags=list(wanted)
         )
         try:
             for element in elements:

@@ -61,8 +61,8 @@ def thumbnail(picture: Picture, side: int) -> bytes:
     return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 82])[1])
 
 
-def sheet(film: Picture, over: Picture, finding: str, scale: tuple[float, float]) -> bytes:
-    """One PNG: film and overlay side by side, and beneath them the colour scale in logits."""
+def sheet(film: Picture, over: Picture, finding: str, scale: tuple[float, float]) -> Picture:
+    """Film and overlay side by side, and beneath them the colour scale in logits: uint8 [H, W, 3], BGR."""
     left = _resized(np.repeat(film[..., None], 3, axis=2), _SHOWN)
     right = _resized(over, _SHOWN)
     height, width = left.shape[:2]
@@ -73,7 +73,12 @@ def sheet(film: Picture, over: Picture, finding: str, scale: tuple[float, float]
     page[:height, x : x + width] = left
     page[:height, x + width + gap : x + 2 * width + gap] = right
     _legend(page[height:], finding, scale)
-    return bytes(cv2.imencode(".png", page, _QUICK)[1])
+    return page
+
+
+def png(picture: Picture) -> bytes:
+    """Quickly made rather than small."""
+    return bytes(cv2.imencode(".png", picture, _QUICK)[1])
 
 
 def scale_bar(width: int, height: int) -> bytes:

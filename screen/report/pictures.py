@@ -74,20 +74,33 @@ def draw(
     return pictures
 
 
-def _picture(folder: Path, film: _Wanted, decision: Decision, square: NDArray[np.uint8]) -> Picture:
-    row, top = film.verdict.row, film.verdict.top
+def sheet_of(verdict: Verdict, decision: Decision, square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A film's sheet for its strongest finding, uint8 [H, W, 3], BGR. square: uint8 [S, S]."""
+    finding = decision.card.finding(verdict.top.finding)
+    return overlays.sheet(*_film_and_overlay(verdict, decision, square), finding.name, finding.heatmap_scale)
+
+
+def _film_and_overlay(
+    verdict: Verdict, decision: Decision, square: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    row = verdict.row
     inference, geometry = row.inference, row.geometry
     if inference is None or geometry is None:
         raise ValueError(f"{row.file} is screened but has no heat map or geometry")
-    finding = decision.card.finding(top.finding)
+    finding = decision.card.finding(verdict.top.finding)
     grid = inference.heatmap.grid()[decision.card.findings.index(finding)]
     over = overlays.overlay(square, geometry, grid, finding.heatmap_scale)
-    bare = overlays.content(square, geometry)
+    return overlays.content(square, geometry), over
+
+
+def _picture(folder: Path, film: _Wanted, decision: Decision, square: NDArray[np.uint8]) -> Picture:
+    finding = decision.card.finding(film.verdict.top.finding)
+    bare, over = _film_and_overlay(film.verdict, decision, square)
     path = ""
     if film.on_disk:
-        name = overlays.picture_name(row)
+        name = overlays.picture_name(film.verdict.row)
         with new_file(folder / name) as stream:
-            stream.write(overlays.sheet(bare, over, finding.name, finding.heatmap_scale))
+            stream.write(overlays.png(overlays.sheet(bare, over, finding.name, finding.heatmap_scale)))
         path = f"{HEATMAPS}/{name}"
     if not film.on_page:
         return Picture(b"", b"", path)

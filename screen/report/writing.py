@@ -32,8 +32,18 @@ from screen.report.tables import (
 )
 
 SUMMARY_NAME = "summary.json"
+DICOM_TABLE = "dicom.csv"
+"""Of the DICOM objects that are made of a finished run later: like reports, of this decision and no other."""
 # The summary goes first and comes last: where it is, the others are, and belong to it.
-REPORT_NAMES = (SUMMARY_NAME, "report.html", "flagged.csv", "results.csv", "findings.csv", HEATMAPS)
+REPORT_NAMES = (
+    SUMMARY_NAME,
+    DICOM_TABLE,
+    "report.html",
+    "flagged.csv",
+    "results.csv",
+    "findings.csv",
+    HEATMAPS,
+)
 _UNFINISHED = ".reports-"
 
 

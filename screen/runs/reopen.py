@@ -73,7 +73,11 @@ class Reopener:
         self._check_stop = check_stop
 
     def squares(self, rows: Iterable[Row]) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
-        """Every row with its square, uint8 [S, S], in any order.
+        """Every row with its square, uint8 [S, S], as `films` has it."""
+        return ((row, None if film is None else film.square) for row, film in self.films(rows))
+
+    def films(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Decoded | None]]:
+        """Every row with its film, in any order.
 
         None if the film is gone, is another one by now, or cannot be read any more.
         """
@@ -88,7 +92,7 @@ class Reopener:
 
     def _read(
         self, pool: DecodePool, row: Row, source: Source, left: Iterator[Row]
-    ) -> Iterator[tuple[Row, NDArray[np.uint8] | None]]:
+    ) -> Iterator[tuple[Row, Decoded | None]]:
         gone: list[Row] = []
         reading = {source.key: row}
 
@@ -110,7 +114,7 @@ class Reopener:
                 wanted, film = reading.pop(read.key), outcome.result
                 # The digest, not the file's time: the pixels that gave the score, or none.
                 if isinstance(film, Decoded) and film.pixel_digest == wanted.pixel_digest:
-                    yield wanted, film.square
+                    yield wanted, film
                 else:
                     yield wanted, None
 

@@ -102,8 +102,11 @@ class Evaluation:
             raise KeyError(name) from None
 
     def for_model(self) -> dict[str, Any]:
-        """The shipped recipe's figures over all films, as a model's metadata keep them."""
-        return {
+        """The shipped recipe's figures over all films, as a model's metadata keep them.
+
+        `pointing`, how often the heat map is highest within the lesion, is what DICOM results go by.
+        """
+        figures: dict[str, Any] = {
             figure.name: {
                 "value": figure.value,
                 "interval": [figure.low, figure.high],
@@ -113,6 +116,10 @@ class Evaluation:
             for figure in self.figures[self.shipped.name]
             if not figure.group and not figure.note
         }
+        for films in self.pointing[:1]:
+            hit = {"value": films.hit, "interval": list(films.interval), "films": films.films}
+            figures["pointing"] = hit
+        return figures
 
 
 def efficiency_name(start: str, share: float) -> str:

@@ -16,6 +16,7 @@ from screen.errors import UsageError
 from screen.evaluation.metrics import auc, patient_bootstrap, within_source_auc
 from screen.evaluation.platt import Calibration, calibrated
 from screen.model import Finding
+from screen.model.card import CODES
 from screen.preprocess import PreprocessSpec
 from train.data.boxes import lesion_sizes
 from train.data.films import LabelledFilms
@@ -93,6 +94,7 @@ def calibrate(
                     operating_points=calibration.operating_points,
                     default_operating_point=calibration.default_operating_point,
                     heatmap_scale=scale,
+                    code=CODES.get(finding),
                 )
             )
         ],
