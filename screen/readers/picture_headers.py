@@ -15,10 +15,9 @@ from screen.codes import Reason
 from screen.readers.limits import Refusal
 from screen.readers.signature import Kind
 from screen.readers.streams import ZEROS, JpegFrame, frame_header, segments
+from screen.readers.tiff import TiffTags, tiff_directories
 
-_MAX_TIFF_ENTRIES = 512
 _ORIENTATION_TAG, _EXTRA_TAG = 274, 338
-_Tags = dict[int, tuple[int, ...]]
 
 
 class Extra(Enum):
@@ -157,60 +156,23 @@ def _uint24(data: bytes, at: int) -> int:
 def _exif_orientation(exif: bytes) -> int:
     """1 … 8; 1 if there is none or the block is broken, as viewers do."""
     try:
-        return _orientation(_tiff_directories(exif, 1)[0])
+        return _orientation(tiff_directories(exif, 1)[0])
     except (struct.error, IndexError, KeyError, Refusal):
         return 1
 
 
-def _orientation(tags: _Tags) -> int:
+def _orientation(tags: TiffTags) -> int:
     value = tags.get(_ORIENTATION_TAG, (1,))[0]
     return value if 1 <= value <= 8 else 1
 
 
-_TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
 _MAX_TIFF_PAGES = 64
 _SUBFILE_TAG = 254
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a smaller copy of another page; a mask for one."""
 
 
-def _tiff_directories(data: bytes, most: int) -> list[_Tags]:
-    """Integer tags of each directory (TIFF 6.0, section 2), at most so many; the first has to be whole."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}[data[:4]]
-    (at,) = struct.unpack_from(f"{order}I", data, 4)
-    found: list[_Tags] = []
-    while len(found) < most and (at or not found):
-        try:
-            tags, at = _tiff_directory(data, order, at)
-        except (struct.error, Refusal):
-            if not found:
-                raise
-            break
-        found.append(tags)
-    return found
-
-
-def _tiff_directory(data: bytes, order: str, at: int) -> tuple[_Tags, int]:
-    """The directory at this place, and where the next one is; 0: nowhere."""
-    (count,) = struct.unpack_from(f"{order}H", data, at)
-    if count > _MAX_TIFF_ENTRIES:
-        raise Refusal(Reason.CORRUPT_HEADER, "more TIFF tags than a picture has")
-    tags: _Tags = {}
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind, n = struct.unpack_from(f"{order}HHI", data, entry)
-        letter = _TIFF_TYPES.get(kind)
-        if letter is None or not 0 < n <= 3 * 65536:
-            continue
-        size = n * struct.calcsize(letter)
-        where = entry + 8 if size <= 4 else struct.unpack_from(f"{order}I", data, entry + 8)[0]
-        # Strip tables are long and not ours; a broken one is the decoder's to find.
-        if where + size <= len(data) and (n <= 16 or tag == 320):
-            tags[tag] = struct.unpack_from(f"{order}{n}{letter}", data, where)
-    (following,) = struct.unpack_from(f"{order}I", data, at + 2 + 12 * count)
-    return tags, following
-
-
-def _extra(tags: _Tags) -> Extra:
+def _extra(tags: TiffTags) -> Extra:
     value = tags.get(_EXTRA_TAG, (0,))[0]
     return Extra(value) if value in (1, 2) else Extra.UNKNOWN
 
@@ -223,7 +185,7 @@ def _single(values: tuple[int, ...]) -> int:
 
 
 def _tiff_header(data: bytes) -> PictureHeader:
-    pages = _tiff_directories(data, _MAX_TIFF_PAGES)
+    pages = tiff_directories(data, _MAX_TIFF_PAGES)
     full = [n for n, tags in enumerate(pages) if not tags.get(_SUBFILE_TAG, (0,))[0] & (_REDUCED | _MASK)]
     page = full[0] if full else 0
     tags = pages[page]

@@ -15,10 +15,10 @@ from screen.readers.lookup import full_range_pixels, grey_from_rgb, used_bits
 from screen.readers.picture_headers import Extra, PictureHeader, picture_header
 from screen.readers.reduced import WHOLE, Aim, scaled_jpeg
 from screen.readers.signature import Kind
+from screen.readers.tiff import check_segments
 
 _DECODERS = {
     Kind.PNG: imagecodecs.png_decode,
-    Kind.TIFF: imagecodecs.tiff_decode,
     Kind.WEBP: imagecodecs.webp_decode,
 }
 
@@ -88,9 +88,11 @@ def _decode(
             samples, is_repaired = samples_from_jpeg(data)
             if is_repaired:
                 warnings.append(Warn.STREAM_REPAIRED)
+        elif kind is Kind.TIFF:
+            check_segments(data, header.page)
+            samples = np.asarray(imagecodecs.tiff_decode(data, index=header.page))
         else:
-            page: dict[str, Any] = {"index": header.page} if kind is Kind.TIFF else {}
-            samples = np.asarray(_DECODERS[kind](data, **page))
+            samples = np.asarray(_DECODERS[kind](data))
     except (MemoryError, Refusal):
         raise
     except Exception as error:  # the seam: whatever a native decoder throws is the file's fault

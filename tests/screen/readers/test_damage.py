@@ -241,3 +241,42 @@ def test_zeros_in_a_webp_picture_are_warned_of(tmp_path: Path) -> None:
         assert Warn.PERHAPS_DAMAGED not in film(read_from_bytes(tmp_path, whole)).warnings
         result = read_from_bytes(tmp_path, whole[:middle] + bytes(4096) + whole[middle + 4096 :])
         assert refused(result) or Warn.PERHAPS_DAMAGED in film(result).warnings
+
+
+TIFFS = ("tiff_adobe_deflate", "tiff_deflate", "packbits", "tiff_lzw")
+
+
+def tiff(compression: str, values: NDArray[Any] = GREY) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF", compression=compression)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("compression", TIFFS)
+def test_a_damaged_tiff_is_refused_and_a_whole_one_is_not(tmp_path: Path, compression: str) -> None:
+    for values in (GREY, DEEP, np.zeros((2, 3000), np.uint8), np.dstack([GREY] * 3), np.dstack([GREY] * 4)):
+        assert np.array_equal(imagecodecs.tiff_decode(tiff(compression, values)), values)
+        assert not refused(read_from_bytes(tmp_path, tiff(compression, values)))
+    whole = tiff(compression)
+    rng = Random(compression)
+    for _ in range(20):
+        at = rng.randrange(len(whole) // 5, len(whole) - 4096 - 1000)
+        hole = rng.choice([bytes(4096), rng.randbytes(4096)])
+        assert refused(read_from_bytes(tmp_path, whole[:at] + hole + whole[at + 4096 :]))
+
+
+def test_a_flipped_bit_in_a_deflated_tiff_is_noticed(tmp_path: Path) -> None:
+    whole = tiff("tiff_adobe_deflate")
+    rng = Random(1)
+    for _ in range(60):
+        at = rng.randrange(8, len(whole) - 1000)
+        flipped = whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :]
+        assert refused(read_from_bytes(tmp_path, flipped))
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": (64, 48)}, {"rowsperstrip": 7}, {"planarconfig": 2}])
+@pytest.mark.parametrize("compression", ["deflate", "packbits"])
+def test_tiffs_of_other_layouts_are_whole(tmp_path: Path, compression: str, options: dict[str, Any]) -> None:
+    values = np.moveaxis(np.dstack([GREY] * 3), -1, 0) if "planarconfig" in options else GREY
+    data = imagecodecs.tiff_encode(values, compression=compression, **options)
+    assert not refused(read_from_bytes(tmp_path, bytes(data)))
