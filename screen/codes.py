@@ -118,6 +118,7 @@ class Warn(StrEnum):
     CHANNEL_IGNORED = "channel_ignored"
     STREAM_REPAIRED = "stream_repaired"
     PERHAPS_DAMAGED = "perhaps_damaged"
+    PIXELS_LONG = "pixels_long"
 
     @property
     def meaning(self) -> str:
@@ -147,6 +148,7 @@ _WARNINGS = {
     Warn.CHANNEL_IGNORED: "a further channel that is no transparency, or hides the picture, is left out",
     Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format, which costs none of them",
     Warn.PERHAPS_DAMAGED: "a long run of zeros in the compressed pixels: a hole, or a large black area",
+    Warn.PIXELS_LONG: "more pixel data than the header says, by a row or more: the rest is left out",
 }
 
 

@@ -22,7 +22,7 @@ from screen.readers.header import PixelHeader
 from screen.readers.jpeg import jpeg_from_stream, samples_from_jpeg
 from screen.readers.limits import Refusal
 from screen.readers.streams import check_packets, codestream_size, has_end, jpeg_frame, tile_parts
-from screen.readers.tags import quietly, standard_name
+from screen.readers.tags import GE_PRIVATE, quietly, standard_name
 
 UNCOMPRESSED = frozenset(
     {
@@ -30,6 +30,7 @@ UNCOMPRESSED = frozenset(
         uid.ExplicitVRLittleEndian,
         uid.DeflatedExplicitVRLittleEndian,
         uid.ExplicitVRBigEndian,
+        GE_PRIVATE,
     }
 )
 
@@ -142,18 +143,34 @@ def _decoded(data: bytes, syntax: str, px: PixelHeader, warnings: list[Warn]) ->
     return samples, name
 
 
+def check_syntax(syntax: str) -> None:
+    """Refuse a compressed syntax that no decoder is there for. Raises Refusal: `unsupported_syntax`."""
+    if syntax not in _DECODERS:
+        raise Refusal(Reason.UNSUPPORTED_SYNTAX, standard_name(syntax) or "unknown transfer syntax")
+
+
 def check_frame(data: bytes, syntax: str, px: PixelHeader) -> None:
     """Everything that a frame can be refused for without decoding it, in full or by a shortcut.
 
     Raises Refusal: `unsupported_syntax`, or `corrupt_pixels` for another size or a missing end.
     """
-    known = _DECODERS.get(syntax)
-    if known is None:
-        raise Refusal(Reason.UNSUPPORTED_SYNTAX, standard_name(syntax) or "unknown transfer syntax")
-    _, decode = known
+    check_syntax(syntax)
+    _, decode = _DECODERS[syntax]
     if decode is not _rle:
         _check_size(data, px)
     _check_end(data, decode)
+
+
+def is_whole(data: bytes, syntax: str, px: PixelHeader) -> bool:
+    """Whether a frame begins and ends as a code stream of the header's size does. RLE has no end."""
+    try:
+        check_frame(data, syntax, px)
+        _, decode = _DECODERS[syntax]
+        if decode is _jpeg:
+            jpeg_from_stream(data)
+    except Refusal:
+        return False
+    return decode in (_rle, _jpeg) or has_end(data)
 
 
 _START_OF_IMAGE = b"\xff\xd8"

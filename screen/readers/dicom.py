@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
+from pydicom.uid import ExplicitVRLittleEndian
 
 from screen.codes import Reason, Warn
 from screen.film import Film, Pixels, Unscreened
 from screen.preprocess import MIN_SIDE
 from screen.readers.codecs import JPEG_DECODER, check_frame
 from screen.readers.eligibility import Eligibility, eligibility_from_tags
-from screen.readers.frames import Frame, first_frame, samples_from_frame, stored_values
+from screen.readers.frames import Frame, borne_out, first_frame, samples_from_frame, stored_values
 from screen.readers.header import (
     LookupHeader,
     PixelHeader,
@@ -95,7 +96,7 @@ def _checked(
             Reason.NO_PIXELS if eligibility.hints_at_film else Reason.NOT_A_RADIOGRAPH, "no pixel data"
         )
     with quietly():
-        px = pixel_header_from_tags(parsed.tags)
+        px = borne_out(pixel_header_from_tags(parsed.tags), parsed.element.length)
         lookup_header = lookup_header_from_tags(parsed.tags, px)
     if min(px.rows, px.columns) < MIN_SIDE and not eligibility.hints_at_film:
         raise Refusal(Reason.UNLIKE_CHEST, f"{px.columns} × {px.rows} pixels")
@@ -130,12 +131,13 @@ def _reduced(
 
 def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: Frame) -> _Picture:
     samples, decoder, warnings = samples_from_frame(frame, parsed, px)
+    syntax = parsed.syntax if isinstance(frame, bytes) else str(ExplicitVRLittleEndian)
     if px.photometric.startswith("MONOCHROME"):
-        values, px = stored_values(samples, parsed.syntax, px)
+        values, px = stored_values(samples, syntax, px)
         lookup = lookup_from_header(values, px, lookup_header)
         pixels = Pixels(values, lookup.table, opposite=lookup.opposite)
         return _Picture(pixels, decoder, [*warnings, *lookup.warnings], other_voi=lookup.other)
-    is_colour, grey = _luminance(samples, parsed.syntax, decoder, px)
+    is_colour, grey = _luminance(samples, syntax, decoder, px)
     pixels = full_range_pixels(grey)
     return _Picture(pixels, decoder, [*warnings, Warn.COLOUR] if is_colour else warnings)
 

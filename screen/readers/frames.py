@@ -1,5 +1,6 @@
 """From the place of the pixel data to stored values: the first frame, decoded, masked, signs shifted."""
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,8 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
 from screen.codes import Reason, Warn
-from screen.readers.codecs import UNCOMPRESSED, decode_frame
+from screen.readers.codecs import UNCOMPRESSED, check_syntax, decode_frame, is_whole
+from screen.readers.half_copied import is_half_copied
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.tags import PIXEL_DATA, Parsed
@@ -21,6 +23,8 @@ Frame = bytes | NDArray[np.uint8]
 
 _CHUNK = 1 << 18
 """Bytes that are hashed while they are still in the processor's cache."""
+_CERTAIN = 1.1
+"""How much rougher the wrong one of two pictures has to be."""
 _ITEM, _SEQUENCE_DELIMITER = 0xE000, 0xE0DD
 
 
@@ -36,13 +40,14 @@ def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits, digest: PixelDi
         raise Refusal(Reason.UNSUPPORTED_PIXELS, "floating-point pixel data")
     stream = parsed.stream
     stream.seek(element.offset)
-    if parsed.syntax in UNCOMPRESSED:
-        if element.length is None:
-            raise Refusal(
-                Reason.CORRUPT_PIXELS, "encapsulated pixel data under an uncompressed transfer syntax"
-            )
-        if px.photometric == "YBR_FULL_422":
-            _check_subsampled(element.length, px)
+    if element.length is None and parsed.syntax in UNCOMPRESSED:
+        raise Refusal(Reason.CORRUPT_PIXELS, "encapsulated pixel data under an uncompressed transfer syntax")
+    if parsed.syntax not in UNCOMPRESSED:
+        check_syntax(parsed.syntax)
+    if element.length is not None and (
+        parsed.syntax in UNCOMPRESSED or _is_native(stream, element.length, px)
+    ):
+        _check_length(min(element.length, element.held), px)
         return _read_hashing(stream, min(element.length, frame_bytes(px)), digest)
     if px.frames > 1:
         frame = _first_of_several(parsed, px, limits)
@@ -76,13 +81,40 @@ def frame_bytes(px: PixelHeader) -> int:
     return px.rows * px.columns * samples * (px.bits_allocated // 8)
 
 
-def _check_subsampled(length: int, px: PixelHeader) -> None:
-    """Refuse YBR_FULL_422 that is not: three samples a pixel, or rows of odd length that were filled up."""
-    cell = px.bits_allocated // 8
-    filled_up = px.rows * (px.columns + px.columns % 2) * 2 * cell
-    whole = px.rows * px.columns * 3 * cell
-    if px.frames == 1 and (length >= whole or (px.columns % 2 and length >= filled_up)):
-        raise Refusal(Reason.CORRUPT_PIXELS, "more bytes than YBR_FULL_422 has")
+def borne_out(px: PixelHeader, length: int | None) -> PixelHeader:
+    """The header without what the length of uncompressed pixel data, in bytes, proves wrong for certain."""
+    count = px.rows * px.columns
+    full, narrow = replace(px, photometric="YBR_FULL"), replace(px, bits_allocated=8)
+    if px.frames > 1 or length is None:
+        return px
+    if px.photometric == "YBR_FULL_422" and length - frame_bytes(full) in (0, count % 2):
+        return full
+    if px.bits_allocated == 16 and px.high_bit < 8 and length - frame_bytes(narrow) in (0, count % 2):
+        return narrow
+    return px
+
+
+def _is_native(stream: BinaryIO, length: int, px: PixelHeader) -> bool:
+    """Whether pixel data under a compressed syntax are uncompressed: as long as that, and no fragments."""
+    head = stream.read(4)
+    stream.seek(-len(head), io.SEEK_CUR)
+    whole = px.frames * frame_bytes(px)
+    return head != struct.pack("<HH", 0xFFFE, _ITEM) and length - whole in (0, whole % 2)
+
+
+def _check_length(length: int, px: PixelHeader) -> None:
+    """Refuse pixels that the header tells wrongly: a row would begin where it does not.
+
+    As much again as there should be is no padding, but more bits, more samples or more frames than are told.
+    """
+    one = frame_bytes(px)
+    if length >= (px.frames + 1) * one:
+        raise Refusal(Reason.CORRUPT_PIXELS, f"{length / one:.3g} times the bytes of a frame for {px.frames}")
+    if px.photometric == "YBR_FULL_422" and px.frames == 1:
+        # Three samples a pixel, or rows of odd length that were filled up.
+        more = one * 3 // 2, px.rows * (px.columns + px.columns % 2) * 2 * (px.bits_allocated // 8)
+        if length >= more[0] or (px.columns % 2 and length >= more[1]):
+            raise Refusal(Reason.CORRUPT_PIXELS, "more bytes than YBR_FULL_422 has")
 
 
 def _fragments(stream: BinaryIO, limits: Limits) -> Iterator[bytes]:
@@ -103,6 +135,33 @@ def _fragments(stream: BinaryIO, limits: Limits) -> Iterator[bytes]:
 
 
 def _first_of_several(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
+    """The first frame; where that is not whole, all fragments together, if they are one."""
+    refusal: Refusal | None = None
+    try:
+        frame = _first_by_offsets(parsed, px, limits)
+        if is_whole(frame, parsed.syntax, px):
+            return frame
+    except Refusal as raised:
+        refusal = raised
+    together = _together(parsed, limits)
+    if is_whole(together, parsed.syntax, px):
+        return together
+    if refusal is not None:
+        raise refusal
+    return frame
+
+
+def _together(parsed: Parsed, limits: Limits) -> bytes:
+    """All fragments; nothing if a second code stream begins among them."""
+    parsed.stream.seek(parsed.element.offset if parsed.element else 0)
+    fragments = _fragments(parsed.stream, limits)
+    next(fragments, None)
+    first = next(fragments, b"")
+    others = list(fragments)
+    return b"" if any(other[:2] == first[:2] for other in others) else first + b"".join(others)
+
+
+def _first_by_offsets(parsed: Parsed, px: PixelHeader, limits: Limits) -> bytes:
     tables = [parsed.tags.raw(k) for k in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     extended = (tables[0], tables[1]) if all(isinstance(t, bytes) for t in tables) else None
     try:
@@ -122,13 +181,23 @@ def samples_from_frame(frame: Frame, parsed: Parsed, px: PixelHeader) -> tuple[N
     if isinstance(frame, bytes):
         return decode_frame(frame, parsed.syntax, px)
     frame, is_short = _filled(frame, px)
-    return _cells(frame, parsed, px), "numpy", [Warn.PIXELS_SHORT] if is_short else []
+    samples = _cells(frame, parsed, px)
+    element = parsed.element
+    last = samples if samples.ndim == 2 else samples[..., -1]
+    if is_half_copied(last, element.offset if element and samples.ndim == 2 else None):
+        raise Refusal(Reason.CORRUPT_PIXELS, "zeros from the middle of a row to the end: half copied?")
+    warnings = [Warn.PIXELS_SHORT] if is_short else []
+    if element and element.length:
+        more = min(element.length, element.held) - px.frames * frame_bytes(px)
+        if more >= frame_bytes(px) // px.rows:
+            warnings.append(Warn.PIXELS_LONG)
+    return samples, "numpy", warnings
 
 
 def _cells(frame: NDArray[np.uint8], parsed: Parsed, px: PixelHeader) -> NDArray[Any]:
     """An uncompressed frame's samples, uint8 | uint16 [H, W] or [H, W, 3]."""
     is_wordwise = px.bits_allocated == 16 or (parsed.element is not None and parsed.element.vr == "OW")
-    if parsed.tags.big_endian and is_wordwise:
+    if parsed.big_endian_pixels and is_wordwise:
         # Words are swapped; pairs of 8-bit samples are words too if they were written as OW (PS3.5 A.3).
         even = np.append(frame, np.uint8(0)) if len(frame) % 2 else frame
         words = even.view(">u2").astype("<u2")
@@ -167,8 +236,8 @@ def stored_values(
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], PixelHeader]:
     """One sample per pixel as `screen.film.Pixels` wants it: the stored bits alone, signed values shifted up.
 
-    Uncompressed and RLE cells may carry overlays or junk around BitsStored (PS3.5 8.1.1), which go. A codec's
-    values are whole: if they need more bits than BitsStored, the header is wrong, and comes back mended.
+    Cells may carry overlays or junk around BitsStored (PS3.5 8.1.1), which go; but where values go on
+    smoothly beyond it, the header is wrong, and comes back mended.
     """
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {samples.dtype}")
@@ -179,7 +248,10 @@ def stored_values(
         top = (1 << px.bits_stored) - 1
         # Looking costs a third of a copy, and most cells carry nothing else.
         if px.bits_stored < 8 * samples.itemsize and int(values.max()) > top:
-            values = values & cell(top)
+            if px.signed or shift or _has_junk(values, px.bits_stored):
+                values = values & cell(top)
+            else:
+                px = replace(px, bits_stored=int(values.max()).bit_length())
         return values ^ cell(1 << (px.bits_stored - 1)) if px.signed else values, px
     return _whole_values(samples, px)
 
@@ -194,14 +266,40 @@ def _whole_values(
         wide = _with_signs(samples, high, bits)
         low, high = int(wide.min()), int(wide.max())
     if not px.signed and low < 0:
-        raise Refusal(Reason.CORRUPT_PIXELS, "negative values where PixelRepresentation says unsigned")
+        wide = _without_signs(samples, bits)
+    elif not px.signed and high >> bits and _has_junk(samples, bits):
+        wide = samples & samples.dtype.type((1 << bits) - 1)
     if px.signed:
         bits = max(bits, max(high, -low - 1).bit_length() + 1)
         wide = wide + (1 << (bits - 1))
     else:
-        bits = max(bits, high.bit_length())
+        bits = max(bits, int(wide.max()).bit_length())
     values = np.ascontiguousarray(wide.astype(np.uint8 if bits <= 8 else np.uint16, copy=False))
     return values, replace(px, bits_stored=bits)
+
+
+def _has_junk(values: NDArray[Any], bits: int) -> bool:
+    """Whether a picture is smoother without what stands above its stored bits."""
+    return _roughness(values & values.dtype.type((1 << bits) - 1)) < _roughness(values)
+
+
+def _roughness(values: NDArray[Any]) -> int:
+    """The sum of all steps from one pixel to the next along every fourth row."""
+    return int(np.abs(np.diff(values[::4].astype(np.int32), axis=1)).sum(dtype=np.int64))
+
+
+def _without_signs(samples: NDArray[Any], bits: int) -> NDArray[np.int32]:
+    """Unsigned values that a code stream calls signed: two's complement, or shifted by half the range.
+
+    A picture is smooth one way alone. Raises Refusal where both ways are alike.
+    """
+    half = 1 << (bits - 1)
+    wide = samples.astype(np.int32)
+    wrapped, shifted = wide & (2 * half - 1), wide + half
+    rough, other = sorted((_roughness(wrapped), _roughness(shifted)))
+    if int(wide.min()) < -half or int(wide.max()) >= half or rough * _CERTAIN >= other:
+        raise Refusal(Reason.CORRUPT_PIXELS, "negative values where PixelRepresentation says unsigned")
+    return wrapped if rough == _roughness(wrapped) else shifted
 
 
 def _with_signs(samples: NDArray[Any], high: int, bits: int) -> NDArray[np.int32]:

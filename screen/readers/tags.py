@@ -227,12 +227,16 @@ def _number(value: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class PixelElement:
-    """Where the pixel data lie in the stream; length: bytes, None if undefined (encapsulated)."""
+    """Where the pixel data lie in the stream; length: bytes, None if undefined (encapsulated).
+
+    held: bytes from there to the end of the stream; a length may lie.
+    """
 
     tag: int
     vr: str | None
     offset: int
     length: int | None
+    held: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,7 @@ class Parsed:
     syntax: transfer syntax UID; where the file does not name it, the uncompressed one that it is written in.
     stream: what `element.offset` counts in: the file, or its inflated data set.
     complaint: why parsing did not get through; the tags before that place are there.
+    big_endian_pixels: of uncompressed ones.
     """
 
     tags: Tags
@@ -249,6 +254,11 @@ class Parsed:
     stream: BinaryIO
     element: PixelElement | None
     complaint: str = ""
+    big_endian_pixels: bool = False
+
+
+GE_PRIVATE = "1.2.840.113619.5.2"
+"""Implicit VR, little endian, but for the pixels: uncompressed, big endian."""
 
 
 def parse_dicom(stream: BinaryIO, limits: Limits, wanted: Sequence[int] = _TAGS) -> Parsed:
@@ -276,12 +286,20 @@ def parse_dicom(stream: BinaryIO, limits: Limits, wanted: Sequence[int] = _TAGS)
             stream,
             elements.halted_at,
             complaint or elements.complaint,
+            big_endian_pixels=not little or syntax == GE_PRIVATE,
         )
 
 
 def _inflated(stream: BinaryIO, limits: Limits) -> bytes:
     """The data set of a deflated file (PS3.5 A.5); one that is longer than the limit is cut there."""
-    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(limits.max_bytes), limits.max_bytes)
+    data = stream.read(limits.max_bytes)
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limits.max_bytes)
+    except zlib.error:
+        # Some writers wrap it (RFC 1950); the first two bytes have a checksum of their own.
+        if int.from_bytes(data[:2], "big") % 31 or data[0] & 15 != zlib.DEFLATED:
+            raise
+        return zlib.decompressobj().decompress(data, limits.max_bytes)
 
 
 def _encoding(stream: BinaryIO, syntax: str) -> tuple[bool, bool]:
@@ -315,10 +333,12 @@ class _Elements:
         watched = _Watched(stream)
 
         def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+            if tag == 0:
+                # No data set has it, and zeros go on to the end.
+                raise ValueError("zeros where an element has to be")
             if halt(tag):
-                self.halted_at = PixelElement(
-                    int(tag), vr, stream.tell(), None if length == 0xFFFFFFFF else length
-                )
+                at, told = stream.tell(), None if length == 0xFFFFFFFF else length
+                self.halted_at = PixelElement(int(tag), vr, at, told, max(watched.size - at, 0))
             return self.halted_at is not None
 
         elements = data_element_generator(
@@ -358,13 +378,13 @@ class _Watched(io.RawIOBase):
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         start = stream.tell()
-        self._size = stream.seek(0, io.SEEK_END)
+        self.size = stream.seek(0, io.SEEK_END)
         stream.seek(start)
         self.ran_over = False
 
     def read(self, n: int = -1, /) -> bytes:
         # No more than there is: Python reserves what is asked for, and lengths lie.
-        data = self._stream.read(min(n, max(self._size - self._stream.tell(), 0)))
+        data = self._stream.read(min(n, max(self.size - self._stream.tell(), 0)))
         # The end is found by asking for one more element's eight bytes and getting none.
         if len(data) < n and (data or n != 8):
             self.ran_over = True
@@ -372,7 +392,7 @@ class _Watched(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         at = self._stream.seek(offset, whence)
-        self.ran_over = self.ran_over or at > self._size
+        self.ran_over = self.ran_over or at > self.size
         return at
 
     def tell(self) -> int:
