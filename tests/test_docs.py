@@ -11,7 +11,7 @@ import pytest
 
 import screen
 from screen import __version__
-from screen.archive import fetch
+from screen.archive import fetch, send
 from screen.archive.connection import Trouble
 from screen.cli import cli
 from screen.codes import Reason, Warn
@@ -54,6 +54,7 @@ def test_every_reason_of_the_archive_stands_in_its_page() -> None:
     page = (ROOT / "docs" / "hospital.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| (?!of the)", page, re.M)
     others = {fetch.CHANGED, fetch.BAD_UID, fetch.IN_TWO_STUDIES, fetch.LISTING_REPEATS}
+    others |= {reason.value for reason in send.Reason}
     assert {trouble.value for trouble in Trouble} | others <= set(rows)
 
 

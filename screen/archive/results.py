@@ -26,6 +26,7 @@ from screen.decode import Decoded
 from screen.errors import LedgerError, ModelError, UsageError
 from screen.files import LineWriter, csv_file, read_bounded, sync_folder, whole_file, write_whole
 from screen.ledger import DicomObject, Row
+from screen.ledger.objects import OBJECTS
 from screen.readers.tags import quietly
 from screen.report.content import Tally
 from screen.report.writing import DICOM_TABLE
@@ -35,8 +36,6 @@ from screen.runs.reopen import Reopener
 from screen.runs.stopping import Stop, StoppedError, UntilStopped
 from screen.text import safe_path, safe_text
 
-OBJECTS = "dicom"
-"""Folder of the objects, in the run's."""
 COLUMNS = (
     "study_instance_uid", "kind", "sop_class_uid", "sop_instance_uid", "series_instance_uid", "file",
     "status", "reason",
@@ -241,7 +240,7 @@ class _Maker:
         return _Wanted(kind, of, says, before)
 
     def _is_whole(self, made: DicomObject) -> bool:
-        path = self._run.folder / _file_of(made)
+        path = self._run.folder / made.file
         data = read_bounded(path, _LARGEST) if path.is_file() else None
         return data is not None and digest_of_file(data) == made.digest
 
@@ -280,7 +279,7 @@ class _Maker:
         whole = replace(record, digest=digest_of_file(data))
         if record.digest not in ("", whole.digest):
             return _line(job.case, wanted.kind, record, status=FAILED, reason=DIFFERS)
-        write_whole(self._run.folder / _file_of(record), data, 0o600)
+        write_whole(self._run.folder / record.file, data, 0o600)
         self._ledger.put_object(whole)
         self._ledger.commit()
         return self._kept_line(job, whole)
@@ -314,8 +313,8 @@ class _Maker:
         return case_report(job.result, headers, self._decision, Stamp(record, before[0] if before else None))
 
     def _kept_line(self, job: _Job, made: DicomObject) -> tuple[str, ...]:
-        self._kept.add(Path(_file_of(made)).name)
-        return _line(job.case, made.kind, made, file=_file_of(made), status=MADE)
+        self._kept.add(Path(made.file).name)
+        return _line(job.case, made.kind, made, file=made.file, status=MADE)
 
     def _write(self, table: LineWriter, line: tuple[str, ...]) -> None:
         *_, file, status, reason = line
@@ -331,11 +330,6 @@ def _is_same(film: Decoded, row: Row) -> bool:
     return (now.patient_id, now.study_instance_uid, now.series_instance_uid, now.sop_instance_uid) == (
         then.patient_id, then.study_instance_uid, then.series_instance_uid, then.sop_instance_uid
     )  # fmt: skip
-
-
-def _file_of(made: DicomObject) -> str:
-    """Relative to the run's folder."""
-    return f"{OBJECTS}/{made.sop_instance_uid}.dcm"
 
 
 def _skipped(case: Case, kind: str, film: Verdict, reason: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "report": ("screen.cli.report", "Write a finished run's reports again, decided anew."),
     "fetch": ("screen.cli.fetch", "Films out of an archive, by DICOMweb (extra 'dicom')."),
     "dicom": ("screen.cli.dicom", "Make DICOM objects of a finished run's results (extra 'dicom')."),
+    "send": ("screen.cli.send", "DICOM results into an archive, proved by a query (extra 'dicom')."),
     "inspect": ("screen.cli.inspect", "What the reader saw and decided about one file."),
     "doctor": ("screen.cli.doctor", "What works here, what is missing, and how to get it."),
     "model": ("screen.cli.model", "Show or verify a model file."),
@@ -29,7 +30,14 @@ _COMMANDS = {
     "export": ("export.cli", "Make model files and engines from checkpoints (extra 'export')."),
     "bench": ("benchmarks.cli", "Measure speed and memory (needs a checkout)."),
 }
-_EXTRAS = {"fetch": "dicom", "dicom": "dicom", "train": "train", "export": "export", "bench": "test"}
+_EXTRAS = {
+    "fetch": "dicom",
+    "dicom": "dicom",
+    "send": "dicom",
+    "train": "train",
+    "export": "export",
+    "bench": "test",
+}
 _OURS = {"screen", "train", "export", "benchmarks"}
 
 

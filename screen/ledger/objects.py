@@ -29,6 +29,11 @@ class DicomObject:
     digest: str = ""
     earlier: bool = False
 
+    @property
+    def file(self) -> str:
+        """Where it lies in the run's folder."""
+        return f"{OBJECTS}/{self.sop_instance_uid}.dcm"
+
     @classmethod
     def from_record(cls, record: tuple[object, ...]) -> Self:
         """From its columns, which may be anybody's. Raises ValueError if one is not of its kind."""
@@ -52,6 +57,8 @@ class DicomObject:
 
 
 KINDS = ("sr", "sc")
+OBJECTS = "dicom"
+"""Folder of the objects, in the run's."""
 SELECT = """
 SELECT
     sop_instance_uid, series_instance_uid, kind, study_instance_uid, patient_id, film, says, decided_at,

@@ -31,7 +31,7 @@ from screen.ledger.objects import INSERT, SELECT, DicomObject
 from screen.ledger.rows import FilmKey, Row
 
 _APPLICATION_ID = 0x43585253  # "CXRS"
-_VERSION = 3
+_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -59,7 +59,13 @@ CREATE TABLE dicom_object (
 );
 CREATE INDEX dicom_object_by_case ON dicom_object (study_instance_uid, patient_id);
 """
-_SINCE = {2: _SINCE_VERSION_2, 3: _SINCE_VERSION_3}
+_SINCE_VERSION_4 = """
+CREATE TABLE sent_object (
+    archive TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, stored INTEGER NOT NULL,
+    PRIMARY KEY (archive, sop_instance_uid)
+) WITHOUT ROWID;
+"""
+_SINCE = {2: _SINCE_VERSION_2, 3: _SINCE_VERSION_3, 4: _SINCE_VERSION_4}
 """What each version of the format has added to the first."""
 _MOST_OBJECTS_OF_A_CASE = 10_000
 
@@ -372,6 +378,38 @@ class Ledger:
         if any((o.study_instance_uid, o.patient_id) != (study_instance_uid, patient_id) for o in objects):
             raise LedgerError(f"{self._path}: damaged: a DICOM object in it is another's")
         return objects
+
+    def dicom_object(self, sop_instance_uid: str) -> DicomObject | None:
+        """The DICOM result of that UID."""
+        with _mapped(self._path):
+            record = self._db.execute(f"{SELECT} WHERE sop_instance_uid = ?", (sop_instance_uid,)).fetchone()
+        return None if record is None else checked_object(record, self._path)
+
+    def note_sent(self, archive: str, sop_instance_uids: Iterable[str], stored: bool | None) -> None:
+        """What the archive of that address has of these: perhaps (False), for certain, or nothing (None).
+
+        Durable at once.
+        """
+        with _mapped(self._path):
+            for uid in sop_instance_uids:
+                if stored is None:
+                    self._db.execute(
+                        "DELETE FROM sent_object WHERE archive = ? AND sop_instance_uid = ?", (archive, uid)
+                    )
+                else:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO sent_object VALUES (?, ?, ?)", (archive, uid, stored)
+                    )
+        self.commit()
+
+    def was_sent(self, archive: str, sop_instance_uid: str) -> bool | None:
+        """As it was noted; None if it was not."""
+        with _mapped(self._path):
+            found = self._db.execute(
+                "SELECT stored FROM sent_object WHERE archive = ? AND sop_instance_uid = ?",
+                (archive, sop_instance_uid),
+            ).fetchone()
+        return None if found is None else found[0] == 1
 
     def count_screened(self) -> int:
         """Rows with a score, listed or not."""

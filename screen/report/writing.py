@@ -32,12 +32,13 @@ from screen.report.tables import (
 )
 
 SUMMARY_NAME = "summary.json"
-DICOM_TABLE = "dicom.csv"
+DICOM_TABLE, SEND_TABLE = "dicom.csv", "send.csv"
 """Of the DICOM objects that are made of a finished run later: like reports, of this decision and no other."""
 # The summary goes first and comes last: where it is, the others are, and belong to it.
 REPORT_NAMES = (
     SUMMARY_NAME,
     DICOM_TABLE,
+    SEND_TABLE,
     "report.html",
     "flagged.csv",
     "results.csv",

@@ -1,5 +1,6 @@
 """The whole way round before a real archive: its films in, our results back into the same studies."""
 
+import csv
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import pytest
 
 from tests.orthanc import Orthanc, orthanc
 from tests.places import EXAMPLES, ROOT
+from tests.screen.archive.test_send import made_object, make_night
 
 NAMES = {
     "ISO_IR 100": "M\u00fcller^J\u00f6rg",
@@ -92,6 +94,28 @@ def test_films_come_out_as_they_went_in(
     done = screen(home, "fetch", "pacs", "--since", "1990-01-01", "--out", out)
     assert done[-1]["fetched"] == 0
     assert done[-1]["present"] == len(lying)
+
+
+def test_objects_are_proved_and_stand_there_once(
+    archive: Orthanc, films: list[Path], home: Path, tmp_path: Path
+) -> None:
+    archive.add(*films)
+    first = pydicom.dcmread(films[0])
+    night = tmp_path / "night"
+    known = (first.StudyInstanceUID, first.PatientID)
+    whose = (known, known, (first.StudyInstanceUID, "ANOTHER"), ("1.2.3", first.PatientID))
+    make_night(night, [made_object(night, number, *who) for number, who in enumerate(whose)])
+    for _ in range(2):
+        screen(home, "send", night, "pacs", code=3)
+        with (night / "send.csv").open(newline="") as file:
+            reasons = [line["reason"] for line in csv.DictReader(file)]
+        assert reasons == ["", "", "patient_differs", "study_unknown"]
+        ours = {f"2.25.{number + 1}" for number in range(len(whose))}
+        assert ours.intersection(archive.sop_instance_uids("DX")) == {"2.25.1", "2.25.2"}
+    (home / ".config" / "cxr-screen" / "pacs-password").write_text("wrong")
+    said = screen(home, "send", night, "pacs", code=2)
+    assert "user and secret" in str(said[-1]["message"])
+    assert "wrong" not in str(said)
 
 
 def _digest(data: bytes) -> str:

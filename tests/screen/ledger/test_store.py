@@ -186,6 +186,7 @@ def test_a_ledger_from_before_dicom_objects_is_brought_up_to_date(tmp_path: Path
     with Ledger.open(path) as ledger:
         ledger.put(screened("a"), "1")
         ledger._db.execute("DROP TABLE dicom_object")
+        ledger._db.execute("DROP TABLE sent_object")
         ledger._db.execute("PRAGMA user_version = 2")
         ledger.commit()
     with Ledger.open_readonly(path) as ledger:

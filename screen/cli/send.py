@@ -1,0 +1,27 @@
+"""`screen send`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("send")
+@click.argument("night", metavar="NIGHT", type=click.Path(path_type=Path))
+@click.argument("archive", metavar="ARCHIVE")
+@click.option("--dry-run", is_flag=True, help="Ask the archive, send nothing: send.csv says what would be.")
+def cli(night: Path, archive: str, *, dry_run: bool) -> None:
+    """Send the DICOM objects of NIGHT, made by `screen dicom`, to ARCHIVE, a name in archives.toml.
+
+    What the archive has is not sent again. NIGHT/send.csv says what became of each object.
+
+    Exit codes: 0 all are stored; 3 complete, but some are not, or no query finds them; 2 wrong usage, unknown
+    archive, refused credentials or certificate; 1 the archive cannot be reached, or took nothing; 130 or 143
+    stopped. The same command goes on.
+    """
+    from screen.archive.send import send
+    from screen.archive.settings import archive_named
+    from screen.runs.progress import progress_for_stderr
+
+    with progress_for_stderr() as progress:
+        code, _ = send(archive_named(archive), night, progress, dry_run=dry_run)
+    click.get_current_context().exit(code)
