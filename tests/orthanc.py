@@ -35,6 +35,11 @@ class Orthanc:
         found = self.http.post("/tools/find", json=query).raise_for_status().json()
         return sorted(item["MainDicomTags"]["SOPInstanceUID"] for item in found)
 
+    def file(self, sop_instance_uid: str) -> bytes:
+        """An object as it is stored."""
+        (key,) = self.http.post("/tools/lookup", content=sop_instance_uid).raise_for_status().json()
+        return self.http.get(f"/instances/{key['ID']}/file").raise_for_status().content
+
     def write_archives(self, configuration: Path) -> None:
         """An archives.toml that names it `pacs`, and its password beside it."""
         folder = configuration / "cxr-screen"

@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
@@ -19,103 +21,182 @@ from tests.places import EXAMPLES, ROOT
 from tests.screen.archive.test_send import made_object, make_night
 
 NAMES = {
-    "ISO_IR 100": "M\u00fcller^J\u00f6rg",
-    "ISO_IR 144": "\u041b\u044e\u043ace\u043c\u0431yp\u0433",
-    "ISO_IR 192": "Wang^XiaoDong=\u738b^\u5c0f\u6771",
-    "GB18030": "Wang^XiaoDong=\u738b^\u5c0f\u4e1c",
-    "\\ISO 2022 IR 87": "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce",
-    "\\ISO 2022 IR 149": "Hong^Gildong=\u6d2a^\u5409\u6d1e",
+    "study-1/film-1.dcm": ("ISO_IR 100", "Müller^Jörg"),
+    "study-1/film-2.dcm": ("\\ISO 2022 IR 87", "Yamada^Tarou=山田^太郎"),
+    "study-2/annotated.dcm": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "study-2/film-migrated.dcm": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "study-2/film.dcm": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "study-3/film.dcm": ("ISO_IR 144", "Люкceмбypг"),
 }
+"""Films in five encodings, and whom they show, in four character sets."""
+THRESHOLD = "0.1"
+"""Between the films of studies 2 and 3 and those of study 1."""
+STEPS = ("fetch", "run", "dicom", "send")
+KILLS = int(os.environ.get("KILLS", "10"))
+SINCE = ("--since", "1990-01-01")
+
+
+@dataclass
+class Hospital:
+    """An archive with films in it, and a machine beside it that screens them."""
+
+    archive: Orthanc
+    films: list[Path]
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def command(self, step: str, night: str, *known: str) -> list[str]:
+        """A step of a night, as it is typed."""
+        here = self.folder / night
+        arguments: dict[str, list[str | Path]] = {
+            "fetch": ["pacs", *SINCE, "--out", self.folder / "films"],
+            "run": [
+                *(self.folder / "films" / "films", "--out", here, "--threshold", THRESHOLD),
+                *("--device", "cpu", "--workers", "1"),
+                *(word for name in known for word in ("--known", self.folder / name / "ledger.sqlite")),
+            ],
+            "dicom": [here],
+            "send": [here, "pacs"],
+        }
+        return [sys.executable, "-m", "screen", step, *map(str, arguments[step])]
+
+    def start(self, command: list[str]) -> "subprocess.Popen[str]":
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def screen(self, *command: str, code: int = 0) -> list[dict[str, object]]:
+        """A command that ends as told; what it said."""
+        process = self.start([*command])
+        _, said = process.communicate()
+        assert process.returncode == code, said
+        assert not any(film_name in said for _, film_name in NAMES.values())
+        return [json.loads(line) for line in said.splitlines()]
+
+    def night(self, name: str, *known: str) -> dict[str, dict[str, object]]:
+        """All four steps; how each of them finished."""
+        return {step: self.screen(*self.command(step, name, *known))[-1] for step in STEPS}
+
+    def objects(self) -> dict[str, pydicom.Dataset]:
+        """What of ours the archive has, by SOP Instance UID: found by a query of its own."""
+        found = {}
+        for uid in (*self.archive.sop_instance_uids("SR"), *self.archive.sop_instance_uids("OT")):
+            ds = pydicom.dcmread(io.BytesIO(self.archive.file(uid)))
+            if ds.get("ManufacturerModelName") == "cxr-screen":
+                assert uid not in found
+                found[uid] = ds
+        return found
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Orthanc]:
-    with orthanc(tmp_path / "orthanc") as running:
-        yield running
+def hospital(tmp_path: Path) -> Iterator[Hospital]:
+    with orthanc(tmp_path / "orthanc") as archive:
+        films = []
+        for number, (source, (charset, name)) in enumerate(NAMES.items()):
+            ds = pydicom.dcmread(EXAMPLES / source)
+            ds.SpecificCharacterSet = charset.split("\\")
+            ds.PatientName = name
+            if source.endswith(("film-2.dcm", "film-migrated.dcm")):
+                ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number}"
+            if source.endswith("film-2.dcm"):
+                ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.77", "2.25.78"
+                ds.PatientID = "EXAMPLE-77"
+            films.append(tmp_path / "made" / f"{number}.dcm")
+            films[-1].parent.mkdir(exist_ok=True)
+            ds.save_as(films[-1])
+        archive.add(*films)
+        archive.write_archives(tmp_path / "home" / ".config")
+        yield Hospital(archive, films, tmp_path)
 
 
-@pytest.fixture
-def films(tmp_path: Path) -> list[Path]:
-    """The example films that are whole, each in its own encoding, in six character sets."""
-    made = []
-    sources = sorted(
-        path
-        for path in EXAMPLES.rglob("*.dcm")
-        if path.stem not in ("film-cut-short", "film-sent-twice", "film-migrated")
-    )
-    for number, source in enumerate(sources):
-        ds = pydicom.dcmread(source)
-        charset, name = list(NAMES.items())[number % len(NAMES)]
-        ds.SpecificCharacterSet = charset.split("\\")
-        ds.PatientName = name
-        path = tmp_path / "made" / f"{number}.dcm"
-        path.parent.mkdir(exist_ok=True)
-        ds.save_as(path)
-        made.append(path)
-    return made
+def test_films_come_out_as_they_went_in(hospital: Hospital) -> None:
+    went_in = [film.read_bytes() for film in hospital.films if "OT" not in pydicom.dcmread(film).Modality]
+    for fetched in (len(went_in), 0):
+        done = hospital.screen(*hospital.command("fetch", ""))
+        assert done[-1]["fetched"] == fetched
+        came_out = [path.read_bytes() for path in (hospital.folder / "films" / "films").rglob("*.dcm")]
+        assert Counter(map(_digest, came_out)) == Counter(map(_digest, went_in))
+    syntaxes = {pydicom.dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID for data in came_out}
+    assert len(syntaxes) == 5
 
 
-@pytest.fixture
-def home(tmp_path: Path, archive: Orthanc) -> Path:
-    archive.write_archives(tmp_path / "home" / ".config")
-    return tmp_path / "home"
-
-
-def screen(home: Path, *arguments: str | Path, code: int = 0) -> list[dict[str, object]]:
-    """The command, which ends as told; what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "screen", *map(str, arguments)],
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == code, done.stderr
-    return [json.loads(line) for line in done.stderr.splitlines()]
-
-
-def test_films_come_out_as_they_went_in(
-    archive: Orthanc, films: list[Path], home: Path, tmp_path: Path
-) -> None:
-    archive.add(*films)
-    out = tmp_path / "films"
-    screen(home, "fetch", "pacs", "--since", "1990-01-01", "--out", out)
-    kept = {
-        path: archive.http.get(f"/instances/{key}/file").content
-        for key in archive.http.get("/instances").json()
-        for path in [key]
-    }
-    radiographs = [
-        data for data in kept.values() if pydicom.dcmread(io.BytesIO(data)).Modality in ("DX", "CR")
-    ]
-    lying = [path.read_bytes() for path in (out / "films").rglob("*.dcm")]
-    assert Counter(map(_digest, lying)) == Counter(map(_digest, radiographs))
-    syntaxes = {pydicom.dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID for data in lying}
-    assert len(syntaxes) >= 4
-    done = screen(home, "fetch", "pacs", "--since", "1990-01-01", "--out", out)
-    assert done[-1]["fetched"] == 0
-    assert done[-1]["present"] == len(lying)
-
-
-def test_objects_are_proved_and_stand_there_once(
-    archive: Orthanc, films: list[Path], home: Path, tmp_path: Path
-) -> None:
-    archive.add(*films)
-    first = pydicom.dcmread(films[0])
-    night = tmp_path / "night"
+def test_objects_are_proved_and_stand_there_once(hospital: Hospital) -> None:
+    first = pydicom.dcmread(hospital.films[0])
+    night = hospital.folder / "night"
     known = (first.StudyInstanceUID, first.PatientID)
     whose = (known, known, (first.StudyInstanceUID, "ANOTHER"), ("1.2.3", first.PatientID))
-    make_night(night, [made_object(night, number, *who) for number, who in enumerate(whose)])
+    make_night(night, [made_object(night, 1000 + number, *who) for number, who in enumerate(whose)])
+    send = hospital.command("send", "night")
     for _ in range(2):
-        screen(home, "send", night, "pacs", code=3)
+        hospital.screen(*send, code=3)
         with (night / "send.csv").open(newline="") as file:
             reasons = [line["reason"] for line in csv.DictReader(file)]
         assert reasons == ["", "", "patient_differs", "study_unknown"]
-        ours = {f"2.25.{number + 1}" for number in range(len(whose))}
-        assert ours.intersection(archive.sop_instance_uids("DX")) == {"2.25.1", "2.25.2"}
-    (home / ".config" / "cxr-screen" / "pacs-password").write_text("wrong")
-    said = screen(home, "send", night, "pacs", code=2)
+        ours = {f"2.25.{1001 + number}" for number in range(len(whose))}
+        assert ours.intersection(hospital.archive.sop_instance_uids("DX")) == {"2.25.1001", "2.25.1002"}
+    (hospital.home / ".config" / "cxr-screen" / "pacs-password").write_text("wrong")
+    said = hospital.screen(*send, code=2)
     assert "user and secret" in str(said[-1]["message"])
     assert "wrong" not in str(said)
+
+
+def test_a_night_leaves_its_results_in_the_films_studies_and_the_next_one_nothing(hospital: Hospital) -> None:
+    done = hospital.night("night-1")
+    with (hospital.folder / "night-1" / "results.csv").open(newline="") as file:
+        results = [line for line in csv.DictReader(file) if line["status"] == "screened"]
+    flagged = [line for line in results if line["flagged"] == "1"]
+    studies = {line["study_instance_uid"] for line in flagged}
+    assert (len(results), len(flagged), len(studies)) == (5, 3, 2)
+
+    objects = hospital.objects()
+    reports = [ds for ds in objects.values() if ds.Modality == "SR"]
+    captures = [ds for ds in objects.values() if ds.Modality == "OT"]
+    assert sorted(ds.StudyInstanceUID for ds in reports) == sorted(studies)
+    shown = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in captures]
+    assert sorted(shown) == sorted(line["sop_instance_uid"] for line in flagged)
+    assert done["send"]["stored"] == len(objects)
+    names = {ds.StudyInstanceUID: ds.PatientName for ds in map(pydicom.dcmread, hospital.films)}
+    assert all(ds.PatientName == names[ds.StudyInstanceUID] for ds in objects.values())
+
+    done = hospital.night("night-2", "night-1")
+    assert (done["fetch"]["fetched"], done["fetch"]["present"]) == (0, 5)
+    assert done["run"]["inferred"] == 0
+    assert (done["dicom"]["made"], done["send"]["objects"]) == (0, 0)
+    assert hospital.objects().keys() == objects.keys()
+
+
+def test_killed_at_any_step_the_rerun_leaves_the_same_objects_and_none_twice(hospital: Hospital) -> None:
+    """KILLS=200 kills more often."""
+    seconds: dict[str, float] = {}
+    for step in STEPS[:3]:
+        begun = time.monotonic()
+        hospital.screen(*hospital.command(step, "undisturbed"))
+        seconds[step] = time.monotonic() - begun
+    seconds["send"] = seconds["fetch"]
+    wanted = {path.stem for path in (hospital.folder / "undisturbed" / "dicom").iterdir()}
+    assert wanted
+    for path in (hospital.folder / "films" / "films").rglob("*.dcm"):
+        path.unlink()
+
+    each = -(-KILLS // len(STEPS))
+    for step in STEPS:
+        for number in range(each):
+            process = hospital.start(hospital.command(step, "night"))
+            # Loading takes half of it; the last ones may come too late.
+            time.sleep(seconds[step] * (0.3 + 0.8 * number / each))
+            process.kill()
+            process.communicate()
+        hospital.screen(*hospital.command(step, "night"))
+    objects = hospital.objects()
+    assert objects.keys() == wanted
+    made = hospital.folder / "night" / "dicom"
+    assert {uid: hospital.archive.file(uid) for uid in objects} == {
+        path.stem: path.read_bytes() for path in made.iterdir()
+    }
 
 
 def _digest(data: bytes) -> str:
