@@ -227,6 +227,11 @@ def test_screen_loads_nothing_from_above() -> None:
         ("screen", {"numpy", "click", "cv2"}),
         ("screen.cli", {"numpy", "cv2", "rich", "pydicom"}),
         ("screen.decode.worker", {"onnxruntime", "torch", "click", "rich", "sqlite3"}),
+        (
+            "screen.archive.headers",
+            {"onnxruntime", "torch", "click", "highdicom", "httpx"},
+        ),
+        ("screen.runs", {"highdicom", "httpx", "screen.archive"}),
         ("train.cli.main", {"torch", "numpy", "cv2"}),
     ],
 )

@@ -93,6 +93,7 @@ RUN = ("run", "films", "--out", "out", "--model", "model.onnx", "--device", "cpu
     "commands",
     [
         [("screen", *RUN), ("screen", "report", "out"), ("screen", *RUN, "--fresh")],
+        [("screen", *RUN), ("screen", "dicom", "out", "--cases", "all")],
         [("screen", "run", "films", "--out", "out", "--device", "openvino", "--workers", "1")],
         [("screen", "inspect", "films/0.dcm", "--out", "square.png")],
         [("screen", "doctor")],

@@ -101,14 +101,12 @@ def header_from_json(text: str) -> Dataset | None:
     """
     try:
         header = json.loads(text)
-        ds = _data_set(header, _TEXTS)
-        for keyword in _SEQUENCES:
-            if items := [
-                item for item in (_data_set(each, _IN_ITEMS) for each in header[keyword][:_MOST]) if item
-            ]:
-                setattr(ds, keyword, items)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
+    ds = _data_set(header, _TEXTS)
+    for keyword in _SEQUENCES:
+        if items := [item for each in _list(header, keyword) if (item := _data_set(each, _IN_ITEMS))]:
+            setattr(ds, keyword, items)
     if not all(ds.get(keyword) for keyword in ("StudyInstanceUID", *OF_THE_FILM)):
         return None
     for keyword in _TYPE_2:
@@ -118,14 +116,21 @@ def header_from_json(text: str) -> Dataset | None:
     return ds
 
 
-def _data_set(texts: dict[str, list[str]], keywords: Iterable[str]) -> Dataset:
-    """Raises TypeError for what no worker says."""
+def _data_set(said: object, keywords: Iterable[str]) -> Dataset:
+    """What a worker says is looked at as if it were anybody's."""
     ds = Dataset()
     for keyword in keywords:
-        values = [value for value in texts.get(keyword, [])[:_MOST] if _may_stand(keyword, value)]
+        values = [
+            value for value in _list(said, keyword) if isinstance(value, str) and _may_stand(keyword, value)
+        ]
         if values:
             setattr(ds, keyword, values if len(values) > 1 else values[0])
     return ds
+
+
+def _list(said: object, keyword: str) -> list[object]:
+    values = said.get(keyword) if isinstance(said, dict) else None
+    return values[:_MOST] if isinstance(values, list) else []
 
 
 def _may_stand(keyword: str, value: str) -> bool:
