@@ -35,13 +35,12 @@ class Jpeg:
     """Where the parts of a stream lie.
 
     segments: marker, first byte and end of each but the scans' data. scans: first byte and end of
-    entropy-coded data. end: behind the end marker; what follows is not the picture's.
+    entropy-coded data.
     """
 
     frame: JpegFrame
     segments: tuple[tuple[int, int, int], ...]
     scans: tuple[tuple[int, int], ...]
-    end: int
 
 
 def jpeg_from_stream(data: bytes) -> Jpeg:
@@ -80,7 +79,7 @@ def _followed(data: bytes) -> Jpeg:
             scans.append((end, at))
     if frame is None or not scans:
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG ends before its first scan")
-    return Jpeg(frame, tuple(segments), tuple(scans), at + 2)
+    return Jpeg(frame, tuple(segments), tuple(scans))
 
 
 def _end_of_scan(data: bytes, start: int) -> int:
@@ -103,7 +102,6 @@ def samples_from_jpeg(data: bytes, colourspace: str | None = None) -> tuple[NDAr
     Raises Refusal, `corrupt_header` or `corrupt_pixels`, and whatever the decoder raises.
     """
     jpeg = jpeg_from_stream(data)
-    data = data[: jpeg.end]
     if _has_hole(data, jpeg):
         raise Refusal(Reason.CORRUPT_PIXELS, "a part of the JPEG is zeros")
     if jpeg.frame.bits > 8:
@@ -187,7 +185,7 @@ def _samples_beyond(data: bytes, jpeg: Jpeg, colourspace: str | None) -> NDArray
         at for marker, at, _ in jpeg.segments if frame_header(marker, data[at + 4 : at + 10]) == frame
     )
     struct.pack_into(">H", taller, header + 5, asked)
-    samples = np.asarray(imagecodecs.jpeg8_decode(bytes(taller)))
+    samples = np.asarray(imagecodecs.jpeg8_decode(taller))
     is_whole = _is_whole_lossless if is_lossless else _is_whole_dct
     if samples.shape == (asked, frame.columns) and not is_whole(samples, data, jpeg):
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG's data end before or behind its last pixel")
