@@ -9,14 +9,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from screen.codes import Reason, Warn
 from screen.readers.codecs import UNCOMPRESSED, check_syntax, decode_frame, is_whole
 from screen.readers.half_copied import is_half_copied
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Limits, PixelDigest, Refusal
-from screen.readers.tags import PIXEL_DATA, Parsed
+from screen.readers.tags import PIXEL_DATA, Parsed, PixelElement
 
 Frame = bytes | NDArray[np.uint8]
 """An encoded frame, or an uncompressed one as uint8 [bytes]."""
@@ -48,6 +48,8 @@ def first_frame(parsed: Parsed, px: PixelHeader, limits: Limits, digest: PixelDi
         parsed.syntax in UNCOMPRESSED or _is_native(stream, element.length, px)
     ):
         _check_length(min(element.length, element.held), px)
+        if parsed.syntax == DeflatedExplicitVRLittleEndian:
+            _check_inflated(stream, element)
         return _read_hashing(stream, min(element.length, frame_bytes(px)), digest)
     if px.frames > 1:
         frame = _first_of_several(parsed, px, limits)
@@ -115,6 +117,21 @@ def _check_length(length: int, px: PixelHeader) -> None:
         more = one * 3 // 2, px.rows * (px.columns + px.columns % 2) * 2 * (px.bits_allocated // 8)
         if length >= more[0] or (px.columns % 2 and length >= more[1]):
             raise Refusal(Reason.CORRUPT_PIXELS, "more bytes than YBR_FULL_422 has")
+
+
+def _check_inflated(stream: BinaryIO, element: PixelElement) -> None:
+    """Refuse a deflated data set that goes on behind its pixels with no element: it was inflated wrongly.
+
+    It has no checksum, and damage makes it longer or shorter.
+    """
+    stream.seek(element.length or 0, io.SEEK_CUR)
+    head = stream.read(6)
+    stream.seek(element.offset)
+    group, vr = int.from_bytes(head[:2], "little"), head[4:]
+    # DataSetTrailingPadding is an element as well.
+    is_element = group >= PIXEL_DATA >> 16 and vr.isalpha() and vr.isupper()
+    if head.strip(b"\0") and not is_element:
+        raise Refusal(Reason.CORRUPT_PIXELS, "the deflated data set is damaged")
 
 
 def _fragments(stream: BinaryIO, limits: Limits) -> Iterator[bytes]:

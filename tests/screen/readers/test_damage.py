@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -280,3 +281,21 @@ def test_tiffs_of_other_layouts_are_whole(tmp_path: Path, compression: str, opti
     values = np.moveaxis(np.dstack([GREY] * 3), -1, 0) if "planarconfig" in options else GREY
     data = imagecodecs.tiff_encode(values, compression=compression, **options)
     assert not refused(read_from_bytes(tmp_path, bytes(data)))
+
+
+def test_a_deflated_data_set_with_a_hole_is_noticed(tmp_path: Path) -> None:
+    """It has no checksum: what is noticed is that it is longer or shorter than its pixels."""
+    whole = dicom_file(VALUES, DeflatedExplicitVRLittleEndian)
+    assert not isinstance(read_from_bytes(tmp_path, whole), Unscreened)
+    padded = dicom_file(VALUES, DeflatedExplicitVRLittleEndian, DataSetTrailingPadding=bytes(64))
+    assert not isinstance(read_from_bytes(tmp_path, padded), Unscreened)
+    rng = Random(3)
+    noticed = []
+    for _ in range(40):
+        at = rng.randrange(len(whole) // 5, len(whole) - 4096)
+        hole = rng.choice([bytes(4096), rng.randbytes(4096)])
+        result = read_from_bytes(tmp_path, whole[:at] + hole + whole[at + 4096 :])
+        noticed.append(isinstance(result, Unscreened) or Warn.PIXELS_SHORT in result.warnings)
+    assert sum(noticed) >= 38
+    cut = len(whole) // 2
+    assert isinstance(read_from_bytes(tmp_path, whole[:cut] + bytes(len(whole) - cut)), Unscreened)
