@@ -25,6 +25,8 @@ _COMMANDS = {
     "send": ("screen.cli.send", "DICOM results into an archive, proved by a query (extra 'dicom')."),
     "inspect": ("screen.cli.inspect", "What the reader saw and decided about one file."),
     "doctor": ("screen.cli.doctor", "What works here, what is missing, and how to get it."),
+    "evaluate": ("screen.cli.evaluate", "How good a finished run is on films with labels."),
+    "calibrate": ("screen.cli.calibrate", "A site's own thresholds from a finished run."),
     "model": ("screen.cli.model", "Show or verify a model file."),
     "train": ("train.cli.main", "Pre-train, fine-tune, calibrate, evaluate (extra 'train')."),
     "export": ("export.cli", "Make model files and engines from checkpoints (extra 'export')."),

@@ -4,7 +4,7 @@ Every statistic takes weights [D, N]: how often each of N films is drawn in each
 figure itself, `patient_draws` its spread, and the same draws for two recipes give their paired difference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ Statistic = Callable[[Weights], NDArray[np.float64]]
 """Weights [D, N] -> values [D]; NaN where a sample cannot be measured."""
 
 DRAWS = 1000
+_CELLS = 4_000_000
+"""Weights at a time: statistics take some times as much memory."""
 FEW = 10
 """Fewer films than this with or without the finding make no figure."""
 
@@ -36,6 +38,15 @@ class Figure:
     positives: int
     group: str = ""
     note: str = ""
+
+    def __str__(self) -> str:
+        """`auc_pooled: 0.612 [0.551, 0.673] (742 films, 98 positive)`."""
+        if self.note:
+            return f"{self.name}: {self.note}"
+        return (
+            f"{self.name}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] "
+            f"({self.films} films, {self.positives} positive)"
+        )
 
 
 def auc(scores: Floats, labels: Floats) -> float:
@@ -95,6 +106,19 @@ def sensitivity_at_specificity(
     return np.where((hits[:, -1] > 0) & (alarms[:, -1] > 0), reachable / np.maximum(hits[:, -1], 1), np.nan)
 
 
+def average_precision(scores: Floats, labels: Floats, weights: Weights) -> NDArray[np.float64]:
+    """Mean precision [D] over the films with the finding, each at its own score as threshold."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, label, drawn = scores[order], labels[order], weights[:, order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    hits = np.cumsum(drawn * (label == 1), axis=1)[:, last]
+    films = np.cumsum(drawn, axis=1)[:, last]
+    gained = np.diff(hits, axis=1, prepend=0)
+    total = hits[:, -1]
+    precision = hits / np.maximum(films, 1)
+    return np.where(total > 0, (gained * precision).sum(1) / np.maximum(total, 1), np.nan)
+
+
 def calibration_error(
     probabilities: Floats, labels: Floats, weights: Weights, bins: int = 10
 ) -> NDArray[np.float64]:
@@ -128,15 +152,34 @@ def brier_skill(probabilities: Floats, labels: Floats, weights: Weights) -> NDAr
     return np.where(idle > 0, 1 - brier(probabilities, labels, weights) / np.where(idle > 0, idle, 1), np.nan)
 
 
-def patient_draws(patients: NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> Weights:
-    """Weights [draws, N] of samples that draw patients, not films, with replacement.
+@dataclass(frozen=True, slots=True)
+class PatientDraws:
+    """Weights of samples that draw patients [N], not films, with replacement; a few samples at a time.
 
-    Films of one patient resemble each other: drawing films would make intervals too narrow.
+    Films of one patient resemble each other: drawing films would make intervals too narrow. Can be read more
+    than once, and gives the same.
     """
-    _, patient_of = np.unique(patients, return_inverse=True)
-    count = int(patient_of.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    return drawn[:, patient_of].astype(np.float64)
+
+    patients: NDArray[np.str_]
+    draws: int = DRAWS
+    seed: int = 0
+
+    def __iter__(self) -> Iterator[Weights]:
+        """Weights [some, N], `draws` of them in all."""
+        if not len(self.patients):
+            return
+        _, patient_of = np.unique(self.patients, return_inverse=True)
+        count = int(patient_of.max()) + 1
+        generator, chance = np.random.default_rng(self.seed), np.full(count, 1 / count)
+        step = max(1, _CELLS // len(self.patients))
+        for first in range(0, self.draws, step):
+            drawn = generator.multinomial(count, chance, min(step, self.draws - first))
+            yield drawn[:, patient_of].astype(np.float64)
+
+
+def patient_draws(patients: NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> Weights:
+    """All of `PatientDraws` at once: [draws, N]."""
+    return np.concatenate(list(PatientDraws(patients, draws, seed)))
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -156,15 +199,25 @@ def centred_interval(value: float, values: NDArray[np.float64]) -> tuple[float, 
     return max(0.0, low), max(0.0, high)
 
 
-def figure_of(name: str, statistic: Statistic, labels: Floats, draws: Weights, group: str = "") -> Figure:
-    """The statistic of films with `labels` [N], its interval over `draws` [D, N]; a note if they are few."""
+def over(statistic: Statistic, draws: Iterable[Weights]) -> NDArray[np.float64]:
+    """The statistic's values of all samples."""
+    return np.concatenate([statistic(part) for part in draws])
+
+
+def figure_of(
+    name: str, statistic: Statistic, labels: Floats, draws: Iterable[Weights], group: str = ""
+) -> Figure:
+    """The statistic of films with `labels` [N], its interval over `draws`; a note instead if they are few.
+
+    draws: parts [D, N] of samples, as `PatientDraws` has them.
+    """
     films, positives = len(labels), int((labels == 1).sum())
     if min(positives, films - positives) < FEW:
         note = f"too few: {positives} with, {films - positives} without"
         nan = float("nan")
         return Figure(name, nan, nan, nan, films, positives, group, note)
     value = float(statistic(np.ones((1, films)))[0])
-    return Figure(name, value, *interval(statistic(draws)), films, positives, group)
+    return Figure(name, value, *interval(over(statistic, draws)), films, positives, group)
 
 
 def patient_bootstrap(

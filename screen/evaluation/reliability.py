@@ -1,6 +1,6 @@
 """Whether probabilities can be believed: figures of calibration, and what was seen where what was said."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from screen.evaluation.metrics import (
     centred_interval,
     figure_of,
     mean_over,
+    over,
     rate_by_patient,
 )
 from screen.evaluation.platt import calibration_line
@@ -36,11 +37,11 @@ class ReliabilityBin:
 
 
 def calibration_figures(
-    probabilities: Sequence[NDArray[np.float64]], labels: Floats, draws: Weights
+    probabilities: Sequence[NDArray[np.float64]], labels: Floats, draws: Iterable[Weights]
 ) -> list[Figure]:
     """Error, Brier score and skill, slope and intercept; means over seeds.
 
-    probabilities: [N] of each seed. labels: [N]. draws: [D, N], of `patient_draws`.
+    probabilities: [N] of each seed. labels: [N]. draws: parts [D, N], as `PatientDraws` has them.
     """
 
     def slope(p: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
@@ -58,7 +59,7 @@ def calibration_figures(
     }
     error, *others = (figure_of(name, statistic, labels, draws) for name, statistic in statistics.items())
     if not error.note:
-        low, high = centred_interval(error.value, statistics[error.name](draws))
+        low, high = centred_interval(error.value, over(statistics[error.name], draws))
         error = replace(error, low=low, high=high)
     return [error, *others]
 

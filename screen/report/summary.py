@@ -44,11 +44,15 @@ def summary_json(report: Report) -> bytes:
         "model": {"name": card.name, "version": card.version, "file": escaped(facts.model_name)},
         "operating_point": decision.operating_point,
         "thresholds": decision.thresholds,
+        "operating_points": {
+            finding.name: [asdict(point) for point in finding.operating_points] for finding in card.findings
+        },
         "flagging": decision.flagging,
         "expected": {
             finding.name: asdict(found)
+            | {"sensitivity": point.sensitivity, "specificity": point.specificity, "basis": point.measured_on}
             for finding in card.findings
-            if (found := expected(decision.point(finding.name), finding.prevalence))
+            if (point := decision.point(finding.name)) and (found := expected(point, finding.prevalence))
         },
         "gate_threshold": card.gate_threshold,
         "gate_certain": card.gate_certain,

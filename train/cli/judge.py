@@ -19,7 +19,7 @@ def judge(tables: tuple[Path, ...], out: Path, seed: int, **options: Any) -> Non
     It is part of preprocessing: with another judge, squares are others, and models have to be trained anew.
     """
     from screen.discover import discover
-    from train.data.folds import fold_of
+    from screen.evaluation.folds import fold_of
     from train.data.others import greys, others
     from train.data.table import read_table
     from train.recipes import fit_pose as engine

@@ -1,14 +1,12 @@
-"""Which side of the split a patient is on: decided by the patient's identifier alone.
+"""Which side of the split a patient is on: decided by the patient's fold (`screen.evaluation.folds`).
 
-A hash, not a list: a patient lands on the same side in every data set, in every order, with any films
-added or removed, so no patient can ever stand on two sides.
+Folds 0 and 1 are the test split, 2 and 3 validation, the others training.
 """
 
 import hashlib
 from enum import StrEnum
 
-FOLDS = 10
-"""Folds 0 and 1 are the test split, 2 and 3 validation, the others training."""
+from screen.evaluation.folds import FOLDS, fold_of
 
 CROSS_FOLDS = 5
 """Of cross-validation: each holds two of the folds above, the first of them the test split."""
@@ -21,17 +19,6 @@ class Split(StrEnum):
     VALIDATION = "validation"
     TEST = "test"
     LEFT_OUT = "left out"
-
-
-def fold_of(patient_id: str, seed: int) -> int:
-    """0 … FOLDS − 1, uniform over patients, the same on every machine.
-
-    Raises ValueError for an empty identifier: films of unknown patients cannot be split.
-    """
-    if not patient_id:
-        raise ValueError("a film without a patient identifier cannot be put on one side of a split")
-    digest = hashlib.sha256(f"{seed}\0{patient_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % FOLDS
 
 
 def split_of(patient_id: str, seed: int) -> Split:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
+from screen.evaluation.labels import label_from_cell
 from train.data.boxes import NIH_TUMOR, Box, tumor_boxes
 
 NO_FINDING = "No Finding"
@@ -132,15 +133,6 @@ def read_nih_index(path: Path, columns: tuple[str, ...]) -> list[tuple[int, tupl
 def _names(cell: str) -> frozenset[str] | None:
     """`Effusion|Mass`, as the NIH writes it."""
     return frozenset(cell.split("|")) - {NO_FINDING} if cell else None
-
-
-def label_from_cell(cell: str, path: Path, line: int) -> float:
-    """1 or 0, NaN for an empty cell. Raises UsageError, naming the line, for anything else."""
-    if cell == "":
-        return float("nan")
-    if cell not in {"0", "1", "0.0", "1.0"}:
-        raise UsageError(f"{path}, line {line}: a label must be 0, 1 or empty")
-    return float(cell)
 
 
 def _read_nih(folder: Path, true_shapes: Mapping[str, tuple[int, int]]) -> list[Labelled]:

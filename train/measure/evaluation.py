@@ -200,7 +200,7 @@ class _Measure:
         self._draws = patient_draws(cohort.patients)
 
     def figure(self, name: str, films: Films, statistic: Statistic, group: str = "") -> Figure:
-        return figure_of(name, statistic, self._cohort.labels[films], self._draws[:, films], group)
+        return figure_of(name, statistic, self._cohort.labels[films], [self._draws[:, films]], group)
 
     def auc(self, recipe: Recipe, films: Films, of_one: str = "source") -> Statistic:
         """The AUC over pairs of one `source`, of one source and `fold`, or of all films (empty).
@@ -280,7 +280,7 @@ class _Measure:
         ]
 
     def calibration(self, films: Films, probabilities: NDArray[np.float64]) -> list[Figure]:
-        return calibration_figures(list(probabilities), self._cohort.labels[films], self._draws[:, films])
+        return calibration_figures(list(probabilities), self._cohort.labels[films], [self._draws[:, films]])
 
     def slices(self, recipe: Recipe) -> list[Figure]:
         """The AUC within source in every source and slice.

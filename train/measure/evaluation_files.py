@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import discover
-from screen.evaluation.metrics import Figure
+from screen.evaluation.files import without_nan
 from screen.files import csv_file, whole_file, write_whole
 from screen.film import Film
 from screen.model import ModelCard
@@ -100,29 +100,19 @@ def as_json(evaluation: Evaluation, model: ModelCard | None) -> dict[str, Any]:
             for point in evaluation.efficiency
         ],
     }
-    plain: dict[str, Any] = _without_nan(everything)
+    plain: dict[str, Any] = without_nan(everything)
     return plain
 
 
 def headlines(evaluation: Evaluation) -> list[str]:
     """What the command says on standard output."""
     lines = [
-        f"{recipe}: {line(figure)}"
+        f"{recipe}: {figure}"
         for recipe, figures in evaluation.figures.items()
         for figure in figures
         if not figure.group
     ]
     return [*lines, *map(_difference, evaluation.comparisons)]
-
-
-def line(figure: Figure) -> str:
-    """`auc_pooled: 0.612 [0.551, 0.673] (742 films, 98 positive)`."""
-    if figure.note:
-        return f"{figure.name}: {figure.note}"
-    return (
-        f"{figure.name}: {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] "
-        f"({figure.films} films, {figure.positives} positive)"
-    )
 
 
 def _difference(comparison: Comparison) -> str:
@@ -143,11 +133,3 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
                 writer.writerow(
                     [recipe, figure.name, figure.group, *numbers, figure.films, figure.positives, figure.note]
                 )
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from screen.errors import UsageError
+from screen.evaluation.folds import fold_of
 from screen.evaluation.metrics import auc, patient_bootstrap, within_source_auc
 from screen.evaluation.platt import Calibration, calibrated
 from screen.model import Finding
@@ -20,7 +21,7 @@ from screen.model.card import CODES
 from screen.preprocess import PreprocessSpec
 from train.data.boxes import lesion_sizes
 from train.data.films import LabelledFilms
-from train.data.folds import Split, fold_of
+from train.data.folds import Split
 from train.measure.evaluation_card import INTENDED_USE
 from train.network.checkpoint import load_checkpoint, save_checkpoint, under
 from train.network.features import DISTANCE_WIDTH, Features, features_of

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data.folds import FOLDS, Split, fold_of, split_of
+from screen.evaluation.folds import FOLDS, fold_of
+from train.data.folds import Split, split_of
 
 
 @given(st.text(min_size=1), st.integers(0, 1000))
