@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from screen.cli.metrics import metrics_file, metrics_option
 from screen.errors import UsageError
 
 
@@ -25,8 +26,18 @@ from screen.errors import UsageError
 )
 @click.option("--until", metavar="DAYS|DATE", help="Last study date. [default: none]")
 @click.option("--modality", default="DX,CR", show_default=True, metavar="NAMES", help="What to ask for.")
+@metrics_option
 @click.option("--allow-empty", is_flag=True, help="Finding no film is no failure.")
-def cli(archive: str, out: Path, since: str, until: str | None, modality: str, *, allow_empty: bool) -> None:
+def cli(
+    archive: str,
+    out: Path,
+    since: str,
+    until: str | None,
+    modality: str,
+    metrics: Path | None,
+    *,
+    allow_empty: bool,
+) -> None:
     """Fetch the radiographs of ARCHIVE, a name in archives.toml, by study date.
 
     FILMS then holds films/, for `screen run`, and fetch.csv, which says what became of each film. What is
@@ -42,10 +53,13 @@ def cli(archive: str, out: Path, since: str, until: str | None, modality: str, *
     from screen.archive.settings import archive_named
     from screen.runs.progress import progress_for_stderr
 
-    modalities = tuple(dict.fromkeys(name for name in modality.split(",")))
-    if not all(name.isascii() and name.isalpha() and name.isupper() for name in modalities):
-        raise UsageError("--modality takes names like DX,CR")
-    dates = study_dates(since, until, date.today())
-    with progress_for_stderr() as progress:
-        code, _ = fetch(archive_named(archive), out, dates, modalities, progress, allow_empty=allow_empty)
-    click.get_current_context().exit(code)
+    with metrics_file(metrics, "fetch") as measured, progress_for_stderr() as progress:
+        modalities = tuple(dict.fromkeys(modality.split(",")))
+        if not all(name.isascii() and name.isalpha() and name.isupper() for name in modalities):
+            raise UsageError("--modality takes names like DX,CR")
+        dates = study_dates(since, until, date.today())
+        measured.exit_code, counts = fetch(
+            archive_named(archive), out, dates, modalities, progress, allow_empty=allow_empty
+        )
+        measured.files = {"fetched": counts.fetched, "present": counts.present, "failed": counts.failed}
+    click.get_current_context().exit(measured.exit_code)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from screen.cli.metrics import metrics_file, metrics_option
 from screen.errors import UsageError
 from screen.machine import MOST_AT_ONCE
 
@@ -140,11 +141,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="MILLIONS",
     help="Pixels that one frame may have (too_large).",
 )
+@metrics_option
 @click.option("--timings", is_flag=True, help="Write timings.csv.")
 @click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")
 @click.option("--allow-empty", is_flag=True, help="Finding no file is no failure.")
 @click.option("--fresh", is_flag=True, help="Forget what is in DIR and start over.")
-def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
+def cli(inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, **options: Any) -> None:
     """Screen every file in INPUT (folders, files, or - for a list of paths on standard input).
 
     The same command again resumes: what is done is kept, what is new or changed is screened. DIR then holds
@@ -165,6 +167,8 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
     from screen.discover import paths_from_list
     from screen.readers import Limits
     from screen.runs import Parts, RunSettings, run
+    from screen.runs.identifiers import identifiers_for
+    from screen.runs.pipeline import folder_of
     from screen.runs.progress import progress_for_stderr
 
     limits = Limits(
@@ -177,7 +181,8 @@ def cli(inputs: tuple[Path, ...], out: Path | None, **options: Any) -> None:
     else:
         settings = RunSettings(inputs=inputs, out=out, limits=limits, **options)
     context = click.get_current_context()
-    with progress_for_stderr() as progress:
+    with metrics_file(metrics, "run") as measured, progress_for_stderr() as progress:
         # Tests hand in parts that have accidents.
-        code = run(settings, progress, context.find_object(Parts))
-    context.exit(code)
+        measured.exit_code = run(settings, progress, context.find_object(Parts))
+        measured.night = folder_of(settings, identifiers_for(settings.identifiers))
+    context.exit(measured.exit_code)

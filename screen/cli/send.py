@@ -4,12 +4,15 @@ from pathlib import Path
 
 import click
 
+from screen.cli.metrics import metrics_file, metrics_option
+
 
 @click.command("send")
 @click.argument("night", metavar="NIGHT", type=click.Path(path_type=Path))
 @click.argument("archive", metavar="ARCHIVE")
+@metrics_option
 @click.option("--dry-run", is_flag=True, help="Ask the archive, send nothing: send.csv says what would be.")
-def cli(night: Path, archive: str, *, dry_run: bool) -> None:
+def cli(night: Path, archive: str, metrics: Path | None, *, dry_run: bool) -> None:
     """Send the DICOM objects of NIGHT, made by `screen dicom`, to ARCHIVE, a name in archives.toml.
 
     What the archive has is not sent again. NIGHT/send.csv says what became of each object.
@@ -22,6 +25,7 @@ def cli(night: Path, archive: str, *, dry_run: bool) -> None:
     from screen.archive.settings import archive_named
     from screen.runs.progress import progress_for_stderr
 
-    with progress_for_stderr() as progress:
-        code, _ = send(archive_named(archive), night, progress, dry_run=dry_run)
-    click.get_current_context().exit(code)
+    with metrics_file(metrics, "send") as measured, progress_for_stderr() as progress:
+        measured.exit_code, counts = send(archive_named(archive), night, progress, dry_run=dry_run)
+        measured.files = {"stored": counts.stored, "present": counts.present, "failed": counts.failed}
+    click.get_current_context().exit(measured.exit_code)
