@@ -43,7 +43,7 @@ class Films:
             try:
                 _prepare(db, folder)
                 films = cls(folder, db)
-                films._remove_drafts()
+                films._make_folders()
                 yield films
             finally:
                 db.close()
@@ -132,7 +132,9 @@ class Films:
     def _path(self, study_instance_uid: str, sop_instance_uid: str) -> Path:
         return self._folder / _FILMS_NAME / _hash(study_instance_uid) / f"{_hash(sop_instance_uid)}.dcm"
 
-    def _remove_drafts(self) -> None:
+    def _make_folders(self) -> None:
+        # There from the first on, empty if need be: whoever screens it must not take it for a wrong name.
+        (self._folder / _FILMS_NAME).mkdir(exist_ok=True)
         drafts = self._folder / _DRAFTS_NAME
         drafts.mkdir(exist_ok=True)
         for draft in drafts.iterdir():
