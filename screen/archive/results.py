@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from pydicom import Dataset
@@ -233,7 +234,8 @@ class _Maker:
         film = "" if of is None else of.row.identity.sop_instance_uid
         same = [made for made in job.earlier if (made.kind, made.film, made.says) == (kind, film, says)]
         before = same[-1] if same else None
-        if before is not None and before.earlier:
+        # Without a digest somebody was stopped before it was there.
+        if before is not None and before.earlier and before.digest:
             return _line(job.case, kind, before, status=KNOWN)
         if before is not None and self._is_whole(before):
             return self._kept_line(job, before)
@@ -276,7 +278,7 @@ class _Maker:
         self._ledger.commit()
         with quietly():
             data = self._bytes_of(job, wanted, record)
-        whole = replace(record, digest=digest_of_file(data))
+        whole = replace(record, digest=digest_of_file(data), earlier=False)
         if record.digest not in ("", whole.digest):
             return _line(job.case, wanted.kind, record, status=FAILED, reason=DIFFERS)
         write_whole(self._run.folder / record.file, data, 0o600)
@@ -292,6 +294,7 @@ class _Maker:
         if before is not None and before.sop_instance_uid == uid:
             return before
         reports = [made for made in job.earlier if made.kind == wanted.kind == "sr" and made.digest]
+        reports.sort(key=lambda made: datetime.fromisoformat(made.decided_at))
         return DicomObject(
             sop_instance_uid=uid,
             series_instance_uid=uid_of("series", wanted.kind, study, patient, weights),

@@ -344,10 +344,12 @@ def statuses(night: Path) -> list[tuple[str, str, str]]:
 def test_what_an_earlier_night_has_made_is_not_made_again(films: Path, tmp_path: Path) -> None:
     first = run(films, tmp_path / "first")
     screen("dicom", first)
-    assert statuses(first) == [("sr", "made", ""), ("sc", "made", "")] * 1 + [
-        ("sr", "made", ""),
-        ("sc", "made", ""),
-        ("sc", "made", ""),
+    assert [(kind, status) for kind, status, _ in statuses(first)] == [
+        ("sr", "made"),
+        ("sc", "made"),
+        ("sr", "made"),
+        ("sc", "made"),
+        ("sc", "made"),
     ]
     second = run(films, tmp_path / "second", "--known", first / "ledger.sqlite")
     screen("dicom", second)
@@ -387,6 +389,37 @@ def test_a_changed_report_names_the_one_before_it(films: Path, tmp_path: Path) -
         path.unlink()
     screen("dicom", second)
     assert files(second) == whole
+
+
+def test_what_an_earlier_night_was_stopped_at_is_made(films: Path, tmp_path: Path) -> None:
+    first = run(films, tmp_path / "first")
+    screen("dicom", first)
+    with closing(sqlite3.connect(first / "ledger.sqlite")) as db:
+        db.execute("UPDATE dicom_object SET digest = '' WHERE kind = 'sr'")
+        db.commit()
+    second = run(films, tmp_path / "second", "--known", first / "ledger.sqlite")
+    screen("dicom", second)
+    assert {(kind, status) for kind, status, _ in statuses(second)} == {("sr", "made"), ("sc", "known")}
+    assert all(
+        digest(first / line["file"]) == digest(second / line["file"])
+        for line in table(second)
+        if line["file"]
+    )
+    whole = files(second)
+    screen("dicom", second)
+    assert files(second) == whole
+
+
+def test_a_result_that_cannot_be_made_as_before_is_not_made_otherwise(own: Path) -> None:
+    name = table(own)[0]["file"]
+    (own / name).unlink()
+    with closing(sqlite3.connect(own / "ledger.sqlite")) as db:
+        db.execute("UPDATE dicom_object SET decided_at = '2020-01-01T00:00:00+00:00' WHERE kind = 'sr'")
+        db.commit()
+    screen("dicom", own, code=3)
+    (failed,) = (line for line in table(own) if line["status"] == "failed")
+    assert (failed["kind"], failed["reason"], failed["file"]) == ("sr", "differs", "")
+    assert not (own / name).exists()
 
 
 def test_reports_that_are_decided_anew_take_the_table_with_them(own: Path) -> None:

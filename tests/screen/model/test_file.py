@@ -38,6 +38,16 @@ def test_a_card_comes_back_from_its_json() -> None:
     assert card_from_json(card.to_json()) == card
 
 
+def test_a_code_is_read_and_decides_nothing() -> None:
+    plain = micro_card() | {"weights_digest": "ab" * 32}
+    card = card_from_json(json.dumps(plain))
+    plain["findings"][0]["code"] = ["4147007", "SCT", "Mass"]
+    coded = card_from_json(json.dumps(plain))
+    assert (card.findings[0].code, coded.findings[0].code) == (None, ("4147007", "SCT", "Mass"))
+    assert card.decision_digest() == coded.decision_digest()
+    assert card_from_json(coded.to_json()) == coded
+
+
 def test_every_field_of_a_card_is_needed() -> None:
     plain = json.loads(micro_model().card.to_json())
     assert set(plain) == {f.name for f in fields(ModelCard)}
@@ -142,6 +152,12 @@ def set_to(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_to("findings.0.operating_points.0.sensitivity_interval", [0.9, 0.7]), "sensitivity_interval"),
         (set_to("findings.0.operating_points.0.sensitivity_interval", [0.9]), "sensitivity_interval"),
         (set_to("findings.0.heatmap_scale", [1, 1]), "heatmap_scale"),
+        (set_to("findings.0.code", "mass"), "code"),
+        (set_to("findings.0.code", ["mass", "99X"]), "code"),
+        (set_to("findings.0.code", ["mass", "", "Mass"]), "code"),
+        (set_to("findings.0.code", ["mass", "99X\\99Y", "Mass"]), "code"),
+        (set_to("findings.0.code", ["mass", "99" + "X" * 15, "Mass"]), "code"),
+        (set_to("findings.0.code", ["mass", "99X", "M" * 65]), "code"),
         (set_to("findings", [micro_card()["findings"][0]] * 2), "same name"),
         (set_to("primary", "fracture"), "'primary'"),
         (set_to("heatmap_grid", [2, 3]), "'heatmap' is not float32 [N, 1, 2, 3]"),
