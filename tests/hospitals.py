@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
 
@@ -87,8 +88,9 @@ class Hospital:
 
 
 @contextmanager
-def open_hospital(folder: Path) -> Iterator[Hospital]:
-    with orthanc(folder / "orthanc") as archive:
+def open_hospital(folder: Path, settings: dict[str, Any] | None = None) -> Iterator[Hospital]:
+    """Skips the test where there is no Orthanc. settings: the archive's, beside its own."""
+    with orthanc(folder / "orthanc", settings) as archive:
         films = []
         for number, (source, (charset, name)) in enumerate(NAMES.items()):
             ds = pydicom.dcmread(EXAMPLES / source)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ USER, PASSWORD = "screen", "s3cret"
 
 @dataclass(frozen=True)
 class Orthanc:
-    """A running one. http: its own interface; url: its DICOMweb service; port: for DIMSE, title ORTHANC."""
+    """A running one. http: its own interface; url: its DICOMweb service; port: for DIMSE, title CXRSCREEN."""
 
     http: httpx.Client
     url: str
@@ -35,10 +36,17 @@ class Orthanc:
         found = self.http.post("/tools/find", json=query).raise_for_status().json()
         return sorted(item["MainDicomTags"]["SOPInstanceUID"] for item in found)
 
+    def _key(self, sop_instance_uid: str) -> str:
+        (found,) = self.http.post("/tools/lookup", content=sop_instance_uid).raise_for_status().json()
+        return str(found["ID"])
+
+    def remove(self, sop_instance_uid: str) -> None:
+        """One object."""
+        self.http.delete(f"/instances/{self._key(sop_instance_uid)}").raise_for_status()
+
     def file(self, sop_instance_uid: str) -> bytes:
         """An object as it is stored."""
-        (key,) = self.http.post("/tools/lookup", content=sop_instance_uid).raise_for_status().json()
-        return self.http.get(f"/instances/{key['ID']}/file").raise_for_status().content
+        return self.http.get(f"/instances/{self._key(sop_instance_uid)}/file").raise_for_status().content
 
     def write_archives(self, configuration: Path) -> None:
         """An archives.toml that names it `pacs`, and its password beside it."""
@@ -58,25 +66,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Skips the test where Orthanc is not installed; `.ci/run hospital` installs it."""
+def orthanc(folder: Path, settings: dict[str, Any] | None = None) -> Iterator[Orthanc]:
+    """Skips where Orthanc is not installed; `.ci/run hospital` installs it. settings: beside ours."""
     program = shutil.which("Orthanc")
     if program is None or not PLUGIN.exists():
         pytest.skip("needs Orthanc: apt-get install orthanc orthanc-dicomweb")
     http, dimse = free_port(), free_port()
     folder.mkdir(parents=True)
     configuration = {
+        **(settings or {}),
         "Name": "tests",
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
         "Plugins": [str(PLUGIN)],
         "HttpPort": http,
         "DicomPort": dimse,
-        "DicomAet": "ORTHANC",
+        "DicomAet": "CXRSCREEN",
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": True,
         "RegisteredUsers": {USER: PASSWORD},
-        "DicomAlwaysAllowStore": True,
         "OverwriteInstances": False,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
