@@ -186,33 +186,46 @@ def _samples_beyond(data: bytes, jpeg: Jpeg, colourspace: str | None) -> NDArray
     )
     struct.pack_into(">H", taller, header + 5, asked)
     samples = np.asarray(imagecodecs.jpeg8_decode(taller))
-    is_whole = _is_whole_lossless if is_lossless else _is_whole_dct
-    if samples.shape == (asked, frame.columns) and not is_whole(samples, data, jpeg):
+    if samples.shape != (asked, frame.columns):
+        return samples[: frame.rows]
+    is_whole = _is_whole_lossless(samples, data, jpeg) if is_lossless else _is_whole_dct(samples, jpeg)
+    if is_whole is None:
+        start, end = jpeg.scans[-1]
+        end = start + len(data[start:end].rstrip(b"\xff"))
+        taller[end:end] = _MORE
+        again = np.asarray(imagecodecs.jpeg8_decode(taller))
+        is_whole = np.array_equal(again[: frame.rows], samples[: frame.rows])
+    if not is_whole:
         raise Refusal(Reason.CORRUPT_PIXELS, "the JPEG's data end before or behind its last pixel")
     return samples[: frame.rows]
 
 
-def _is_whole_dct(samples: NDArray[Any], _: bytes, jpeg: Jpeg) -> bool:
+_MORE = b"\xa5" * 64
+"""Data for what stands behind the picture: they change it only if its own had ended before."""
+
+
+def _is_whole_dct(samples: NDArray[Any], jpeg: Jpeg) -> bool | None:
     """Whether the first block behind the picture is the first that libjpeg had no data for.
 
-    It decodes that one from bits that it makes up, and leaves all later ones grey.
+    It decodes that one from bits that it makes up, and leaves all later ones grey. None: perhaps, if the
+    first is as grey as they.
     """
     coded = -(-jpeg.frame.rows // _BLOCK) * _BLOCK
-    is_grey = samples == 1 << (jpeg.frame.bits - 1)
-    behind, last = is_grey[coded : coded + _BLOCK], is_grey[coded - _BLOCK : coded, -1]
-    ends_early = behind[:, :_BLOCK].all() and last.all() and not is_grey.all()
-    return bool(behind[:, _BLOCK:].all()) and not ends_early
+    behind = samples[coded : coded + _BLOCK] == 1 << (jpeg.frame.bits - 1)
+    if not behind[:, _BLOCK:].all():
+        return False
+    return None if behind[:, :_BLOCK].all() else True
 
 
 _PADDING_SYMBOLS = 8
 """More than the bits that fill the last byte can be taken for."""
 
 
-def _is_whole_lossless(samples: NDArray[Any], data: bytes, jpeg: Jpeg) -> bool:
+def _is_whole_lossless(samples: NDArray[Any], data: bytes, jpeg: Jpeg) -> bool | None:
     """Whether the first row behind the picture is the first that libjpeg had no data for.
 
     It decodes the rest of such a row from bits that are zero, all with the code that is zeros, and leaves all
-    later rows grey.
+    later rows grey. None: perhaps, if that first row is as grey as they.
     """
     rows = jpeg.frame.rows
     predictor, transform = _prediction(data, jpeg)
@@ -221,24 +234,10 @@ def _is_whole_lossless(samples: NDArray[Any], data: bytes, jpeg: Jpeg) -> bool:
     grey = 1 << (jpeg.frame.bits - 1)
     made_up = _zeros_decoded(data, jpeg)
     last, behind, grey_row = samples[rows - 1 : rows + 2].astype(np.int64)
-    if (behind == grey).all() and len(behind) > _PADDING_SYMBOLS:
-        return made_up == 0 and not _ends_within(samples[:rows], grey, predictor)
+    if (behind == grey).all():
+        return None
     is_made_up = _residuals(behind, last, predictor)[_PADDING_SYMBOLS:] == made_up
     return bool(is_made_up.all() and (grey_row == grey).all())
-
-
-def _ends_within(samples: NDArray[Any], grey: int, predictor: int) -> bool:
-    """Whether rows at the end are grey and the one before them ends in zero differences: all made up.
-
-    Asked where black borders are zero bits, too, and a last row may be grey by itself.
-    """
-    written = np.flatnonzero((samples != grey).any(axis=1))
-    if len(written) == 0:
-        return False  # as grey as what libjpeg makes up: nothing is lost
-    row = int(written[-1])
-    above = samples[row - 1] if row else samples[row]
-    residuals = _residuals(samples[row].astype(np.int64), above.astype(np.int64), predictor if row else 1)
-    return bool(residuals[-1] == 0)
 
 
 def _prediction(data: bytes, jpeg: Jpeg) -> tuple[int, int]:

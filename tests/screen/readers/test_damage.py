@@ -150,6 +150,30 @@ def test_blank_pictures_are_whole(level: int) -> None:
         assert np.abs(jpeg.samples_from_jpeg(stream)[0].astype(int) - level).max() <= 1
 
 
+@pytest.mark.parametrize("level", [0, 2048, 4095])
+@pytest.mark.parametrize("sides", ["below", "right", "above", "below and right"])
+def test_a_flat_border_is_whole_and_one_that_is_lost_is_noticed(level: int, sides: str) -> None:
+    """Zero bits, as libjpeg makes them up, and the grey that it leaves."""
+    values = VALUES.copy()
+    if "below" in sides:
+        values[200:] = level
+    if "right" in sides:
+        values[:, 150:] = level
+    if sides == "above":
+        values[:100] = level
+    for predictor in range(8):
+        options: dict[str, Any] = {"lossless": True, "predictor": predictor} if predictor else {"level": 95}
+        whole = bytes(imagecodecs.jpeg8_encode(values, bitspersample=12, **options))
+        decoded = imagecodecs.jpeg8_decode(whole)
+        assert np.array_equal(jpeg.samples_from_jpeg(whole)[0], decoded)
+        for share in (0.3, 0.6, 0.9, 0.99):
+            cut = whole[: int(len(whole) * share)] + CLOSED
+            # Where only grey was lost, nothing was.
+            if not np.array_equal(imagecodecs.jpeg8_decode(cut), decoded):
+                with pytest.raises(jpeg.Refusal):
+                    jpeg.samples_from_jpeg(cut)
+
+
 def test_a_large_black_border_is_no_hole(tmp_path: Path) -> None:
     bordered = np.zeros((2000, 1500), np.uint8)
     bordered[:301, :259] = GREY
