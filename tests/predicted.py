@@ -45,6 +45,30 @@ def write_table(folder: Path, films: int = 240) -> Path:
     return write_csv(folder / "labels.csv", TABLE_COLUMNS, rows)
 
 
+def write_readers(folder: Path, films: int = 240) -> Path:
+    """Google's tables for films of `write_table`: the adjudicated verdict is its label, but for every tenth
+    film; three of four films have the majority's, the same. One reader says so of all, another the contrary.
+    """
+    folder.mkdir()
+    four, every, single = [], [], []
+    for index in range(films):
+        seen = (index % 4 == 0) != (index % 10 == 0)
+        answer, other = ("NO", "YES")[seen], ("YES", "NO")[seen]
+        four.append([f"{index}.png", answer])
+        if index % 4 < 3:
+            every.append([f"{index}.png", "NO", answer, answer])
+        single += [[f"{index}.png", "right", answer], [f"{index}.png", "wrong", other]]
+    half = len(four) // 2
+    name = "four_findings_expert_labels"
+    write_csv(folder / f"{name}_test_labels.csv", ["Image Index", "Nodule or mass"], four[:half])
+    write_csv(folder / f"{name}_validation_labels.csv", ["Image Index", "Nodule or mass"], four[half:])
+    columns = ["Image ID", "Reader ID", "Nodule/mass"]
+    write_csv(folder / f"reader_{name}_individual_readers.csv", columns, single)
+    majority = "all_findings_expert_labels_test_labels.csv"
+    write_csv(folder / majority, ["Image ID", "Mass", "Nodule", "Abnormal"], every)
+    return folder
+
+
 def write_predictions(
     table: Path, name: str, gain: float, seeds: int = 1, peak: tuple[float, float] = (0.3, 0.6)
 ) -> Path:

@@ -31,6 +31,11 @@ def table_options(command: FC) -> FC:
             help="0 is a normal film; may be missing.",
         ),
         click.option(
+            "--readers",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Folder with Google's tables of what radiologists saw on NIH's films: see train/README.md.",
+        ),
+        click.option(
             "--true-size-table",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="NIH's Data_Entry_2017*.csv[.gz]: squeezed pictures get their film's aspect back.",
@@ -95,7 +100,9 @@ def columns_of(options: dict[str, Any]) -> Any:
 
     names = ("file", "patient", "label", "source", "abnormal", "findings")
     return Columns(
-        **{name: options[f"{name}_column"] for name in names}, true_sizes=options["true_size_table"]
+        **{name: options[f"{name}_column"] for name in names},
+        true_sizes=options["true_size_table"],
+        readers=options["readers"],
     )
 
 

@@ -27,9 +27,10 @@ class LabelledFilms:
     values: uint8 [N, S, S]. labels, abnormal: float32 [N], NaN where unknown. side_findings: A names, and
     side_labels float32 [N, A]: what else is said to be on the films, NaN where nothing is said. patients,
     sources: str [N]. files: str [N], as the table writes them. geometry: N, where each film lies in its
-    square. boxes: N, where readers saw the finding on each. disputed: bool [N], labels that readers
-    contradict. splits: str [N], a `Split` each. training_only: bool [N], films that are never
-    judged on. digest: of the pixels. dropped: counts by reason.
+    square. boxes: N, where readers saw the finding on each. labels: what readers saw, where that is known.
+    disputed: bool [N], labels that readers contradict, without more. judged: bool [N], films whose label is
+    readers' or another hospital's. splits: str [N], a `Split` each. training_only: bool [N], films that are
+    never judged on. digest: of the pixels. dropped: counts by reason.
     """
 
     values: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class LabelledFilms:
     geometry: tuple[Geometry, ...]
     boxes: tuple[tuple[Box, ...], ...]
     disputed: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
     splits: NDArray[np.str_]
     training_only: NDArray[np.bool_]
     digest: str
@@ -113,7 +115,7 @@ def labelled_films(
     side_findings = _side_findings(kept, splits)
     return LabelledFilms(
         values=squares.values,
-        labels=np.array([row.label for row in kept], np.float32),
+        labels=np.array([row.label if np.isnan(row.verdict) else row.verdict for row in kept], np.float32),
         abnormal=np.array([row.abnormal for row in kept], np.float32),
         side_findings=side_findings,
         side_labels=_side_labels(kept, side_findings),
@@ -123,6 +125,7 @@ def labelled_films(
         geometry=squares.geometry,
         boxes=tuple(row.boxes for row in kept),
         disputed=np.array([row.disputed for row in kept], np.bool_),
+        judged=np.array([_is_judged(row, columns) for row in kept], np.bool_),
         splits=splits,
         training_only=extra,
         digest=squares.digest,
@@ -158,6 +161,10 @@ def unlabelled_films(
         digest=squares.digest,
         dropped=squares.dropped,
     )
+
+
+def _is_judged(row: Labelled, columns: Columns) -> bool:
+    return columns.readers is not None and (not np.isnan(row.verdict) or row.elsewhere)
 
 
 def _sides(

@@ -11,6 +11,9 @@ from screen.evaluation.folds import FOLDS, fold_of
 CROSS_FOLDS = 5
 """Of cross-validation: each holds two of the folds above, the first of them the test split."""
 
+JUDGED_FOLDS = 2
+"""The first of them hold all patients of whom more is known than a text says."""
+
 
 class Split(StrEnum):
     """What a patient's films may be used for."""
@@ -29,9 +32,14 @@ def split_of(patient_id: str, seed: int) -> Split:
     return Split.VALIDATION if fold < 4 else Split.TRAIN
 
 
-def cross_fold_of(patient_id: str, seed: int) -> int:
-    """0 … CROSS_FOLDS − 1: the fold of a cross-validation in which this patient is held out."""
-    return fold_of(patient_id, seed) * CROSS_FOLDS // FOLDS
+def cross_fold_of(patient_id: str, seed: int, judged: bool = False) -> int:
+    """0 … CROSS_FOLDS − 1: the fold of a cross-validation in which this patient is held out.
+
+    judged: by more than a text, so that recipes are judged by this patient: one of the first two folds, and
+    a recipe need be fitted no more than twice.
+    """
+    fold = fold_of(patient_id, seed)
+    return fold % JUDGED_FOLDS if judged else fold * CROSS_FOLDS // FOLDS
 
 
 def label_rank(patient_id: str, seed: int) -> float:

@@ -3,9 +3,10 @@
 import csv
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from screen.errors import UsageError
 from screen.evaluation.labels import label_from_cell
 from train.data.boxes import NIH_TUMOR, Box, tumor_boxes
+from train.data.readers import Readers, read_readers
 
 NO_FINDING = "No Finding"
 _NIH_INDEX = "nih_image_index"
@@ -30,7 +32,9 @@ class Labelled:
     source: the collection that the film came from, empty if the table does not say. label: NaN if unknown.
     findings: everything that is said to be on the film; None if the table does not say. file: as the table
     writes it. true_shape: rows and columns of the film before its picture was squeezed; None if not known.
-    boxes: where readers saw the finding, see `train.data.boxes`. disputed: readers contradict the label.
+    boxes: where readers saw the finding, see `train.data.boxes`. disputed: readers contradict the label, and
+    what they saw is not known. verdict: what they saw, NaN if that is not known. elsewhere: not of NIH's, in
+    a table that says which films are.
     """
 
     path: Path
@@ -43,13 +47,15 @@ class Labelled:
     true_shape: tuple[int, int] | None = None
     boxes: tuple[Box, ...] = ()
     disputed: bool = False
+    verdict: float = float("nan")
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The names that a table gives to what is needed. Optional ones may be missing from it.
 
-    true_sizes: another table, see `read_true_shapes`.
+    true_sizes: another table, see `read_true_shapes`. readers: a folder, see `train.data.readers`.
     """
 
     file: str = "file"
@@ -59,6 +65,7 @@ class Columns:
     abnormal: str = "abnormal"
     findings: str = "findings_raw"
     true_sizes: Path | None = None
+    readers: Path | None = None
 
 
 def read_table(path: Path, columns: Columns) -> list[Labelled]:
@@ -67,8 +74,9 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
     Raises UsageError if the table or one of the needed columns is missing, or a cell makes no sense.
     """
     true_shapes = read_true_shapes(columns.true_sizes) if columns.true_sizes else {}
+    readers = read_readers(columns.readers) if columns.readers else None
     if path.is_dir():
-        return _read_nih(path, true_shapes)
+        return _read_nih(path, true_shapes, readers)
     if not path.is_file():
         raise UsageError(f"{path}: no such table of labels")
     with path.open(newline="", encoding="utf-8") as stream:
@@ -80,20 +88,31 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                     f"{path}: no column '{name}' (it has {', '.join(names)}): use --{option}-column"
                 )
         return [
-            Labelled(
-                path=path.parent / row[columns.file],
-                patient_id=row[columns.patient],
-                source=row.get(columns.source) or "",
-                label=label_from_cell(row[columns.label], path, reader.line_num),
-                abnormal=label_from_cell(row.get(columns.abnormal) or "", path, reader.line_num),
-                findings=_names(row.get(columns.findings) or ""),
-                file=row[columns.file],
-                true_shape=true_shapes.get(row.get(_NIH_INDEX) or Path(row[columns.file]).name),
-                boxes=tuple(tumor_boxes(row)),
-                disputed=_DISPUTED in (row.get(_BASIS) or ""),
+            _judged(
+                readers,
+                row.get(_NIH_INDEX) or "",
+                Labelled(
+                    path=path.parent / row[columns.file],
+                    patient_id=row[columns.patient],
+                    source=row.get(columns.source) or "",
+                    label=label_from_cell(row[columns.label], path, reader.line_num),
+                    abnormal=label_from_cell(row.get(columns.abnormal) or "", path, reader.line_num),
+                    findings=_names(row.get(columns.findings) or ""),
+                    file=row[columns.file],
+                    true_shape=true_shapes.get(row.get(_NIH_INDEX) or Path(row[columns.file]).name),
+                    boxes=tuple(tumor_boxes(row)),
+                    disputed=_DISPUTED in (row.get(_BASIS) or ""),
+                    elsewhere=row.get(_NIH_INDEX) == "",
+                ),
             )
             for row in reader
         ]
+
+
+def _judged(readers: Readers | None, image: str, film: Labelled) -> Labelled:
+    """The film, with what radiologists saw on it. image: its name at NIH."""
+    verdict = readers.verdict(image) if readers else math.nan
+    return film if math.isnan(verdict) else replace(film, verdict=verdict, disputed=False)
 
 
 def read_true_shapes(path: Path) -> dict[str, tuple[int, int]]:
@@ -135,7 +154,9 @@ def _names(cell: str) -> frozenset[str] | None:
     return frozenset(cell.split("|")) - {NO_FINDING} if cell else None
 
 
-def _read_nih(folder: Path, true_shapes: Mapping[str, tuple[int, int]]) -> list[Labelled]:
+def _read_nih(
+    folder: Path, true_shapes: Mapping[str, tuple[int, int]], readers: Readers | None
+) -> list[Labelled]:
     """ChestX-ray14 as the NIH hands it out; tumor is Mass or Nodule, abnormal all but No Finding."""
     table = next((folder / name for name in _NIH_TABLES if (folder / name).is_file()), None)
     if table is None:
@@ -147,15 +168,19 @@ def _read_nih(folder: Path, true_shapes: Mapping[str, tuple[int, int]]) -> list[
     if not rows:
         raise UsageError(f"{folder}: none of the images that {table.name} lists is in images/")
     return [
-        Labelled(
-            path=places[row["Image Index"]],
-            patient_id=row["Patient ID"],
-            source="nih",
-            label=float(bool(findings & NIH_TUMOR)),
-            abnormal=float(bool(findings)),
-            findings=findings,
-            file=row["Image Index"],
-            true_shape=true_shapes.get(row["Image Index"]),
+        _judged(
+            readers,
+            row["Image Index"],
+            Labelled(
+                path=places[row["Image Index"]],
+                patient_id=row["Patient ID"],
+                source="nih",
+                label=float(bool(findings & NIH_TUMOR)),
+                abnormal=float(bool(findings)),
+                findings=findings,
+                file=row["Image Index"],
+                true_shape=true_shapes.get(row["Image Index"]),
+            ),
         )
         for row in rows
         if (findings := _names(row["Finding Labels"])) is not None

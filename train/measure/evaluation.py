@@ -28,9 +28,15 @@ from screen.evaluation.reliability import ReliabilityBin, calibration_figures, r
 from train.measure.pointing import Pointing, pointing
 from train.measure.predictions import Cohort, Recipe
 
+READERS = "auc_adjudicated"
+"""Against what radiologists saw and talked over, in pairs of one source: the headline where it is known."""
 HEADLINE = "auc_within_source"
+"""Likewise against the table's labels."""
 BORNE_OUT = f"{HEADLINE}_borne_out"
 """The same over films whose label the patient's others bear out, in pairs of patients with about as many."""
+COMBINED = "auc_combined"
+"""The mean of the readers', the borne-out labels' and the other hospitals' AUC. By it recipes are compared:
+each alone stands on few films."""
 
 Films = NDArray[np.intp]
 """Places in the cohort."""
@@ -192,6 +198,16 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An AUC: over which films, in which pairs (see `_Measure.auc`), against which labels [N]."""
+
+    name: str
+    films: Films
+    of_one: str
+    labels: NDArray[np.float32]
+
+
 class _Measure:
     """Figures on films of one cohort, all intervals from the same drawn patients."""
 
@@ -199,15 +215,31 @@ class _Measure:
         self._cohort = cohort
         self._draws = patient_draws(cohort.patients)
 
-    def figure(self, name: str, films: Films, statistic: Statistic, group: str = "") -> Figure:
-        return figure_of(name, statistic, self._cohort.labels[films], [self._draws[:, films]], group)
+    def figure(
+        self,
+        name: str,
+        films: Films,
+        statistic: Statistic,
+        group: str = "",
+        labels: NDArray[np.float32] | None = None,
+    ) -> Figure:
+        """labels: of the cohort's films, other ones than the table's."""
+        truth = self._cohort.labels if labels is None else labels
+        return figure_of(name, statistic, truth[films], [self._draws[:, films]], group)
 
-    def auc(self, recipe: Recipe, films: Films, of_one: str = "source") -> Statistic:
+    def auc(
+        self,
+        recipe: Recipe,
+        films: Films,
+        of_one: str = "source",
+        labels: NDArray[np.float32] | None = None,
+    ) -> Statistic:
         """The AUC over pairs of one `source`, of one source and `fold`, or of all films (empty).
 
-        `borne out`: of one source, and of patients with about as many films.
+        `borne out`: of one source, and of patients with about as many films. labels: as for `figure`.
         """
-        sources, labels = self._cohort.sources[films], self._cohort.labels[films]
+        sources = self._cohort.sources[films]
+        labels = (self._cohort.labels if labels is None else labels)[films]
         if not of_one:
             sources = np.zeros_like(sources)
         elif of_one == "borne out":
@@ -225,33 +257,60 @@ class _Measure:
         )
 
     def aucs(self, recipe: Recipe) -> list[Figure]:
-        """Headline first."""
-        headline, *others = self._compared(recipe.covered)
+        """Against the table's labels first, then what `_compared` has."""
+        mined, *others = self._compared(recipe.covered)
         everything = np.flatnonzero(recipe.covered)
-        return [
-            self.figure(name, films, self.auc(recipe, films, of_one))
-            for name, films, of_one in (
-                headline,
-                (f"{HEADLINE}_and_fold", headline[1], "fold"),
-                *others,
-                ("auc_pooled", everything, ""),
-            )
+        asked = [
+            mined,
+            _Asked(f"{HEADLINE}_and_fold", mined.films, "fold", mined.labels),
+            *others,
+            _Asked("auc_pooled", everything, "", self._cohort.labels),
         ]
+        figures = [
+            self.figure(one.name, one.films, self._statistic(recipe, one), labels=one.labels) for one in asked
+        ]
+        if evidence := self._evidence(others):
+            films, statistic = self._combined(recipe, evidence)
+            figures.append(self.figure(COMBINED, films, statistic))
+        return figures
 
-    def _compared(self, covered: NDArray[np.bool_]) -> list[tuple[str, Films, str]]:
-        """What recipes are compared in, by which films, in which pairs (see `auc`).
+    def _statistic(self, recipe: Recipe, asked: "_Asked") -> Statistic:
+        return self.auc(recipe, asked.films, asked.of_one, asked.labels)
 
-        The headline, borne-out labels if any are known, and collections outside the headline that have films
-        without the finding too.
+    def _compared(self, covered: NDArray[np.bool_]) -> list["_Asked"]:
+        """What recipes are compared in.
+
+        The table's labels in NIH's collections, what readers saw, borne-out labels, and collections outside
+        NIH's that have films without the finding too: as far as they are known.
         """
         cohort = self._cohort
         headline, elsewhere = covered & cohort.headline, covered & ~cohort.headline
-        groups = [(HEADLINE, headline, "source")]
+        asked = [_Asked(HEADLINE, np.flatnonzero(headline), "source", cohort.labels)]
+        for who, said in cohort.verdicts.items():
+            asked.append(_Asked(f"auc_{who}", np.flatnonzero(covered & ~np.isnan(said)), "source", said))
         if cohort.borne_out.any():
-            groups.append((BORNE_OUT, headline & (cohort.borne_out != ""), "borne out"))
+            films = np.flatnonzero(headline & (cohort.borne_out != ""))
+            asked.append(_Asked(BORNE_OUT, films, "borne out", cohort.labels))
         for source in np.unique(cohort.sources[elsewhere & (cohort.labels == 0)]):
-            groups.append((f"auc_{source}", elsewhere & (cohort.sources == source), "source"))
-        return [(name, np.flatnonzero(mask), of_one) for name, mask, of_one in groups]
+            films = np.flatnonzero(elsewhere & (cohort.sources == source))
+            asked.append(_Asked(f"auc_{source}", films, "source", cohort.labels))
+        return asked
+
+    def _evidence(self, asked: Sequence["_Asked"]) -> list["_Asked"]:
+        """What `COMBINED` is the mean of; nothing if readers, borne-out labels or other hospitals lack."""
+        others = {f"auc_{source}" for source in self._cohort.sources[~self._cohort.headline]}
+        kinds = [[one for one in asked if one.name in names] for names in ({READERS}, {BORNE_OUT}, others)]
+        return [one for kind in kinds for one in kind] if all(kinds) else []
+
+    def _combined(self, recipe: Recipe, evidence: Sequence["_Asked"]) -> tuple[Films, Statistic]:
+        """The films of all of it, and the mean of its AUCs."""
+        films = np.unique(np.concatenate([one.films for one in evidence]))
+        parts = [(np.searchsorted(films, one.films), self._statistic(recipe, one)) for one in evidence]
+
+        def mean(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.mean([statistic(weights[:, at]) for at, statistic in parts], axis=0))
+
+        return films, mean
 
     def seeds(self, recipe: Recipe) -> list[Figure]:
         """The headline of each seed by itself."""
@@ -300,17 +359,25 @@ class _Measure:
         return figures
 
     def compare(self, recipe: Recipe, other: Recipe) -> list[Comparison]:
-        """AUCs within sources, on the films that both recipes have."""
+        """AUCs within sources, on the films that both recipes have; all evidence together first."""
+        asked = self._compared(recipe.covered & other.covered)
+        pairs = [
+            (one.name, one.films, self._statistic(recipe, one), self._statistic(other, one), one.labels)
+            for one in asked
+        ]
+        if evidence := self._evidence(asked):
+            films, ours = self._combined(recipe, evidence)
+            theirs = self._combined(other, evidence)[1]
+            pairs.insert(0, (COMBINED, films, ours, theirs, self._cohort.labels))
         compared = []
-        for name, films, of_one in self._compared(recipe.covered & other.covered):
-            one, two = self.auc(recipe, films, of_one), self.auc(other, films, of_one)
+        for name, films, one, two, labels in pairs:
 
             def difference(
                 weights: NDArray[np.float64], one: Statistic = one, two: Statistic = two
             ) -> NDArray[np.float64]:
                 return one(weights) - two(weights)
 
-            figure = self.figure(name, films, difference)
+            figure = self.figure(name, films, difference, labels=labels)
             compared.append(
                 Comparison(recipe.name, other.name, name, figure.value, figure.low, figure.high, figure.films)
             )

@@ -11,7 +11,7 @@ import numpy as np
 from screen.decide import expected
 from screen.evaluation.metrics import Figure
 from screen.model import ModelCard
-from train.measure.evaluation import BORNE_OUT, HEADLINE, Comparison, Evaluation
+from train.measure.evaluation import BORNE_OUT, COMBINED, HEADLINE, READERS, Comparison, Evaluation
 
 INTENDED_USE = (
     "Research use only, not for clinical use. Orders frontal chest radiographs of adults by how likely they "
@@ -106,16 +106,24 @@ def _data(evaluation: Evaluation) -> Iterator[str]:
 
 def _headline(evaluation: Evaluation) -> Iterator[str]:
     figures = evaluation.figures[evaluation.shipped.name]
+    known = any(figure.name == READERS for figure in figures)
     names = {
-        HEADLINE: "**AUC, pairs within one source**",
+        HEADLINE: f"AUC, pairs within one source{', labels mined from reports' if known else ''}",
+        READERS: "AUC, pairs within one source, what radiologists saw and talked over",
+        "auc_majority": "the same, the majority of three who did not",
+        "auc_agreed": "the same, films on which both agree",
+        COMBINED: "the mean of the readers', the borne-out labels' and other hospitals' AUC",
         "auc_within_source_and_fold": "AUC, pairs within one source and fold (one network's scores alone)",
         BORNE_OUT: "AUC, pairs within one source, only labels that the patient's other films bear out",
         "auc_pooled": "AUC, all films pooled (the source helps here)",
         "sensitivity_at_specificity_90": "sensitivity at 90 % specificity",
         "sensitivity_at_specificity_95": "sensitivity at 95 % specificity",
     }
+    headline = READERS if known else HEADLINE
+    names[headline] = f"**{names[headline]}**"
     lines = []
-    for figure in figures:
+    # The headline stands first.
+    for figure in sorted(figures, key=lambda figure: figure.name != headline or bool(figure.group)):
         if figure.name == HEADLINE and figure.group.startswith("seed") and len(evaluation.shipped.seeds) > 1:
             lines.append((f"the same, {figure.group}", *_cells(figure)))
         elif not figure.group and figure.name in names:

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from screen.evaluation.metrics import Figure
-from train.measure.evaluation import HEADLINE, Evaluation
+from screen.evaluation.metrics import FEW, Figure
+from train.measure.evaluation import HEADLINE, READERS, Evaluation
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -66,14 +66,27 @@ def results(path: Path, evaluation: Evaluation, pictures: Callable[[int], NDArra
 
 
 def roc(path: Path, evaluation: Evaluation) -> None:
-    """Pairs of one source (the area is the headline) and all films pooled, operating points marked."""
+    """Pairs of one source (their area is a figure) and all films pooled, operating points marked.
+
+    Where it is known what radiologists saw, single readers too, by what they agreed on.
+    """
     figure, axis = plt.subplots(figsize=(5.4, 5.4), layout="constrained")
     axis.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=":")
     within, pooled = evaluation.figure(HEADLINE), evaluation.figure("auc_pooled")
+    cohort, covered = evaluation.cohort, evaluation.shipped.covered
     axis.plot(
-        _GRID, _within_source_curve(evaluation), color=_INK, linewidth=1.8,
-        label=f"pairs within one source: AUC {_with_interval(within)}",
+        _GRID, _within_source_curve(evaluation, cohort.labels, covered & cohort.headline), color=_INK,
+        linewidth=1.8, label=f"pairs within one source: AUC {_with_interval(within)}",
     )  # fmt: skip
+    if "adjudicated" in cohort.verdicts:
+        seen = cohort.verdicts["adjudicated"]
+        axis.plot(
+            _GRID, _within_source_curve(evaluation, seen, covered & ~np.isnan(seen)), color=_ACCENT,
+            linewidth=1.8,
+            label=f"against readers: AUC {_with_interval(evaluation.figure(READERS))}",
+        )  # fmt: skip
+        readers = np.array([reader_rates(said, seen) for said in cohort.single.values()])
+        axis.plot(*readers.T, "x", color=_ACCENT, markersize=5, label="single readers, against all of them")
     labels = evaluation.cohort.labels[evaluation.films]
     logits = evaluation.shipped.logits[:, evaluation.films]
     axis.plot(
@@ -171,18 +184,32 @@ def _sensitivity(scores: NDArray[np.float64], labels: NDArray[np.float32]) -> ND
     return np.asarray(np.interp(_GRID, np.append(0, alarms / alarms[-1]), np.append(0, hits / hits[-1])))
 
 
-def _within_source_curve(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Mean of the sources' curves by their pairs, so that the area under it is the headline."""
+def reader_rates(said: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[float, float]:
+    """1 − specificity and sensitivity of a reader's answers; NaN with under `FEW` films of either kind."""
+    rates = []
+    for truth in (0, 1):
+        answers = said[(seen == truth) & ~np.isnan(said)]
+        rates.append(float(answers.mean()) if len(answers) >= FEW else float("nan"))
+    return rates[0], rates[1]
+
+
+def _within_source_curve(
+    evaluation: Evaluation, labels: NDArray[np.float32], counted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Mean of the sources' curves by their pairs, so that the area under it is the AUC over pairs of one.
+
+    labels: of the cohort's films, [N]; counted: mask [N].
+    """
     cohort = evaluation.cohort
-    films = np.flatnonzero(evaluation.shipped.covered & cohort.headline)
+    films = np.flatnonzero(counted)
     total, curve = 0, np.zeros(len(_GRID))
     for source in np.unique(cohort.sources[films]):
         of_source = films[cohort.sources[films] == source]
-        labels = cohort.labels[of_source]
-        pairs = int((labels == 1).sum()) * int((labels == 0).sum())
+        truth = labels[of_source]
+        pairs = int((truth == 1).sum()) * int((truth == 0).sum())
         if pairs:
             logits = evaluation.shipped.logits[:, of_source]
-            curve += pairs * np.mean([_sensitivity(of_seed, labels) for of_seed in logits], 0)
+            curve += pairs * np.mean([_sensitivity(of_seed, truth) for of_seed in logits], 0)
             total += pairs
     return curve / max(1, total)
 

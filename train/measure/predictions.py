@@ -10,7 +10,7 @@ import csv
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from screen.errors import UsageError
 from train.data.boxes import Box, tumor_boxes
 from train.data.followups import borne_out
+from train.data.readers import read_readers
 from train.data.table import Columns, read_table, scorable
 
 PREDICTION_COLUMNS = ("file", "patient_id", "fold", "seed", "logit", "peak_x", "peak_y")
@@ -34,7 +35,9 @@ class Cohort:
     which those are, for another hospital's collection is a figure of its own, else all; without sources that
     have no film without the finding. slices: what else is known, str [N] by name (`view`, `sex`, `age`,
     `label basis`), empty where it is not. borne_out: str [N], about how many films the patient has, where
-    these bear the label out; else empty. boxes: the lesions of each film.
+    these bear the label out; else empty. boxes: the lesions of each film. verdicts: what radiologists saw, by
+    who says so (`adjudicated`, `majority`, `agreed` where both say the same), float32 [N], NaN where nobody
+    does. single: likewise each reader's own, by name.
     """
 
     files: tuple[str, ...]
@@ -47,6 +50,8 @@ class Cohort:
     slices: Mapping[str, NDArray[np.str_]]
     borne_out: NDArray[np.str_]
     boxes: tuple[tuple[Box, ...], ...]
+    verdicts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    single: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,9 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
     films_alike = np.array([supported.get(name, "") for name in names], np.str_)
     if follow_ups and not films_alike.any():
         raise UsageError(f"{follow_ups}: it says nothing of the films in {tables[0]}")
+    verdicts, single = _verdicts(columns.readers, texts("nih_image_index")) if columns.readers else ({}, {})
+    if columns.readers and not verdicts:
+        raise UsageError(f"{columns.readers}: its readers saw none of the films in {tables[0]}")
     in_pairs = np.isin(sources[kept], np.unique(sources[kept][labels[kept] == 0]))
     return Cohort(
         files=tuple(file for file, _ in of_cohort),
@@ -123,6 +131,27 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
         },
         borne_out=films_alike,
         boxes=tuple(tuple(tumor_boxes(row)) for row in facts),
+        verdicts=verdicts,
+        single=single,
+    )
+
+
+def _verdicts(
+    folder: Path, images: NDArray[np.str_]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """`Cohort.verdicts` and `Cohort.single` of films by their names at NIH. folder: of readers' tables."""
+    readers = read_readers(folder)
+
+    def of(answers: Mapping[str, float]) -> NDArray[np.float32]:
+        return np.array([answers.get(image, math.nan) for image in images], np.float32)
+
+    adjudicated, majority = of(readers.adjudicated), of(readers.majority)
+    agreed = np.where(adjudicated == majority, adjudicated, np.float32(np.nan))
+    verdicts = {"adjudicated": adjudicated, "majority": majority, "agreed": agreed}
+    single = {name: of(answers) for name, answers in readers.single.items()}
+    return (
+        {name: said for name, said in verdicts.items() if not np.isnan(said).all()},
+        {name: said for name, said in single.items() if not np.isnan(said).all()},
     )
 
 

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 from screen.errors import UsageError
 from screen.evaluation.metrics import within_source_auc
 from tests.places import SHARED
-from tests.predicted import write_csv, write_predictions, write_table
+from tests.predicted import write_csv, write_predictions, write_readers, write_table
 from train.cli.main import cli
 from train.data.table import Columns
-from train.measure.evaluation import BORNE_OUT, HEADLINE, Evaluation, evaluate
+from train.measure.evaluation import BORNE_OUT, COMBINED, HEADLINE, READERS, Evaluation, evaluate
+from train.measure.evaluation_card import model_card
+from train.measure.plots import reader_rates
 from train.measure.predictions import PREDICTION_COLUMNS, Cohort, read_cohort, read_recipe
 
 GAINS = (("good", 1.5), ("again", 1.5), ("idle", 0.0))
@@ -100,6 +102,47 @@ def test_labels_that_other_films_bear_out_are_measured_apart(table: Path, cohort
     assert {c.figure for c in result.comparisons} == {HEADLINE, BORNE_OUT, "auc_jsrt"}
     assert not any(cohort.borne_out)
     assert not any(f.name == BORNE_OUT for f in evaluate(cohort, recipes, {}, "tumor").figures["good"])
+
+
+def test_what_radiologists_saw_judges_where_it_is_known(table: Path, tmp_path: Path) -> None:
+    readers = write_readers(tmp_path / "readers")
+    known = read_cohort([table], Columns(readers=readers), write_follow_ups(table))
+    recipes = [
+        read_recipe(name, write_predictions(table, f"{name}.csv", gain), known) for name, gain in GAINS
+    ]
+    result = evaluate(known, recipes, {}, "tumor")
+    seen = known.verdicts["adjudicated"]
+    films = ~np.isnan(seen)
+    assert not films[known.sources == "jsrt"].any()
+    flipped = np.array([int(Path(file).stem) % 10 == 0 for file in known.files])
+    assert np.array_equal(seen[films] != known.labels[films], flipped[films])
+    expected = within_source_auc(recipes[0].logits[0][films], seen[films], known.sources[films])
+    figure = result.figure(READERS)
+    assert (figure.value, figure.films, figure.positives) == (pytest.approx(expected), 160, seen[films].sum())
+    parts = [result.figure(name).value for name in (READERS, BORNE_OUT, "auc_jsrt")]
+    assert result.figure(COMBINED).value == pytest.approx(np.mean(parts))
+    first, second = (c for c in result.comparisons if c.figure == COMBINED)
+    assert (first.difference, first.low, first.high, second.excludes_zero) == (0, 0, 0, True)
+    card = model_card(result, None)
+    assert card.index("**AUC, pairs within one source, what radiologists saw") < card.index(
+        "mined from reports"
+    )
+    with pytest.raises(UsageError, match="saw none of the films"):
+        other = write_readers(tmp_path / "others", 0)
+        read_cohort([table], Columns(readers=other))
+
+
+def test_single_readers_are_points_beside_the_curve(table: Path, tmp_path: Path) -> None:
+    readers = write_readers(tmp_path / "readers")
+    result = CliRunner().invoke(cli, [
+        "evaluate", str(table), "--readers", str(readers), "--out", str(tmp_path / "out"),
+        "--predictions", f"good={write_predictions(table, 'good.csv', 1.5)}",
+    ])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/roc.png").stat().st_size > 10_000
+    cohort = read_cohort([table], Columns(readers=readers))
+    rates = {name: reader_rates(said, cohort.verdicts["adjudicated"]) for name, said in cohort.single.items()}
+    assert rates == {"right": (0, 1), "wrong": (1, 0)}
 
 
 def test_a_film_without_nihs_name_is_known_by_its_files(tmp_path: Path) -> None:
