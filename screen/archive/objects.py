@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from io import BytesIO
 
 from highdicom import SOPClass
@@ -13,12 +12,16 @@ from pydicom.valuerep import DA, DT, TM
 from screen import __version__
 from screen.archive.headers import OF_THE_FILM
 from screen.ledger import DicomObject
+from screen.machine import library_version
 from screen.readers.eligibility import OWN_EQUIPMENT
 
 MANUFACTURER = f"{OWN_EQUIPMENT} project"
 WRITER = (
     __version__,
-    *(f"{name} {version(name)}" for name in ("highdicom", "pydicom", "pillow", "opencv-python-headless")),
+    *(
+        f"{name} {library_version(name)}"
+        for name in ("highdicom", "pydicom", "pillow", "opencv-python-headless")
+    ),
 )
 """The versions of everything that decides about an object's bytes."""
 

@@ -26,7 +26,7 @@ from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.errors import ScreenError
 from screen.gpus import gpus
-from screen.machine import library_version, usable_cpus
+from screen.machine import library_version, library_versions, usable_cpus
 from screen.model import Model, load_model
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits, Refusal
@@ -38,6 +38,8 @@ _LIBRARIES = (
     "numpy", "opencv-python-headless", "pydicom", "imagecodecs", "simplejpeg", "pillow", "blake3", "click",
     "rich",
 )  # fmt: skip
+_FOR_ARCHIVES = ("highdicom", "httpx")
+"""Of the extra 'dicom', for whoever has an archive."""
 _BATCH = 2
 _ROOM = 2**30
 """Bytes that a night's folder easily takes."""
@@ -80,6 +82,12 @@ def _libraries() -> Iterator[Check]:
             yield Check(name, State.OK, found)
         else:
             yield Check(name, State.BAD, "not installed: pip install cxr-screen")
+    extra = library_versions(_FOR_ARCHIVES)
+    if len(extra) == len(_FOR_ARCHIVES):
+        said = ", ".join(f"{name} {version}" for name, version in extra.items())
+        yield Check("fetch, dicom, send", State.OK, said)
+    else:
+        yield Check("fetch, dicom, send", State.NOTE, "not installed: pip install 'cxr-screen[dicom]'")
     grey = cv2.LUT(np.array([[0, 65535]], np.uint16), np.arange(65536, dtype=np.uint16)[::-1].copy())
     works = grey.tolist() == [[65535, 0]]
     yield Check("16-bit lookup", State.OK if works else State.BAD, "OpenCV" if works else "needs OpenCV 5")

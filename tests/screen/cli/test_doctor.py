@@ -51,3 +51,11 @@ def test_it_says_whether_telemetry_is_off(monkeypatch: pytest.MonkeyPatch) -> No
     assert checkup._telemetry().state is State.OK
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
     assert checkup._telemetry().state is State.BAD
+
+
+def test_it_says_whether_archives_can_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "fetch, dicom, send"
+    assert {check.name: check.state for check in checkup._libraries()}[name] is State.OK
+    monkeypatch.setattr(checkup, "library_versions", lambda names: {"httpx": "1"})
+    missing = {check.name: check for check in checkup._libraries()}[name]
+    assert (missing.state, "cxr-screen[dicom]" in missing.detail) == (State.NOTE, True)
