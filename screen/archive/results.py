@@ -4,7 +4,9 @@ The ledger keeps of each object when its result was decided and which report cam
 equal to the byte. What an earlier night has made, and lent with its results, is not made again.
 """
 
+import re
 import shutil
+import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -25,7 +27,15 @@ from screen.decide import Case, Cases, Decision, Verdict, decide
 from screen.decide.scratch import Scratch
 from screen.decode import Decoded
 from screen.errors import LedgerError, ModelError, UsageError
-from screen.files import LineWriter, csv_file, read_bounded, sync_folder, whole_file, write_whole
+from screen.files import (
+    LineWriter,
+    csv_file,
+    read_bounded,
+    remove_drafts,
+    sync_folder,
+    whole_file,
+    write_whole,
+)
 from screen.ledger import DicomObject, Row
 from screen.ledger.objects import OBJECTS
 from screen.readers.tags import quietly
@@ -47,6 +57,8 @@ FILM_GONE, DIFFERS = "film_gone", "differs"
 _CLASSES = {"sr": SR_CLASS, "sc": SC_CLASS}
 _LARGEST = 64 << 20
 """Bytes of an object of ours: a hundred times what one takes."""
+_IS_OURS = re.compile(r"2\.25\.\d+\.dcm|\.2\.25\.\d+\.dcm\.\w{8}")
+"""Names of objects, and of what a writer left that was killed."""
 _ASIDE = ".dicom-"
 
 
@@ -62,9 +74,10 @@ def make_results(folder: Path, kinds: Collection[str], *, all_cases: bool, progr
         except StoppedError:
             progress.event("stopped", signal=stop.signal)
             return stop.exit_code
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:
+            trouble = error.strerror if isinstance(error, OSError) else error
             raise LedgerError(
-                f"{folder}: DICOM objects cannot be written ({error.strerror}); mend that and type it again"
+                f"{folder}: DICOM objects cannot be written ({trouble}); mend that and type it again"
             ) from error
 
 
@@ -85,6 +98,7 @@ def _made(run: FinishedRun, kinds: Collection[str], all_cases: bool, stop: Stop,
             if tally.exit_code not in (0, 3):
                 raise LedgerError(f"{run.folder}: its run has failed: nothing may be made of it")
             (run.folder / DICOM_TABLE).unlink(missing_ok=True)
+            remove_drafts(run.folder / DICOM_TABLE)
             (run.folder / OBJECTS).mkdir(exist_ok=True)
             films = Reopener(
                 run.ledger, lambda: stack.enter_context(run.open_pool(DECODE_WITH_HEADER)), stop.check
@@ -112,9 +126,12 @@ def _decision_of(run: FinishedRun) -> tuple[Decision, str]:
     if kept is None:
         raise LedgerError(f"{folder}: has no reports of its own; type 'screen report {folder}' first")
     try:
-        return Decision.from_json(kept[0]), kept[1]
+        decision, decided_at = Decision.from_json(kept[0]), datetime.fromisoformat(kept[1])
+        if decided_at.utcoffset() is None:
+            raise ValueError("a time without its zone")
     except (ModelError, ValueError, KeyError, TypeError) as error:
         raise LedgerError(f"{folder}: its ledger is damaged; start over with --fresh") from error
+    return decision, kept[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +209,7 @@ class _Maker:
                     )
         folder = self._run.folder / OBJECTS
         for other in folder.iterdir():
-            if other.name not in self._kept:
+            if _IS_OURS.fullmatch(other.name) and other.name not in self._kept:
                 other.unlink()
         sync_folder(folder)
 

@@ -1,7 +1,9 @@
 """`screen dicom`: what a reader finds of a night in the archive, judged by tools that are not ours."""
 
 import csv
+import errno
 import hashlib
+import os
 import shutil
 import signal
 import sqlite3
@@ -15,7 +17,9 @@ import pytest
 from click.testing import CliRunner
 from pydicom import Dataset
 
+from screen.archive import results
 from screen.cli import cli
+from screen.files import write_whole
 from screen.ledger import Ledger
 from tests.places import EXAMPLES, ROOT
 
@@ -241,7 +245,8 @@ def test_made_again_they_are_equal_to_the_byte(own: Path) -> None:
         path.unlink()
     screen("dicom", own)
     assert files(own) == before
-    (own / "dicom" / "stray.dcm").write_bytes(b"")
+    (own / "dicom" / "2.25.7.dcm").write_bytes(b"")
+    (own / "dicom" / ".2.25.7.dcm.0a1b2c3d").write_bytes(b"")
     name = min(before)
     (own / "dicom" / name).write_bytes(b"cut")
     screen("dicom", own)
@@ -561,6 +566,66 @@ def test_a_run_without_names_or_end_is_refused(films: Path, tmp_path: Path) -> N
         ledger.keep_decision(None)
     assert "type 'screen report" in screen("dicom", night, code=1)
     assert not (night / "dicom").exists()
+
+
+def test_a_run_that_has_failed_is_refused(tmp_path: Path) -> None:
+    night = run(EXAMPLES / "study-4", tmp_path / "night", code=1)
+    assert "has failed" in screen("dicom", night, code=1)
+    assert not (night / "dicom").exists()
+
+
+def test_a_full_disk_leaves_no_table(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(own)
+    for path in (own / "dicom").iterdir():
+        path.unlink()
+    written = []
+
+    def full(path: Path, data: bytes, mode: int) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        write_whole(path, data, mode)
+
+    monkeypatch.setattr(results, "write_whole", full)
+    assert "cannot be written (No space left on device); mend that" in screen("dicom", own, code=1)
+    assert not (own / "dicom.csv").exists()
+    assert [path.name for path in (own / "dicom").iterdir()] == [path.name for path in written]
+    monkeypatch.undo()
+    screen("dicom", own)
+    assert files(own) == before
+
+
+def test_a_signal_stops_in_order(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(own)
+    for path in (own / "dicom").iterdir():
+        path.unlink()
+
+    def interrupted(path: Path, data: bytes, mode: int) -> None:
+        monkeypatch.undo()
+        write_whole(path, data, mode)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(results, "write_whole", interrupted)
+    screen("dicom", own, code=143)
+    assert not (own / "dicom.csv").exists()
+    screen("dicom", own)
+    assert files(own) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decision", "{}"),
+        ("decision", "[1]"),
+        ("decided_at", "yesterday"),
+        ("decided_at", "2026-11-29T02:00:00"),
+    ],
+)
+def test_a_damaged_decision_is_refused(own: Path, name: str, value: str) -> None:
+    with Ledger.open(own / "ledger.sqlite") as ledger:
+        ledger.set_meta(name, value)
+        ledger.commit()
+    assert "its ledger is damaged" in screen("dicom", own, code=1)
 
 
 def test_the_missing_extra_is_named(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
