@@ -119,6 +119,8 @@ class Warn(StrEnum):
     STREAM_REPAIRED = "stream_repaired"
     PERHAPS_DAMAGED = "perhaps_damaged"
     PIXELS_LONG = "pixels_long"
+    NOT_SQUARE = "not_square"
+    PERHAPS_SQUEEZED = "perhaps_squeezed"
 
     @property
     def meaning(self) -> str:
@@ -149,6 +151,8 @@ _WARNINGS = {
     Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format, which costs none of them",
     Warn.PERHAPS_DAMAGED: "a long run of zeros in the compressed pixels: a hole, or a large black area",
     Warn.PIXELS_LONG: "more pixel data than the header says, by a row or more: the rest is left out",
+    Warn.NOT_SQUARE: "its pixels are not square: shown in the proportions that its header says",
+    Warn.PERHAPS_SQUEEZED: "pixels are said not to be square, but not for certain: shown as if they were",
 }
 
 

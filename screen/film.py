@@ -42,12 +42,14 @@ class Pixels:
     (PS3.3 C.11.1, C.11.2, C.7.6.3.1.2), 0 black … 65535 white, bone bright whatever the file says.
     stored_shape: rows and columns of the film where `values` are a reduced picture of it; None: theirs.
     opposite: the lookup that the film would have under the other polarity; None: 65535 - lookup.
+    aspect: height and width of a pixel, in proportion.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
     lookup: NDArray[np.uint16]
     stored_shape: tuple[int, int] | None = None
     opposite: NDArray[np.uint16] | None = None
+    aspect: tuple[int, int] = (1, 1)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -115,6 +115,6 @@ def _digest(value: Any) -> str:
 
 def _geometry(value: Any) -> Geometry:
     geometry = Geometry(*value)
-    if any(type(n) is not int for n in value) or geometry != Geometry.fit(*value[:3]):
+    if any(type(n) is not int for n in value) or not geometry.is_fitted:
         raise TypeError
     return geometry

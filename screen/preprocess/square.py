@@ -104,12 +104,16 @@ class Geometry:
     content_width: int
 
     @classmethod
-    def fit(cls, height: int, width: int, size: int) -> "Geometry":
-        """The film centred, its longer side filling the square, at least one pixel thin."""
-        longer = max(height, width)
+    def fit(cls, height: int, width: int, size: int, aspect: tuple[int, int] = (1, 1)) -> "Geometry":
+        """The film centred, its longer side filling the square, at least one pixel thin.
+
+        aspect: height and width of the film's pixels, in proportion; the square's are square.
+        """
+        tall, wide = height * aspect[0], width * aspect[1]
+        longer = max(tall, wide)
         # Integer rounding (half up), so that no floating-point unit has a say in it.
-        content_height = max(1, (2 * height * size + longer) // (2 * longer))
-        content_width = max(1, (2 * width * size + longer) // (2 * longer))
+        content_height = max(1, (2 * tall * size + longer) // (2 * longer))
+        content_width = max(1, (2 * wide * size + longer) // (2 * longer))
         return cls(
             height=height,
             width=width,
@@ -119,6 +123,14 @@ class Geometry:
             content_height=content_height,
             content_width=content_width,
         )
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the box lies as `fit` puts it, for pixels of some aspect."""
+        content = self.content_height, self.content_width
+        middle = tuple((self.size - side) // 2 for side in content)
+        least = min(self.height, self.width, *content)
+        return least >= 1 and max(content) == self.size and (self.top, self.left) == middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +169,8 @@ def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = Fal
     """
     if spec.foreign:
         raise ValueError(spec.foreign)
-    geometry = Geometry.fit(*px.shape, spec.size)
-    halvings = _halvings(px.values.shape, spec.size) if stepwise else 0
+    geometry = Geometry.fit(*px.shape, spec.size, px.aspect)
+    halvings = _halvings(px.values.shape, spec.size) if stepwise and px.aspect == (1, 1) else 0
     content = _content(px, spec, geometry, halvings)
     pose = UPRIGHT
     if content is not None and spec.judge is not None:
@@ -181,7 +193,7 @@ def square_from_pixels(px: Pixels, spec: PreprocessSpec, *, stepwise: bool = Fal
 @memory_errors_from_opencv()
 def content_from_pixels(px: Pixels, spec: PreprocessSpec) -> NDArray[np.uint8] | None:
     """The film alone, resized and stretched, uint8 [h, w], as the judge gets it; None if it is blank."""
-    return _content(px, spec, Geometry.fit(*px.shape, spec.size), halvings=0)
+    return _content(px, spec, Geometry.fit(*px.shape, spec.size, px.aspect), halvings=0)
 
 
 def _content(px: Pixels, spec: PreprocessSpec, geometry: Geometry, halvings: int) -> NDArray[np.uint8] | None:

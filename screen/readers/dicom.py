@@ -1,7 +1,7 @@
 """DICOM files: what their header rules out is never decoded, and the rest becomes a film."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from screen.readers.header import (
     PixelHeader,
     Table,
     Window,
+    aspect_from_tags,
     described_from_tags,
     identity_from_tags,
     lookup_header_from_tags,
@@ -52,23 +53,31 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
     with quietly():
         eligibility = eligibility_from_tags(described_from_tags(parsed.tags))
         identity = identity_from_tags(parsed.tags, eligibility.view)
+        aspect, is_told = aspect_from_tags(parsed.tags)
     digest = PixelDigest()
     try:
         px, lookup_header, frame = _checked(parsed, eligibility, kind, limits, digest)
+        # A reduced picture's resolution was chosen for square pixels.
+        aim = aim if aspect in (None, (1, 1)) else WHOLE
         picture = _reduced(parsed, px, lookup_header, frame, aim) or _whole(parsed, px, lookup_header, frame)
     except Refusal as refusal:
         return Unscreened(refusal.reason, refusal.detail, identity, eligibility.declared_chest)
     other = picture.other_voi
     if other is not None:
         digest.update(_canonical(asdict(other) if isinstance(other, Table) else other))
-    warnings = picture.warnings
+    pixels, warnings = picture.pixels, picture.warnings
+    if is_told:
+        warnings.append(Warn.PERHAPS_SQUEEZED if aspect is None else Warn.NOT_SQUARE)
+    if aspect not in (None, (1, 1)):
+        pixels = replace(pixels, aspect=aspect)
+        digest.update(_canonical(aspect))
     if kind is Kind.DICOM_BARE:
         warnings.append(Warn.NO_PREAMBLE)
     if px.frames > 1:
         warnings.append(Warn.SEVERAL_FRAMES)
     return Film(
         identity=identity,
-        pixels=picture.pixels,
+        pixels=pixels,
         pixel_digest=digest.digest(),
         decoder=picture.decoder,
         declared_chest=eligibility.declared_chest,

@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from screen.codes import Reason, Warn
 from screen.readers.codecs import UNCOMPRESSED, check_syntax, decode_frame, is_whole
-from screen.readers.half_copied import is_half_copied
+from screen.readers.half_copied import HALF_COPIED, is_half_copied
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.tags import PIXEL_DATA, Parsed, PixelElement
@@ -202,7 +202,7 @@ def samples_from_frame(frame: Frame, parsed: Parsed, px: PixelHeader) -> tuple[N
     element = parsed.element
     last = samples if samples.ndim == 2 else samples[..., -1]
     if is_half_copied(last, element.offset if element and samples.ndim == 2 else None):
-        raise Refusal(Reason.CORRUPT_PIXELS, "zeros from the middle of a row to the end: half copied?")
+        raise Refusal(Reason.CORRUPT_PIXELS, HALF_COPIED)
     warnings = [Warn.PIXELS_SHORT] if is_short else []
     if element and element.length:
         more = min(element.length, element.held) - px.frames * frame_bytes(px)

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_NEAR = 16
+HALF_COPIED = "zeros from the middle of a row to the end: half copied?"
+
+_NEAR = 8
 """Pixels on either side of the break."""
 _ABOVE = 5
 """Rows above it."""
 _MUCH = 0.25
 """Share of the rows that no collimator and no turned film leaves black below an edge this level."""
-_FRAMELESS = 0.99
-"""Share of the pixels along the other edges that are not 0, where a film has no black border."""
+_FRAMELESS = 0.75
+"""Share of the pixels along either side that are not 0, where a film has no black border."""
 _BLOCK = 4096
 """Bytes; copies break off where blocks end."""
 
@@ -25,7 +27,7 @@ def is_half_copied(values: NDArray[Any], offset: int | None = None) -> bool:
 
     offset: where the first value lies in the file, if they lie there as they are here.
     An edge that is level to within a row looks the same: so either much is missing, or the break is where a
-    block ends, or there is no other black border.
+    block ends, or there is no black border left and right.
     """
     height, width = values.shape
     last = height - 1
@@ -43,8 +45,7 @@ def is_half_copied(values: NDArray[Any], offset: int | None = None) -> bool:
         and -(offset + (last * width + at) * values.itemsize) % _BLOCK < 2 * values.itemsize
     ):
         return True
-    edges = np.concatenate([values[0], values[:last, 0], values[:last, -1]])
-    return bool(np.count_nonzero(edges) > _FRAMELESS * edges.size)
+    return all(np.count_nonzero(side) > _FRAMELESS * last for side in (values[:last, 0], values[:last, -1]))
 
 
 def _end(row: NDArray[Any]) -> int:

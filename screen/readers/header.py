@@ -1,6 +1,7 @@
 """A DICOM header in three parts: what the object is, how its pixels are stored, how they are to be shown."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,16 @@ class LookupHeader:
         """Tables before windows, each in the header's order."""
         first = self.voi_table or self.window
         return (*((first,) if first else ()), *self.others)
+
+
+_ROUNDED = 1.02
+"""Ratio of two lengths that differ no more than writers round."""
+_LARGEST_ASPECT = 4
+
+
+def alike(one: float, other: float) -> bool:
+    """Whether two lengths of pixels, neither of them 0, are the same."""
+    return 1 / _ROUNDED <= one / other <= _ROUNDED
 
 
 def described_from_tags(tags: Tags) -> Described:
@@ -181,6 +192,28 @@ def _palette(tags: Tags) -> tuple[Table, Table, Table]:
     except ValueError as error:
         raise Refusal(Reason.CORRUPT_HEADER, str(error)) from error
     return red, green, blue
+
+
+_SPACINGS = ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
+
+def aspect_from_tags(tags: Tags) -> tuple[tuple[int, int] | None, bool]:
+    """Height and width of a pixel in proportion, and whether they are said to differ.
+
+    None where the tags (C.7.6.3.1.7, C.7.6.3: vertical before horizontal) contradict each other, or say what
+    no detector has.
+    """
+    ratios = [
+        spacing[0] / spacing[1]
+        for spacing in map(tags.numbers_or_none, _SPACINGS)
+        if len(spacing) == 2 and spacing[0] and spacing[1] and min(spacing[0], spacing[1]) > SMALLEST
+    ]
+    told = next((ratio for ratio in ratios if not alike(ratio, 1)), None)
+    if told is None:
+        return (1, 1), False
+    if not 1 / _LARGEST_ASPECT <= told <= _LARGEST_ASPECT or not all(alike(told, ratio) for ratio in ratios):
+        return None, True
+    return Fraction(told).limit_denominator(1000).as_integer_ratio(), True
 
 
 def lookup_header_from_tags(tags: Tags, px: PixelHeader) -> LookupHeader:

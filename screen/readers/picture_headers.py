@@ -17,7 +17,7 @@ from screen.readers.signature import Kind
 from screen.readers.streams import ZEROS, JpegFrame, frame_header, segments
 from screen.readers.tiff import TiffTags, tiff_directories
 
-_ORIENTATION_TAG, _EXTRA_TAG = 274, 338
+_ORIENTATION_TAG, _EXTRA_TAG, _RESOLUTION_TAGS = 274, 338, (282, 283)
 
 
 class Extra(Enum):
@@ -39,6 +39,7 @@ class PictureHeader:
     planar: samples lie in planes. palette: uint16 [n, 3], of TIFF files; PNG's is the decoder's affair.
     several: there are other pages of full size, or this one is a smaller copy. page: which one it is, from 0.
     is_grey: one sample of grey, whatever stands behind it.
+    density: horizontal and vertical pixels per length, in proportion; 0: nobody says.
     has_hole: there are zeros as damage leaves them.
     """
 
@@ -56,6 +57,7 @@ class PictureHeader:
     page: int = 0
     is_grey: bool = False
     extra: Extra = Extra.ALPHA
+    density: tuple[int, int] = (0, 0)
     has_hole: bool = False
 
 
@@ -77,13 +79,15 @@ def picture_header(data: bytes, kind: Kind) -> PictureHeader:
 
 def _jpeg_header(data: bytes) -> PictureHeader:
     frame: JpegFrame | None = None
-    orientation, adobe = 1, False
+    orientation, adobe, density = 1, False, (0, 0)
     for marker, payload in segments(data):
         frame = frame_header(marker, payload) or frame
         if marker == 0xE1 and payload.startswith(b"Exif\0\0"):
             orientation = _exif_orientation(payload[6:])
         elif marker == 0xEE and payload.startswith(b"Adobe"):
             adobe = True
+        elif marker == 0xE0 and payload.startswith(b"JFIF\0"):
+            density = struct.unpack_from(">HH", payload, 8)
     if frame is None:
         raise Refusal(Reason.CORRUPT_HEADER, "no JPEG frame header before the first scan")
     # Adobe's applications store CMYK inverted and leave this segment; nobody else's do either.
@@ -95,6 +99,7 @@ def _jpeg_header(data: bytes) -> PictureHeader:
         orientation=orientation,
         inks=frame.samples == 4,
         adobe_inks=adobe,
+        density=density,
     )
 
 
@@ -103,7 +108,7 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 
 def _png_header(data: bytes) -> PictureHeader:
     columns, rows, bits, colour_type = struct.unpack_from(">IIBB", data, 16)
-    orientation, several = 1, False
+    orientation, several, density = 1, False, (0, 0)
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -111,12 +116,20 @@ def _png_header(data: bytes) -> PictureHeader:
             orientation = _exif_orientation(data[at + 8 : at + 8 + length])
         elif name == b"acTL":
             several = struct.unpack_from(">I", data, at + 8)[0] > 1
+        elif name == b"pHYs":
+            density = struct.unpack_from(">II", data, at + 8)
         elif name == b"IDAT":
             break
         at += 12 + length
     # What the decoder makes of it: fewer than 8 bits and palettes are widened, a palette possibly with alpha.
     return PictureHeader(
-        rows, columns, _PNG_SAMPLES[colour_type], max(bits, 8), orientation=orientation, several=several
+        rows,
+        columns,
+        _PNG_SAMPLES[colour_type],
+        max(bits, 8),
+        orientation=orientation,
+        several=several,
+        density=density,
     )
 
 
@@ -172,6 +185,12 @@ _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a smaller copy of another page; a mask for one."""
 
 
+def _density(tags: TiffTags) -> tuple[int, int]:
+    """XResolution to YResolution."""
+    (x, x_per), (y, y_per) = ((*tags.get(tag, ()), 0, 0)[:2] for tag in _RESOLUTION_TAGS)
+    return x * y_per, y * x_per
+
+
 def _extra(tags: TiffTags) -> Extra:
     value = tags.get(_EXTRA_TAG, (0,))[0]
     return Extra(value) if value in (1, 2) else Extra.UNKNOWN
@@ -217,4 +236,5 @@ def _tiff_header(data: bytes) -> PictureHeader:
         page=page,
         is_grey=photometric in (0, 1),
         extra=_extra(tags),
+        density=_density(tags),
     )

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
 from screen.film import Film, Identity
+from screen.readers.half_copied import HALF_COPIED, is_half_copied
+from screen.readers.header import alike
 from screen.readers.jpeg import samples_from_jpeg
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.lookup import full_range_pixels, grey_from_rgb, used_bits
@@ -33,6 +35,9 @@ def film_from_picture(data: bytes, kind: Kind, limits: Limits, aim: Aim = WHOLE)
     header = picture_header(data, kind)
     limits.check_shape(header.rows, header.columns, header.samples)
     warnings = [Warn.SEVERAL_FRAMES] if header.several else []
+    # Viewers show pictures pixel by pixel, whatever their density: so do those who made them see them.
+    if all(header.density) and not alike(*header.density):
+        warnings.append(Warn.PERHAPS_SQUEEZED)
     if header.has_hole:
         warnings.append(Warn.PERHAPS_DAMAGED)
     decoder, shortcut = "libjpeg-turbo" if kind is Kind.JPEG else f"imagecodecs {kind.name.lower()}", None
@@ -112,6 +117,8 @@ def _decode(
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {samples.dtype}")
     if (samples.dtype == np.uint8) != (header.bits <= 8):
         raise Refusal(Reason.CORRUPT_PIXELS, "the decoded picture has other samples than its header says")
+    if kind is Kind.TIFF and is_half_copied(samples[..., -1]):
+        raise Refusal(Reason.CORRUPT_PIXELS, HALF_COPIED)
     if header.palette is not None:
         if int(samples.max()) >= len(header.palette):
             raise Refusal(Reason.CORRUPT_PIXELS, "a colour that the palette has not")

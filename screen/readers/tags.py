@@ -51,6 +51,7 @@ _KEYWORDS = """
     BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData GreenPaletteColorLookupTableData
     BluePaletteColorLookupTableData RescaleSlope RescaleIntercept ModalityLUTSequence VOILUTSequence
     WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit
+    PixelAspectRatio PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing
     StationName InstitutionName AcquisitionDate PatientSex PatientAge
 """
 

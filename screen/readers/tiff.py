@@ -12,9 +12,10 @@ from screen.codes import Reason
 from screen.readers.limits import Refusal
 
 TiffTags = dict[int, tuple[int, ...]]
-"""Integer values by tag."""
+"""Integer values by tag; of a rational one, its numerator and denominator."""
 
-_TYPES = {1: "B", 3: "H", 4: "I"}
+_TYPES = {1: "B", 3: "H", 4: "I", 5: "I"}
+_RATIONAL = 5
 _MAX_ENTRIES = 512
 _STRIPS, _TILES = (273, 279), (324, 325)
 """Tags of the places of strips or tiles, and of their lengths in bytes."""
@@ -53,6 +54,7 @@ def _directory(data: bytes, order: str, at: int) -> tuple[TiffTags, int]:
         letter = _TYPES.get(kind)
         if letter is None or not 0 < n <= 3 * 65536:
             continue
+        n *= 2 if kind == _RATIONAL else 1
         size = n * struct.calcsize(letter)
         where = entry + 8 if size <= 4 else struct.unpack_from(f"{order}I", data, entry + 8)[0]
         if where + size <= len(data) and (n <= 16 or tag in _LONG):

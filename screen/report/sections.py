@@ -12,7 +12,7 @@ from screen.report.markup import count, data_url, date, name, probability, table
 _AT_ONCE = 8
 """Lines that are seen at once; the others unfold."""
 
-_QUIET = frozenset({Warn.KNOWN, Warn.NO_PREAMBLE})
+_QUIET = frozenset({Warn.KNOWN, Warn.NO_PREAMBLE, Warn.NOT_SQUARE})
 """Warnings that ask nothing of anybody; they stay in the CSV and beside the case."""
 
 
@@ -23,6 +23,7 @@ def attention(report: Report) -> tuple[int, str]:
         _unscreened_studies(report),
         _incomplete_studies(report),
         _failed_files(report),
+        _blank_films(report),
         _warnings(report),
     ]
     return sum(number for number, _ in blocks), "".join(block for _, block in blocks)
@@ -99,9 +100,21 @@ def _result(case: Case, ranks: Mapping[str, int]) -> str:
     return "flagged in an earlier night" if case.lead.flagged else "not flagged by what was screened"
 
 
+def _blank_films(report: Report) -> tuple[int, str]:
+    """Films that have a number like any other, and nothing that it could be about."""
+    found = report.tally.warned[Warn.BLANK]
+    lines = [(name(file),) for file in report.tally.warned_files[Warn.BLANK]]
+    title = f"{count(found, 'film')} with nothing on {'it' if found == 1 else 'them'}"
+    advice = (
+        "All pixels of such a film are (nearly) equal. It was screened, but its number says nothing about "
+        "the patient: look at it, and have it sent or taken again."
+    )
+    return found, _block(title, advice, ("File",), lines, found)
+
+
 def _warnings(report: Report) -> tuple[int, str]:
     tally = report.tally
-    found = [code for code in Warn if tally.warned[code] and code not in _QUIET]
+    found = [code for code in Warn if tally.warned[code] and code not in _QUIET and code is not Warn.BLANK]
     lines = [
         (
             f"{text(code.meaning)} <code>{code}</code>",

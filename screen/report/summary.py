@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from screen import __version__
-from screen.codes import Reason, Status
+from screen.codes import Reason, Status, Warn
 from screen.decide import expected
 from screen.report.content import Report
 from screen.text import escaped
@@ -34,6 +34,7 @@ def summary_json(report: Report) -> bytes:
         },
         "images_screened": tally.images_screened,
         "images_flagged": tally.images_flagged,
+        "images_blank": tally.warned[Warn.BLANK],
         "duplicates": tally.duplicates,
         "cases": totals.cases,
         "cases_flagged": totals.flagged,

@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from click.testing import CliRunner
 
@@ -77,10 +78,13 @@ def test_the_same_numbers_as_the_run_and_inspect_on_every_example(tmp_path: Path
     assert sum(verdict.status is Status.SCREENED for verdict in verdicts) == 8
 
 
-def test_arrays_are_what_a_file_of_the_same_pixels_is() -> None:
+def test_arrays_are_what_a_file_of_the_same_pixels_is(tmp_path: Path) -> None:
     picture = EXAMPLES / "normal.png"
     grey = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
-    film = read(next(discover([EXAMPLES / "study-3" / "film.dcm"], None)))
+    ds = pydicom.dcmread(EXAMPLES / "study-3" / "film.dcm")
+    del ds.ImagerPixelSpacing  # an array's pixels are square
+    ds.save_as(tmp_path / "film.dcm")
+    film = read(next(discover([tmp_path / "film.dcm"], None)))
     assert grey is not None
     assert isinstance(film, Film)
     shown = film.pixels.lookup[film.pixels.values]  # MONOCHROME1, windowed: bone bright
@@ -90,7 +94,7 @@ def test_arrays_are_what_a_file_of_the_same_pixels_is() -> None:
         wide = np.asarray(grey, np.uint16) * 257
         of_arrays = list(screener.predict([grey, wide, np.asfortranarray(grey), shown]))
         assert children() == before  # no file, no process
-        of_files = list(screener.predict([picture, EXAMPLES / "study-3" / "film.dcm"]))
+        of_files = list(screener.predict([picture, tmp_path / "film.dcm"]))
     assert [verdict.file for verdict in of_arrays] == ["array 0", "array 1", "array 2", "array 3"]
     expected = [of_files[0].probability] * 3 + [of_files[1].probability]
     assert [verdict.probability for verdict in of_arrays] == expected

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,7 @@ from screen.film import Film, Pixels
 from screen.preprocess import Geometry, PreprocessSpec, Square, square_from_pixels
 from screen.readers import read
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Of the cache: raise it when what is kept changes."""
 
 NOTHING_SQUEEZED: Mapping[str, tuple[int, int]] = MappingProxyType({})
@@ -78,14 +78,13 @@ def cached_squares(
 def _unsqueezed(px: Pixels, true_shape: tuple[int, int] | None) -> Pixels:
     """A square picture as what it is of a film of that shape: a reduced one. Others have their own aspect."""
     height, width = px.values.shape
-    return replace(px, stored_shape=true_shape) if true_shape and height == width else px
+    return replace(px, stored_shape=true_shape, aspect=(1, 1)) if true_shape and height == width else px
 
 
 def _open(values_file: Path, index: dict[str, Any]) -> Squares:
     everything = np.load(values_file, mmap_mode="r")
     keys, patients = tuple(index["keys"]), tuple(index["patients"])
-    size = everything.shape[-1]
-    geometry = tuple(Geometry.fit(height, width, size) for height, width in index["shapes"])
+    geometry = tuple(Geometry(*fields) for fields in index["geometry"])
     return Squares(everything[: len(keys)], keys, patients, geometry, index["dropped"], index["digest"])
 
 
@@ -100,7 +99,7 @@ def _build(
     values = np.lib.format.open_memmap(values_file, mode="w+", dtype=np.uint8, shape=shape)
     keys: list[str] = []
     patients: list[str] = []
-    shapes: list[tuple[int, int]] = []
+    geometry: list[tuple[int, ...]] = []
     dropped: Counter[str] = Counter()
     digest = hashlib.sha256(spec.digest().encode())
 
@@ -123,13 +122,13 @@ def _build(
                 digest.update(square.values.tobytes())
                 keys.append(source.key)
                 patients.append(said)
-                shapes.append((square.geometry.height, square.geometry.width))
+                geometry.append(astuple(square.geometry))
             progress(done, len(sources))
     values.flush()
     return {
         "keys": keys,
         "patients": patients,
-        "shapes": shapes,
+        "geometry": geometry,
         "dropped": dict(dropped),
         "digest": digest.hexdigest(),
     }

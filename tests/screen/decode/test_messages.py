@@ -39,9 +39,11 @@ FAILED = Outcome(Unscreened(Reason.CORRUPT_PIXELS, "a complaint", Identity("1"),
 
 def test_both_kinds_of_outcome_come_back_as_they_were() -> None:
     assert outcome_from_bytes(outcome_to_bytes(FAILED)) == FAILED
-    again = outcome_from_bytes(outcome_to_bytes(SCREENED))
-    assert isinstance(again.result, Decoded)
-    assert replace(again, result=replace(again.result, square=DECODED.square)) == SCREENED
+    flat = replace(SCREENED, result=replace(DECODED, geometry=Geometry.fit(300, 500, 224, (2, 1))))
+    for outcome in (SCREENED, flat):
+        again = outcome_from_bytes(outcome_to_bytes(outcome))
+        assert isinstance(again.result, Decoded)
+        assert replace(again, result=replace(again.result, square=DECODED.square)) == outcome
 
 
 def test_a_worker_that_cannot_start_says_why_and_only_then() -> None:

@@ -248,6 +248,23 @@ def test_summary_counts_and_names(out: Path):
     assert "not for clinical use" in summary["notice"]
 
 
+def test_films_with_nothing_on_them_need_a_person(tmp_path: Path):
+    blank = ("blank", "no_window")
+    rows = [screened(f"{n}.dcm", -1.0, warnings=blank if n < 12 else ()) for n in range(14)]
+    assert write(tmp_path, rows) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["images_blank"] == summary["counts"]["warning"]["blank"] == 12
+    page = (tmp_path / "report.html").read_text()
+    needs, warned = page.split("1 warning beside scores</h3>")
+    assert "12 films with nothing on them" in needs
+    assert "its number says nothing" in needs
+    assert "<code>blank</code>" not in warned.split("</table>")[0]
+    assert all(f"{n}.dcm" in needs for n in range(12))
+    quiet = [screened("1.dcm", -1.0)]
+    write(tmp_path, quiet)
+    assert "nothing on" not in (tmp_path / "report.html").read_text()
+
+
 # Files as a set
 
 

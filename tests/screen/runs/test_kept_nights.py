@@ -68,8 +68,9 @@ def test_it_is_known_to_a_later_night(night: Path, tmp_path: Path) -> None:
     with Ledger.open_readonly(ledger) as kept:
         same_weights = kept.settings()["weights_digest"] == load_model(None).card.weights_digest
     if same_weights:
-        assert summary["images_inferred"] == 0
-        assert summary["counts"]["warning"]["known"] == 8
+        # Films whose pixels are not square were squeezed then: in their proportions they are other pictures.
+        assert summary["images_inferred"] == 5
+        assert summary["counts"]["warning"]["known"] == 2
     else:
         assert summary["counts"]["known_ignored"] == 8
     # It has no mark of what its report listed: what is flagged is listed once more.

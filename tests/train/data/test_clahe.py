@@ -1,5 +1,6 @@
 """The batched CLAHE that a GPU runs, executed on the CPU: OpenCV's greys, every one of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -154,7 +155,8 @@ def test_squares_of_real_films() -> None:
     assert len(found) > 3
     by_shape: dict[tuple[Any, ...], list[Pixels]] = {}
     for film in found:
-        by_shape.setdefault((film.pixels.values.shape, film.pixels.values.dtype), []).append(film.pixels)
+        pixels = replace(film.pixels, aspect=(1, 1))
+        by_shape.setdefault((pixels.values.shape, pixels.values.dtype), []).append(pixels)
     for films in by_shape.values():
         assert_alike(films, PreprocessSpec())
 
