@@ -232,6 +232,7 @@ def test_screen_loads_nothing_from_above() -> None:
             {"onnxruntime", "torch", "click", "highdicom", "httpx"},
         ),
         ("screen.runs", {"highdicom", "httpx", "screen.archive"}),
+        ("screen.runs", {"screen.archive", "httpx", "highdicom"}),
         ("train.cli.main", {"torch", "numpy", "cv2"}),
     ],
 )

@@ -13,9 +13,9 @@ from screen.text import visible
 
 PAGE = 100
 """Instances asked for at once."""
-_MOST_JSON = 64 << 20
+_MOST_JSON = 16 << 20
 _MOST_FILM = 1 << 30
-"""Bytes. A radiograph has a hundredth of the latter."""
+"""Bytes. A page of a list and a radiograph have a hundredth; read, a list takes many times its bytes."""
 _JSON = "application/dicom+json"
 _DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """As it is stored: without the asterisk archives decode or transcode."""
