@@ -66,7 +66,7 @@ class FakeArchive:
 
     faults: for each kind of request, the next ones, in turn; `always`: every one. page: matches that
     it gives at once, None: what was asked for. index_after: queries that do not see a stored object yet.
-    deaf: it knows no filters and no offset.
+    deaf: it knows no filters and no offset. ports: of who asked, request by request.
     """
 
     held: dict[str, Held] = field(default_factory=dict)
@@ -80,6 +80,7 @@ class FakeArchive:
     refuses: dict[str, int] = field(default_factory=dict)
     stored: list[str] = field(default_factory=list)
     unseen: dict[str, int] = field(default_factory=dict)
+    ports: list[int] = field(default_factory=list)
     url: str = ""
 
     def add(self, *films: Path) -> Self:
@@ -189,6 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self, kind: Kind, path: str, query: dict[str, str]) -> None:
         self.archive.asked.append((kind, path, query, dict(self.headers)))
+        self.archive.ports.append(self.client_address[1])
 
     def _film(self, path: str) -> None:
         fault = self.archive.next_fault("film")

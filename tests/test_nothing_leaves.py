@@ -16,7 +16,7 @@ from tests.places import ROOT
 from tests.tiny_model import tiny_model_bytes
 
 # Python's own network calls, of a process and of all its children, one a line.
-_HOOK = """
+HOOK = """
 import sys
 
 def note(event, args):
@@ -36,7 +36,7 @@ class Place:
         self._network, self._trace, hook = folder / "network", folder / "strace", folder / "hook"
         for made in (self.home, self.temporary, self.work, hook):
             made.mkdir()
-        (hook / "sitecustomize.py").write_text(_HOOK.format(said=str(self._network)))
+        (hook / "sitecustomize.py").write_text(HOOK.format(said=str(self._network)))
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from datetime import date
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from screen.archive import connection
 from screen.archive.connection import Connection
 from screen.archive.fetch import fetch, study_dates
 from screen.archive.settings import Archive
@@ -23,6 +25,7 @@ from screen.runs.progress import JsonLines
 from tests.fake_archive import FakeArchive, Fault, serving
 from tests.films import dicom
 from tests.places import ROOT
+from tests.test_nothing_leaves import HOOK
 
 DATES = "20260102-20260102"
 impatient = partial(Connection, pauses=(0.0, 0.0, 0.0, 0.0))
@@ -166,6 +169,18 @@ def test_what_may_pass_is_tried_again(archive: FakeArchive, fault: Fault, tmp_pa
     archive.faults["film"].extend([None, fault, fault, fault, fault])
     assert fetched(archive, tmp_path / "out") == 0
     assert len(lying(tmp_path / "out")) == 3
+
+
+def test_tries_are_made_at_once_and_after_1_4_and_16_seconds_each_on_a_fresh_connection(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(connection, "wait", lambda seconds, _: waited.append(seconds))
+    archive.always["query"] = 503
+    with pytest.raises(ArchiveError, match="in trouble"):
+        fetch(Archive("pacs", archive.url), tmp_path / "out", DATES, ("DX",), JsonLines())
+    assert waited == [0, 1, 4, 16]
+    assert len(set(archive.ports)) == len(archive.ports) == 5
 
 
 @pytest.mark.parametrize(
@@ -361,7 +376,11 @@ def test_the_command_calls_the_archive_alone_and_leaves_nothing_in_the_home(
 ) -> None:
     home = tmp_path / "home"
     line = command(archive, home, "--out", str(tmp_path / "out"))
-    done = subprocess.run(line, env=environment(home), capture_output=True, text=True)
+    hook, calls = tmp_path / "hook", tmp_path / "calls"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(HOOK.format(said=str(calls)))
+    watched = environment(home) | {"PYTHONPATH": f"{hook}{os.pathsep}{ROOT}"}
+    done = subprocess.run(line, env=watched, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     events = [json.loads(line) for line in done.stderr.splitlines()]
@@ -369,6 +388,10 @@ def test_the_command_calls_the_archive_alone_and_leaves_nothing_in_the_home(
     assert events[-1]["fetched"] == 3
     assert "PAT-77" not in done.stderr
     assert [path.name for path in home.rglob("*") if path.is_file()] == ["archives.toml"]
+    port = urlsplit(archive.url).port
+    assert calls.read_text()
+    for call in calls.read_text().splitlines():
+        assert f"('127.0.0.1', {port})" in call or f"('127.0.0.1', {port}, " in call
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
