@@ -82,7 +82,7 @@ def make_results(folder: Path, kinds: Collection[str], *, all_cases: bool, progr
 
 
 def _made(run: FinishedRun, kinds: Collection[str], all_cases: bool, stop: Stop, progress: Progress) -> int:
-    decision, decided_at = _decision_of(run)
+    decision, decided = _decision_of(run)
     for left in run.folder.glob(f"{_ASIDE}*"):
         shutil.rmtree(left, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=run.folder))
@@ -103,7 +103,7 @@ def _made(run: FinishedRun, kinds: Collection[str], all_cases: bool, stop: Stop,
             films = Reopener(
                 run.ledger, lambda: stack.enter_context(run.open_pool(DECODE_WITH_HEADER)), stop.check
             )
-            maker = _Maker(run, decision, decided_at, frozenset(kinds), films, progress)
+            maker = _Maker(run, decision, decided, frozenset(kinds), films, progress)
             with csv_file(run.folder / DICOM_TABLE, COLUMNS, whole_file) as table:
                 maker.make(cases, all_cases, table)
             progress.event("finished", **maker.counts)
@@ -113,7 +113,7 @@ def _made(run: FinishedRun, kinds: Collection[str], all_cases: bool, stop: Stop,
 
 
 def _decision_of(run: FinishedRun) -> tuple[Decision, str]:
-    """What the folder's reports were decided with, and when. Raises UsageError, LedgerError."""
+    """What the folder's reports were decided with, and `Ledger.decided`. Raises UsageError, LedgerError."""
     folder = run.folder
     if run.facts.identifiers != "full":
         raise UsageError(
@@ -126,12 +126,10 @@ def _decision_of(run: FinishedRun) -> tuple[Decision, str]:
     if kept is None:
         raise LedgerError(f"{folder}: has no reports of its own; type 'screen report {folder}' first")
     try:
-        decision, decided_at = Decision.from_json(kept[0]), datetime.fromisoformat(kept[1])
-        if decided_at.utcoffset() is None:
-            raise ValueError("a time without its zone")
+        decision, decided = Decision.from_json(kept[0]), run.ledger.decided
     except (ModelError, ValueError, KeyError, TypeError) as error:
         raise LedgerError(f"{folder}: its ledger is damaged; start over with --fresh") from error
-    return decision, kept[1]
+    return decision, decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,7 @@ class _Maker:
         self,
         run: FinishedRun,
         decision: Decision,
-        decided_at: str,
+        decided: str,
         kinds: frozenset[str],
         films: Reopener,
         progress: Progress,
@@ -184,7 +182,7 @@ class _Maker:
         self._run = run
         self._ledger = run.ledger
         self._decision = decision
-        self._decided_at = decided_at
+        self._decided, _, self._decided_at = decided.partition(" ")
         self._kinds = kinds
         self._films = films
         self._progress = progress
@@ -320,9 +318,21 @@ class _Maker:
             patient_id=patient,
             film="" if wanted.of is None else wanted.of.row.identity.sop_instance_uid,
             says=wanted.says,
-            decided_at=before.decided_at if before is not None else self._decided_at,
+            decided_at=self._first_decided(job, wanted),
             predecessor=reports[-1].sop_instance_uid if reports else "",
         )
+
+    def _first_decided(self, job: _Job, wanted: _Wanted) -> str:
+        """When this result was: by an earlier night, if that knew all its films and decided alike."""
+        if wanted.before is not None:
+            return wanted.before.decided_at
+        verdicts = job.result.films if wanted.of is None else (wanted.of,)
+        marks = [verdict.row.decided_before.partition(" ") for verdict in verdicts]
+        # A report that takes another one's place says what that night did not.
+        is_first = not any(made.kind == wanted.kind == "sr" for made in job.earlier)
+        if is_first and all(digest == self._decided for digest, _, _ in marks):
+            return max((at for _, _, at in marks), key=datetime.fromisoformat)
+        return self._decided_at
 
     def _bytes_of(self, job: _Job, wanted: _Wanted, record: DicomObject) -> bytes:
         if wanted.of is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from screen.codes import Status
 from screen.errors import LedgerError
 from screen.film import Identity
-from screen.ledger.objects import SELECT, DicomObject
+from screen.ledger.objects import SELECT, DicomObject, is_digest, is_time
 from screen.ledger.rows import Inference, Row
 from screen.preprocess import Geometry
 
@@ -208,16 +208,32 @@ def checked_row(text: object, path: Path, expected: Expected) -> Row:
 
 
 def _check_row(row: Row) -> None:
-    texts = (row.file, row.detail, row.pixel_digest, row.decoder, row.decode_policy, *row.warnings)
+    texts = (
+        row.file,
+        row.detail,
+        row.pixel_digest,
+        row.decoder,
+        row.decode_policy,
+        row.decided_before,
+        *row.warnings,
+    )
     # Raises for what is no text, and for halves of characters, which JSON can say and nobody can write.
     "".join((*texts, *_identity_fields(row.identity))).encode()
     flags = {type(row.declared_chest), type(row.listed_before)}
     if flags != {bool} or type(row.version) is not int:
         raise ValueError("a field of another type")
+    if row.decided_before and not is_decided(row.decided_before):
+        raise ValueError("decided at no time")
     if (Status.SCREENED if row.reason is None else row.reason.status) is not row.status:
         raise ValueError("its status and its reason contradict each other")
     if row.geometry is not None:
         _check_geometry(row.geometry)
+
+
+def is_decided(text: str) -> bool:
+    """Whether it is as `Ledger.decided` has it."""
+    digest, _, at = text.partition(" ")
+    return is_digest(digest) and is_time(at)
 
 
 _identity_fields = attrgetter(*Identity.__slots__)

@@ -22,13 +22,15 @@ class KnownFilm:
     """What an earlier night made of a film.
 
     same_identity: it was filed under the same patient and study. listed: and a finished report has listed
-    its case as flagged. objects: and the DICOM results that were made of its case.
+    its case as flagged. objects: and the DICOM results that were made of its case. decided: and how and when
+    it was decided, as `Ledger.decided` has it.
     """
 
     inference: Inference
     same_identity: bool
     listed: bool = False
     objects: tuple[DicomObject, ...] = ()
+    decided: str = ""
 
 
 class Known:
@@ -42,7 +44,7 @@ class Known:
     ) -> None:
         """expected: what this run's model makes of films. Raises UsageError for what cannot be used."""
         self.ignored = 0
-        self._ledgers: list[Ledger] = []
+        self._ledgers: list[tuple[Ledger, str]] = []
         self._of_any_weights: list[Ledger] = []
         with ExitStack() as stack:
             for path in paths:
@@ -55,7 +57,7 @@ class Known:
                         self._of_any_weights.append(ledger)
                     if all(theirs.get(name) == settings[name] for name in BINDING):
                         ledger.check_results(expected)
-                        self._ledgers.append(ledger)
+                        self._ledgers.append((ledger, ledger.decided))
                     else:
                         self.ignored += ledger.count_screened()
             self._stack = stack.pop_all()
@@ -66,16 +68,18 @@ class Known:
         found: Inference | None = None
         listed = False
         objects: list[DicomObject] = []
-        for ledger in self._ledgers:
+        decided = ""
+        for ledger, decided_there in self._ledgers:
             with _refused_by_name(ledger.path):
                 alike = ledger.same_film(row, of=whose)
                 if alike is not None:
                     found = found or alike.inference
                     listed |= ledger.was_listed(alike)
                     objects += ledger.objects_of(whose[1], whose[0])
+                    decided = decided or _first_decided(alike.decided_before, decided_there)
         if found is not None:
-            return KnownFilm(found, same_identity=True, listed=listed, objects=tuple(objects))
-        for ledger in self._ledgers:
+            return KnownFilm(found, True, listed, tuple(objects), decided)
+        for ledger, _ in self._ledgers:
             with _refused_by_name(ledger.path):
                 other = ledger.same_film(row)
                 if other is not None and other.inference is not None:
@@ -95,6 +99,11 @@ class Known:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def _first_decided(before: str, there: str) -> str:
+    """What was decided before a night stands there, if that night has decided alike."""
+    return before if before.partition(" ")[0] == there.partition(" ")[0] else there
 
 
 @contextmanager

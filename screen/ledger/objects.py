@@ -49,8 +49,8 @@ class DicomObject:
             found.kind not in KINDS
             or bool(found.film) is not (found.kind == "sc")
             or not all(map(_is_own_uid, own))
-            or not all(map(_is_digest, digests))
-            or datetime.fromisoformat(found.decided_at).utcoffset() is None
+            or not all(map(is_digest, digests))
+            or not is_time(found.decided_at)
         ):
             raise ValueError("no object of ours")
         return found
@@ -79,5 +79,14 @@ def _is_own_uid(text: str) -> bool:
     return text.startswith(_UUIDS) and is_number and int(number) < 1 << 128
 
 
-def _is_digest(text: str) -> bool:
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 in hex."""
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def is_time(text: str) -> bool:
+    """Whether it is a time of ISO 8601 with its offset."""
+    try:
+        return datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False

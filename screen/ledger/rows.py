@@ -80,6 +80,7 @@ class Row:
     warnings: codes from `screen.codes.Warn` that reading gave.
     pixel_digest: hex; empty if there are no pixels. decode_policy: how pixels were read, `full` or a policy
     that the model lists. listed_before: a finished report of an earlier night has listed its case as flagged.
+    decided_before: how and when an earlier night decided about it, as `Ledger.decided` has it.
     """
 
     file: str
@@ -96,6 +97,7 @@ class Row:
     inference: Inference | None = None
     version: int = ROW_VERSION
     listed_before: bool = False
+    decided_before: str = ""
 
     def to_json(self) -> str:
         """The row as one line of JSON."""

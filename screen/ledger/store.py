@@ -6,6 +6,7 @@ it); the exclusive locking mode keeps the write-ahead log free of shared memory,
 disks. When closed in order, `ledger.sqlite` is one plain file again that may be copied or archived.
 """
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -25,6 +26,7 @@ from screen.ledger.foreign import (
     checked_object,
     checked_row,
     guard,
+    is_decided,
     open_foreign,
 )
 from screen.ledger.objects import INSERT, SELECT, DicomObject
@@ -332,6 +334,21 @@ class Ledger:
         """The decision of the folder's own reports, as it was kept, and when it was made (ISO 8601)."""
         text, at = self.meta("decision"), self.meta("decided_at")
         return None if text is None or at is None else (text, at)
+
+    @property
+    def decided(self) -> str:
+        """How and when the folder's reports were decided: the decision's SHA-256, a blank, the time; or empty.
+
+        Raises LedgerError if the time is none.
+        """
+        kept = self.decision()
+        if kept is None:
+            return ""
+        text, at = kept
+        decided = f"{hashlib.sha256(text.encode()).hexdigest()} {at}"
+        if not is_decided(decided):
+            raise LedgerError(f"{self._path}: damaged: when it was decided is no time")
+        return decided
 
     def keep_decision(self, decided: tuple[str, str] | None) -> None:
         """Keep it, or forget it before the reports change. Durable at once."""

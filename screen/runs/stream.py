@@ -209,6 +209,7 @@ class Screening:
                 warnings=(*row.warnings, str(code)),
                 inference=found.inference,
                 listed_before=found.listed,
+                decided_before=found.decided,
             )
             self.ledger.put_earlier_objects(found.objects)
             self._put(known, pending.token, pending.timing)
