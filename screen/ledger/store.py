@@ -337,7 +337,7 @@ class Ledger:
 
     @property
     def decided(self) -> str:
-        """How and when the folder's reports were decided: the decision's SHA-256, a blank, the time; or empty.
+        """How and when its reports were decided: the decision's SHA-256, a blank, the time; or empty.
 
         Raises LedgerError if the time is none.
         """
