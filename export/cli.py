@@ -254,7 +254,7 @@ def certify(
         Bounds(*decode_bounds),
         Bounds(*bounds) if bounds else None,
     )
-    verdicts = certify(model, request, films, labels, out, progress_bar("films decoded", every=100))
+    verdicts = certify(model, request, films, labels, out, progress_bar("films decoded"))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160

@@ -1,19 +1,29 @@
 """What a long command says while it works, on standard error."""
 
+import time
 from collections.abc import Callable
 
 import click
 
+Progress = Callable[[int, int], None]
+"""(done, total)."""
+_LOG_INTERVAL = 10.0
+"""Seconds between two lines where no terminal shows a bar."""
 
-def progress_bar(what: str, every: int = 1000) -> Callable[[int, int], None]:
-    """(done, total) -> a bar on a terminal, a line every `every` otherwise."""
+
+def quiet(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def progress_bar(what: str) -> Progress:
+    """A bar on a terminal; else a line every ten seconds, and one at the end."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        return lambda done, total: None if done % every else click.echo(f"{what}: {done}/{total}", err=True)
-    bar = Progress(console=console)
+        return _Lines(what)
+    bar = Bar(console=console)
     task = bar.add_task(what)
     bar.start()
 
@@ -23,3 +33,14 @@ def progress_bar(what: str, every: int = 1000) -> Callable[[int, int], None]:
             bar.stop()
 
     return advance
+
+
+class _Lines:
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next = time.monotonic() + _LOG_INTERVAL
+
+    def __call__(self, done: int, total: int) -> None:
+        if done >= total or time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LOG_INTERVAL
+            click.echo(f"{self._what}: {done}/{total}", err=True)

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from train.cli.options import FILE, columns_of, data_options, squares_folder, table_options
+from train.cli.options import FILE, columns_of, data_options, say, squares_folder, table_options
 from train.progress import progress_bar
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--others", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
@@ -36,7 +36,7 @@ def calibrate(
     """
     from screen.discover import discover
     from screen.preprocess import PreprocessSpec
-    from train.data.films import labelled_films
+    from train.data.films import check_learnable, labelled_films
     from train.data.others import greys
     from train.data.others import others as make_others
     from train.data.squares import cached_squares
@@ -53,8 +53,10 @@ def calibrate(
         cohort = read_cohort([table], columns)
         evaluation = measure(cohort, [read_recipe(name, predictions, cohort)], {}, finding)
         out_of_fold = evaluation.calibration, evaluation.for_model()
+    check_learnable(table, columns)
     kept = squares_folder(out, cache)
     films = labelled_films(table, columns, spec, kept, seed, progress_bar("reading films"))
+    say(films.account())
     found = [
         (
             "/".join(folder.parts[-2:]),
@@ -65,4 +67,6 @@ def calibrate(
     sources = list(discover([row.path for row in read_table(table, columns)], None))
     made = list(make_others(min(MADE, len(films.values)), greys(sources, 400), seed))
     pictures = collected_others(found, made, spec)
-    engine.calibrate(checkpoint, films, pictures, spec, finding, name, model_version, out, out_of_fold)
+    engine.calibrate(
+        checkpoint, films, pictures, spec, finding, name, model_version, out, out_of_fold, progress_bar
+    )

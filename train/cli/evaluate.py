@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from train.cli.options import FILE, columns_of, data_options, squares_folder, table_options
+from train.cli.options import FILE, columns_of, data_options, say, squares_folder, table_options
 from train.progress import progress_bar
 
 
@@ -50,6 +50,7 @@ def evaluate(
     from train.measure.predictions import read_cohort, read_recipe
 
     if predictions:
+        say("reading the table and the predictions")
         cohort = read_cohort(inputs, columns_of(options), follow_up_table)
         recipes = [read_recipe(name, file, cohort) for name, file in map(_named, predictions)]
         starts = {}
@@ -57,6 +58,7 @@ def evaluate(
             name, file = _named(given)
             start, share = _start(name)
             starts[start, share] = read_recipe(efficiency_name(start, share), file, cohort)
+        say(f"measuring {len(recipes) + len(starts)} recipes on {len(cohort.files):,} films")
         evaluation = measure(cohort, recipes, starts, finding)
         pictures = pictures_from_files(cohort.paths)
     elif len(inputs) == 2 and not efficiency:
@@ -69,9 +71,11 @@ def evaluate(
         spec = spec_of(checkpoint)
         kept = squares_folder(out, cache)
         films = labelled_films(table, columns_of(options), spec, kept, seed, progress_bar("reading films"))
-        evaluation, pictures = evaluate_test_split(checkpoint, films)
+        say(films.account())
+        evaluation, pictures = evaluate_test_split(checkpoint, films, progress_bar("network over films"))
     else:
         raise UsageError("give TABLE... --predictions NAME=FILE, or CHECKPOINT TABLE")
+    say("writing figures, plots and the model card")
     write_evaluation(evaluation, pictures, load_model(model).card if model else None, out)
     for line in headlines(evaluation):
         click.echo(line)

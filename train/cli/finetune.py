@@ -32,11 +32,14 @@ def _films(
 ) -> "LabelledFilms":
     """What both commands learn from, as squares of `size` pixels."""
     from screen.preprocess import PreprocessSpec
-    from train.data.films import labelled_films
+    from train.data.films import check_learnable, labelled_films
 
     spec = PreprocessSpec(size=size).judged()
     progress = progress_bar("reading films")
-    return labelled_films(table, columns_of(options), spec, squares, seed, progress, training_tables)
+    check_learnable(table, columns_of(options))
+    films = labelled_films(table, columns_of(options), spec, squares, seed, progress, training_tables)
+    say(films.account())
+    return films
 
 
 @click.command()
@@ -74,7 +77,7 @@ def finetune(
     if everything:
         films = films.divided(lambda _: Split.TRAIN)
     encoder, provenance = encoder_of(films, films.of(Split.TRAIN), weights, options)
-    say("{films} films of {patients} patients, {positives} positive".format(**provenance))
+    say("learns from {films} films of {patients} patients, {positives} positive".format(**provenance))
     settings = FinetuneSettings(head_alone=head_alone, seed=seed).at(size)
     compute = Compute.choose(device, precision)
     about = {"provenance": {**provenance, **compute.described()}}

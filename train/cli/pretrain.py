@@ -14,7 +14,7 @@ from train.cli.options import (
     squares_folder,
     table_options,
 )
-from train.progress import progress_bar
+from train.progress import progress_bar, quiet
 
 
 @click.command()
@@ -66,6 +66,7 @@ def pretrain(
     from screen.preprocess import PreprocessSpec
     from train.data.films import unlabelled_films
     from train.data.folds import Split, split_of
+    from train.data.squares import dropped_in_words
     from train.network.checkpoint import load_checkpoint
     from train.network.compute import Compute
     from train.network.provenance import code_version
@@ -85,6 +86,7 @@ def pretrain(
         kept = squares_folder(out, cache)
         with first_goes_first(part):
             films = unlabelled_films(inputs, columns_of(options), spec, kept, progress_bar("reading films"))
+        progress = progress_bar if part.rank == 0 else lambda what: quiet
         if leave_out_test:
             if not films.patients.all():
                 raise UsageError(
@@ -102,8 +104,9 @@ def pretrain(
             **compute.described(part.world),
             **code_version(),
         }
-        report(f"{len(films.values)} films, {sum(films.dropped.values())} dropped {films.dropped or ''}")
-        engine.pretrain(films, settings, out, provenance, report, compute, part, start)
+        dropped = f" ({dropped_in_words(films.dropped)})" if films.dropped else ""
+        report(f"{len(films.values)} films, {sum(films.dropped.values())} dropped{dropped}")
+        engine.pretrain(films, settings, out, provenance, report, compute, part, start, progress)
 
 
 def _number_named(given: str) -> tuple[str, float]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import discover, key_from_path
+from screen.errors import UsageError
 from screen.preprocess import Geometry, PreprocessSpec
 from train.data.boxes import Box
 from train.data.folds import Split, split_of
-from train.data.squares import cached_squares
+from train.data.squares import cached_squares, dropped_in_words
 from train.data.table import Columns, Labelled, read_table, scorable
+from train.progress import Progress
 
-Progress = Callable[[int, int], None]
 _MIN_SIDE_FILMS = 40
+_NAMED = 5
+"""Missing films that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,19 @@ class LabelledFilms:
     def divided(self, rule: Callable[[str], Split]) -> "LabelledFilms":
         """The same films, each on the side that `rule` gives its patient."""
         return replace(self, splits=_sides(self.patients.tolist(), self.training_only, rule))
+
+    def account(self) -> str:
+        """Where every row of the tables went, in words."""
+        films, dropped = len(self.values), sum(self.dropped.values())
+        parts = [f"{films + dropped:,} rows: {films:,} films"]
+        if dropped:
+            parts.append(f"{dropped:,} dropped ({dropped_in_words(self.dropped)})")
+        if unlabelled := int(np.isnan(self.labels).sum()):
+            parts.append(f"{unlabelled:,} without a label")
+        if others := int((~np.isnan(self.labels) & ~self.scorable()).sum()):
+            parts.append(f"{others:,} of sources without the finding: not used")
+        sides = ", ".join(f"{int(self.of(side).sum()):,} {side}" for side in Split if self.of(side).any())
+        return f"{', '.join(parts)}; by patients: {sides}"
 
     def scorable(self) -> NDArray[np.bool_]:
         """Mask [N] of the films to measure on, see `train.data.table.scorable`."""
@@ -103,9 +119,11 @@ def labelled_films(
     training_only: more tables, whose films of training patients are trained on and whose others are left
     out: films that are not fit to be judged on.
     """
-    rows = {_key(row.path): row for extra in training_only for row in read_table(extra, columns)}
-    judged = {_key(row.path): row for row in read_table(table, columns)}
-    rows |= judged
+    listed = read_table(table, columns)
+    more = [row for extra in training_only for row in read_table(extra, columns)]
+    judged = _each_once(table, listed)
+    rows = {_key(row.path): row for row in more} | judged
+    _check_there(table, rows.values())
     squares = cached_squares(
         discover([row.path for row in rows.values()], None), spec, cache, progress, _true_shapes(rows)
     )
@@ -115,7 +133,7 @@ def labelled_films(
     side_findings = _side_findings(kept, splits)
     return LabelledFilms(
         values=squares.values,
-        labels=np.array([row.label if np.isnan(row.verdict) else row.verdict for row in kept], np.float32),
+        labels=np.array([_label(row) for row in kept], np.float32),
         abnormal=np.array([row.abnormal for row in kept], np.float32),
         side_findings=side_findings,
         side_labels=_side_labels(kept, side_findings),
@@ -129,7 +147,7 @@ def labelled_films(
         splits=splits,
         training_only=extra,
         digest=squares.digest,
-        dropped=squares.dropped,
+        dropped=_dropped(squares.dropped, len(listed) + len(more) - len(rows)),
     )
 
 
@@ -145,6 +163,7 @@ def unlabelled_films(
     for given in inputs:
         if given.suffix == ".csv":
             listed = read_table(given, columns)
+            _check_there(given, listed)
             paths += [row.path for row in listed]
             rows |= {_key(row.path): row for row in listed}
         else:
@@ -163,8 +182,49 @@ def unlabelled_films(
     )
 
 
+def _label(row: Labelled) -> float:
+    return row.label if np.isnan(row.verdict) else row.verdict
+
+
 def _is_judged(row: Labelled, columns: Columns) -> bool:
     return columns.readers is not None and (not np.isnan(row.verdict) or row.elsewhere)
+
+
+def _each_once(table: Path, rows: Sequence[Labelled]) -> dict[str, Labelled]:
+    """Rows by their film. Raises UsageError for a film with two labels that differ."""
+    found: dict[str, Labelled] = {}
+    for row in rows:
+        earlier = found.setdefault(_key(row.path), row)
+        if not (earlier.label == row.label or np.isnan([earlier.label, row.label]).all()):
+            raise UsageError(f"{table}: '{row.file}' is listed twice, with labels that differ")
+    return found
+
+
+def _check_there(table: Path, rows: Iterable[Labelled]) -> None:
+    """Raises UsageError that names all films that are not there, the first of them."""
+    rows = list(rows)
+    missing = [str(row.path) for row in rows if not row.path.exists()]
+    if missing:
+        names = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
+        raise UsageError(
+            f"{table}: {len(missing):,} of {len(rows):,} films are not there: {names}; files are looked for "
+            "from the table's own folder, by --file-column"
+        )
+
+
+def check_learnable(table: Path, columns: Columns) -> None:
+    """Before films are read. Raises UsageError if the table has none with the finding, or none without."""
+    labels = [label for label in map(_label, read_table(table, columns)) if not np.isnan(label)]
+    for label, kind in ((1, "with"), (0, "without")):
+        if label not in labels:
+            raise UsageError(
+                f"{table}: none of its {len(labels):,} labelled films is {kind} the finding (no {label} in "
+                f"the column '{columns.label}', --label-column): there is nothing to learn"
+            )
+
+
+def _dropped(by_reason: Mapping[str, int], twice: int) -> dict[str, int]:
+    return {**by_reason, **({"listed_twice": twice} if twice else {})}
 
 
 def _sides(

@@ -7,6 +7,7 @@ skips or cannot read is dropped and counted.
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.discover import Source
+from screen.errors import UsageError
 from screen.files import private_files, write_whole
 from screen.film import Film, Pixels
 from screen.preprocess import Geometry, PreprocessSpec, Square, square_from_pixels
@@ -56,9 +58,11 @@ def cached_squares(
     """The sources' squares, in their order; made where `cache` does not hold them yet.
 
     true_shapes: key -> rows and columns of a film whose picture was squeezed into a square: its own aspect is
-    given back to it.
+    given back to it. Raises UsageError if there is no source, or no film among them.
     """
     listed = list(sources)
+    if not listed:
+        raise UsageError("no file was found to learn from: check what was given")
     films = [[source.key, source.change_token, *true_shapes.get(source.key, ())] for source in listed]
     state = json.dumps([_LAYOUT, spec.digest(), films])
     folder = cache / hashlib.sha256(state.encode()).hexdigest()[:16]
@@ -71,8 +75,17 @@ def cached_squares(
     with private_files():
         folder.mkdir(parents=True, exist_ok=True)
         index = _build(listed, spec, values_file, progress, true_shapes)
+        if not index["keys"]:
+            shutil.rmtree(folder)
+            why = dropped_in_words(index["dropped"])
+            raise UsageError(f"none of {len(listed):,} files is a film that can be read ({why})")
         write_whole(index_file, json.dumps(index).encode())
     return _open(values_file, index)
+
+
+def dropped_in_words(dropped: Mapping[str, int]) -> str:
+    """`3 listed_twice, 1 not_an_image`: the most frequent first."""
+    return ", ".join(f"{count:,} {why}" for why, count in sorted(dropped.items(), key=lambda item: -item[1]))
 
 
 def _unsqueezed(px: Pixels, true_shape: tuple[int, int] | None) -> Pixels:

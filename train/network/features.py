@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from train.data.augment import plain, standardise
 from train.network.resnet import WIDTHS, ResNet18
+from train.progress import Progress, quiet
 
 GATE_GRID = 3
 DISTANCE_WIDTH = WIDTHS[0] * GATE_GRID**2
@@ -51,8 +52,10 @@ def gate_features(maps: list[torch.Tensor]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float) -> Features:
-    """uint8 [N, S, S] -> features, without augmentation, at the squares' own size."""
+def features_of(
+    network: ResNet18, squares: NDArray[np.uint8], mean: float, std: float, progress: Progress = quiet
+) -> Features:
+    """uint8 [N, S, S] -> features, without augmentation, at their own size. progress: told of films."""
     network.eval()
     device = next(network.parameters()).device
     parts: list[tuple[torch.Tensor, ...]] = []
@@ -61,6 +64,7 @@ def features_of(network: ResNet18, squares: NDArray[np.uint8], mean: float, std:
         maps = network.features(standardise(x, mean, std))
         evidence, embedding = network.evidence(maps[-1]), maps[-1].mean((2, 3))
         parts.append((network.pool(evidence), evidence, embedding, gate_features(maps)))
+        progress(min(i + 64, len(squares)), len(squares))
     return Features(*(torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True)))
 
 

@@ -4,6 +4,7 @@ Everything is fitted on the training and validation splits; calibration and oper
 predictions instead, where there are any.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,13 @@ from train.network.features import DISTANCE_WIDTH, Features, features_of
 from train.network.gate import Gate, Others, fit_gate, gaussian_of, in_another_pose, passed, unknown_kinds
 from train.network.gaussian import RelativeDistance
 from train.network.resnet import ResNet18
+from train.progress import Progress, quiet
 from train.recipes.finetune import KIND as CLASSIFIER
 
 KIND = "model"
 DISTANCE_SHRINKAGE = 0.3
+_FEWEST = 2
+"""Of a kind, in a split; hundreds are wanted."""
 _POSED = 3
 """Every third film is also turned or inverted, for the gate."""
 
@@ -52,29 +56,37 @@ def calibrate(
     version: str,
     out: Path,
     out_of_fold: tuple[Calibration, dict[str, Any]] | None = None,
+    progress: Callable[[str], Progress] = lambda what: quiet,
 ) -> None:
     """Write the model's checkpoint. others: pictures that are no chest film, for the gate.
 
     out_of_fold: the calibration that its recipe's out-of-fold predictions gave, and what was measured on
     them; without them the validation split calibrates, and `train evaluate` measures on the test split.
+    progress: told what begins, gives what to tell of its films. Normal films are those that the table calls
+    so; if it calls none, those without the finding.
+    Raises UsageError, before anything is computed, if a split has too few films.
     """
     tensors, about = _classifier(classifier)
     settings = about["settings"]
+    training, validation = films.of(Split.TRAIN), films.of(Split.VALIDATION)
+    judged = validation & films.scorable()
+    # Of those whom the finding is looked for in: children of another hospital are another kind of normal.
+    fitted = training & films.scorable()
+    named = not np.isnan(films.abnormal).all()
+    normal = films.abnormal == 0 if named else films.labels == 0
+    _check_enough(films, judged, normal, named)
     weights = under(tensors, "network.")
     network = ResNet18()
     network.load_state_dict(weights)
-    features = features_of(network, films.values, settings["mean"], settings["std"])
-    training, validation = films.of(Split.TRAIN), films.of(Split.VALIDATION)
-
-    judged = validation & films.scorable()
+    features = features_of(
+        network, films.values, settings["mean"], settings["std"], progress("network over films")
+    )
     calibration, metrics = out_of_fold or (_from_validation(features, films, judged, settings["seed"]), {})
 
-    # Of those whom the finding is looked for in: children of another hospital are another kind of normal.
-    fitted, normal = training & films.scorable(), films.abnormal == 0
     fields = features.gate[:, :DISTANCE_WIDTH]
     distance = RelativeDistance.fit(fields[fitted], normal[fitted], DISTANCE_SHRINKAGE)
     held_out = distance.score(fields[judged & normal])
-    gate, gate_metrics = _gate(network, films, features, others, settings)
+    gate, gate_metrics = _gate(network, films, features, others, settings, progress)
     distances = distance.score(fields)
     scale = _heatmap_scale(features.evidence[judged, 0])
     model_card: dict[str, Any] = {
@@ -108,10 +120,29 @@ def calibrate(
             "epochs": about["epoch"],
             "classifier_sha256": about["tensors_sha256"],
             "split_seed": settings["seed"],
+            "normal_films": "as the table calls them" if named else "without the finding",
         },
         "metrics": {**metrics, "gate": gate_metrics, "distance": _abnormal_auc(distances, films)},
     }
     save_checkpoint(out, {**weights, **distance.tensors(), **gate.tensors()}, model_card)
+
+
+def _check_enough(
+    films: LabelledFilms, judged: NDArray[np.bool_], normal: NDArray[np.bool_], named: bool
+) -> None:
+    """Raises UsageError if the splits that calibrate have too few films of a kind."""
+    training = films.of(Split.TRAIN) & films.scorable()
+    words = "normal films" if named else "films without the finding (the table names no normal ones)"
+    for split, count, what in (
+        (Split.TRAIN, int((training & normal).sum()), words),
+        (Split.VALIDATION, int((judged & normal).sum()), words),
+        (Split.VALIDATION, int((films.labels[judged] == 1).sum()), "films with the finding"),
+    ):
+        if count < _FEWEST:
+            raise UsageError(
+                f"the {split} split has {count} {what}, at least {_FEWEST} are needed: give a table with "
+                "more patients; --abnormal-column names the column in which 0 is a normal film"
+            )
 
 
 def _classifier(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -122,7 +153,12 @@ def _classifier(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _gate(
-    network: ResNet18, films: LabelledFilms, features: Features, others: Others, settings: dict[str, Any]
+    network: ResNet18,
+    films: LabelledFilms,
+    features: Features,
+    others: Others,
+    settings: dict[str, Any],
+    progress: Callable[[str], Progress],
 ) -> tuple[Gate, dict[str, Any]]:
     """The gate, and what it lets pass: of films of the test split, and of pictures of kinds it did not know.
 
@@ -131,8 +167,8 @@ def _gate(
     mean, std, seed = settings["mean"], settings["std"], settings["seed"]
     chosen = np.arange(0, len(films.values), _POSED)
     posed = in_another_pose(films.values[chosen], [films.geometry[film] for film in chosen], seed)
-    turned = features_of(network, posed, mean, std).gate
-    other = features_of(network, others.values, mean, std).gate
+    turned = features_of(network, posed, mean, std, progress("gate: films in other poses")).gate
+    other = features_of(network, others.values, mean, std, progress("gate: other pictures")).gate
 
     def of(split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         mask = films.of(split)

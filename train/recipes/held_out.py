@@ -20,6 +20,7 @@ from train.measure.predictions import Cohort, Recipe
 from train.network.checkpoint import load_checkpoint, save_checkpoint
 from train.network.features import features_of
 from train.network.resnet import ResNet18
+from train.progress import Progress, quiet
 from train.recipes.calibrate import KIND
 
 
@@ -28,7 +29,9 @@ def spec_of(checkpoint: Path) -> PreprocessSpec:
     return PreprocessSpec(**_calibrated(checkpoint)[1]["preprocess"])
 
 
-def evaluate_test_split(checkpoint: Path, films: LabelledFilms) -> tuple[Evaluation, Pictures]:
+def evaluate_test_split(
+    checkpoint: Path, films: LabelledFilms, progress: Progress = quiet
+) -> tuple[Evaluation, Pictures]:
     """Measure the model; its checkpoint gets the figures, and what its operating points are worth.
 
     The pictures are the squares that the network got.
@@ -41,7 +44,8 @@ def evaluate_test_split(checkpoint: Path, films: LabelledFilms) -> tuple[Evaluat
     test = np.flatnonzero(films.of(Split.TEST) & films.scorable())
     if not len(test):
         raise UsageError("the table holds no labelled film of the test split")
-    logits = features_of(network, films.values[test], about["input_mean"], about["input_std"]).logits[:, 0]
+    mean, std = about["input_mean"], about["input_std"]
+    logits = features_of(network, films.values[test], mean, std, progress).logits[:, 0]
     recipe = Recipe(
         name=about["name"],
         seeds=(str(about["training"]["split_seed"]),),

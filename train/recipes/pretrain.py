@@ -34,6 +34,7 @@ from train.network.losses import alignment, uniformity
 from train.network.methods import method_named
 from train.network.resnet import ResNet18, load_encoder
 from train.parallel import WHOLE, Part, average_gradients, gather, share_statistics
+from train.progress import Progress, quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ def pretrain(
     compute: Compute = CPU,
     part: Part = WHOLE,
     start: Mapping[str, Tensor] | None = None,
+    progress: Callable[[str], Progress] = lambda what: quiet,
 ) -> None:
     """Trains, or goes on where `checkpoint` left off; every epoch is saved.
 
@@ -159,8 +161,16 @@ def pretrain(
     way each time), and one of several processes with those of one, rounding apart. Beside the checkpoint,
     `NAME.csv` and `NAME.tensorboard/` have a line an epoch; an alignment near 0 with a uniformity near 0 is a
     collapse. part: of several processes, all of which call this; the first writes. start: tensors of an
-    earlier checkpoint to begin with; its heads too, if it is of the same method.
+    earlier checkpoint to begin with; its heads too, if it is of the same method. progress: told what begins,
+    gives what to tell of its steps.
+    Raises UsageError, before anything is written, if the films do not fill a batch.
     """
+    films_of_epoch = len(epoch_order(films.sources, settings.source_power, settings.seed, 0))
+    if films_of_epoch < settings.batch_size:
+        raise UsageError(
+            f"{films_of_epoch} films do not fill a batch of {settings.batch_size}: give more, or a smaller "
+            "--batch-size"
+        )
     learner = Learner(settings, compute, part)
     if start is not None:
         learner.begin_with(start)
@@ -175,7 +185,8 @@ def pretrain(
     with closing(EpochLog(checkpoint, done)) as log:
         for epoch in range(done, settings.epochs):
             started = time.monotonic()
-            count, numbers = _epoch(learner, store, films.sources, groups, epoch)
+            told = progress(f"epoch {epoch + 1}/{settings.epochs}, steps")
+            count, numbers = _epoch(learner, store, films.sources, groups, epoch, told)
             films_per_second = count / (time.monotonic() - started)
             with compute.autocast():
                 auc = probe.auc(learner.network, settings.size, settings.mean, settings.std)
@@ -192,15 +203,18 @@ def pretrain(
 
 
 def _epoch(
-    learner: Learner, store: FilmStore, sources: NDArray[np.str_], groups: NDArray[np.int64], epoch: int
+    learner: Learner,
+    store: FilmStore,
+    sources: NDArray[np.str_],
+    groups: NDArray[np.int64],
+    epoch: int,
+    progress: Progress = quiet,
 ) -> tuple[int, dict[str, float]]:
     """Films seen, and the means over the epoch's steps of what they log."""
     settings, part, device = learner.settings, learner.part, learner.compute.device
     order = epoch_order(sources, settings.source_power, settings.seed, epoch)
     others = partners(order, groups, settings.same_patient, settings.seed, epoch)
     steps = len(order) // settings.batch_size
-    if steps == 0:
-        raise UsageError(f"{len(order)} films do not fill a batch of {settings.batch_size}")
     generator = torch.Generator(device).manual_seed(settings.seed * 100_003 + epoch)
     starts = range(0, steps * settings.batch_size, settings.batch_size)
     whole = [np.s_[start : start + settings.batch_size] for start in starts]
@@ -218,6 +232,7 @@ def _epoch(
         )
         for name, value in learner.step(learner.views(first, second, generator), shown, rate).items():
             sums[name] = sums.get(name, 0) + value
+        progress(index + 1, steps)
     # Only here is the device waited for.
     return steps * settings.batch_size, {name: total.item() / steps for name, total in sums.items()}
 

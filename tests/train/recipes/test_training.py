@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -28,7 +29,9 @@ from train.data.folds import Split, cross_fold_of, label_rank, split_of
 from train.data.table import Columns
 from train.measure.predictions import PREDICTION_COLUMNS
 from train.network.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, under
+from train.progress import progress_bar
 from train.recipes import batches as batching
+from train.recipes import calibrate as calibrating
 from train.recipes import crossfit
 from train.recipes import finetune as finetuning
 from train.recipes.batches import Batch, Batches
@@ -328,6 +331,17 @@ def out_of_fold(table: Path) -> Path:
     return Path("predictions.csv")
 
 
+def plain_table(table: Path) -> Path:
+    """The same films with nothing but file, patient and label; one of them twice."""
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    plain = table.with_name("plain.csv")
+    with plain.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "patient_id", "tumor"])
+        writer.writerows([row["file"], row["patient_id"], row["tumor"]] for row in [*rows, rows[0]])
+    return plain
+
+
 def test_the_whole_chain_on_the_command_line(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +374,17 @@ def test_the_whole_chain_on_the_command_line(
     run("calibrate", "classifier", table, "--others", others, "--out", "model")
     before = json.loads(Path("model.json").read_text())
     assert before["preprocess"]["size"] == 32
+    assert before["training"]["normal_films"] == "as the table calls them"
+    said = run("calibrate", "classifier", plain_table(table), "--others", others, "--out", "plain")
+    assert "122 rows: 120 films, 2 dropped (1 corrupt_pixels, 1 listed_twice)" in said
+    for what in (
+        "network over films: 120/120",
+        "gate: films in other poses: 40/40",
+        "gate: other pictures: ",
+    ):
+        assert what in said
+    plain = json.loads(Path("plain.json").read_text())
+    assert plain["training"]["normal_films"] == "without the finding"
     assert before["findings"][0]["operating_points"][0]["measured_on"].startswith("validation split")
     printed = run("evaluate", "model", table, "--out", "evaluation")
     assert "auc_within_source" in printed
@@ -633,6 +658,83 @@ def test_a_peak_is_a_place_on_the_film_not_in_the_padding() -> None:
     heatmap[0, 3] = 9  # padding of a film that is twice as wide as high
     heatmap[3, 1] = 5
     assert peak(heatmap, Geometry.fit(100, 200, 224)) == pytest.approx((1.5 / 7, 0.5))
+
+
+@pytest.mark.parametrize("command", ["finetune", "crossvalidate"])
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["000.png,P0,0", "002.png,P1,0", "001.png,P0,"], "none of its 2 labelled films is with the finding"),
+        (["000.png,P0,1"], "none of its 1 labelled films is without the finding"),
+        (
+            ["000.png,P0,1", "gone.png,P0,0", "lost.png,P1,1"],
+            "2 of 3 films are not there: .*gone.png, .*lost.png;",
+        ),
+        (
+            ["000.png,P0,1", "001.png,P0,0", "000.png,P0,0"],
+            "'000.png' is listed twice, with labels that differ",
+        ),
+    ],
+)
+def test_what_a_table_lacks_is_said_before_a_film_is_read(
+    table: Path, tmp_path: Path, command: str, lines: list[str], complaint: str
+) -> None:
+    given = table.with_name(f"{tmp_path.name}.csv")
+    given.write_text("\n".join(["file,patient_id,tumor", *lines]))
+    with pytest.raises(UsageError, match=complaint):
+        CliRunner().invoke(cli, [command, str(given), "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", [None, "notes.txt"])
+def test_pretraining_on_nothing_says_so_and_leaves_nothing(tmp_path: Path, file: str | None) -> None:
+    (tmp_path / "films").mkdir()
+    if file:
+        (tmp_path / "films" / file).write_text("no film")
+    given = ["pretrain", str(tmp_path / "films"), "--out", str(tmp_path / "out" / "simclr")]
+    complaint = "none of 1 files is a film that can be read .1 not_an_image." if file else "no file was found"
+    with pytest.raises(UsageError, match=complaint):
+        CliRunner().invoke(cli, given, catch_exceptions=False)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [file] * bool(file)
+
+
+def test_too_few_films_for_a_batch_leave_no_log(table: Path, tmp_path: Path) -> None:
+    given = ["pretrain", str(table), "--out", str(tmp_path / "simclr"), "--batch-size", "512", "--size", "32"]
+    with pytest.raises(UsageError, match="120 films do not fill a batch of 512"):
+        CliRunner().invoke(cli, [*given, "--cache", str(tmp_path / "cache")], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_splits_that_cannot_calibrate_are_said_before_anything_is_computed(
+    films: LabelledFilms, tmp_path: Path
+) -> None:
+    settings = {"stages": [[1, 32, 1]], "mean": 0.5, "std": 0.25, "seed": 0}
+    save_checkpoint(tmp_path / "c", {"x": torch.zeros(1)}, {"kind": "classifier", "settings": settings})
+    sick = replace(films, abnormal=np.ones_like(films.abnormal))
+    with pytest.raises(UsageError, match="the train split has 0 normal films"):
+        calibrating.calibrate(tmp_path / "c", sick, None, SPEC, "tumor", "n", "1", tmp_path / "m")  # type: ignore[arg-type]
+
+
+def test_every_row_is_accounted_for(films: LabelledFilms) -> None:
+    said = replace(films, dropped={"listed_twice": 3, "not_an_image": 1}).account()
+    count = len(films.values)
+    assert said.startswith(f"{count + 4} rows: {count} films, 4 dropped (3 listed_twice, 1 not_an_image)")
+    sides = [int(number) for number in re.findall(r"(\d+) (?:train|validation|test)", said)]
+    assert sum(sides) == count
+
+
+def test_lines_of_progress_come_by_time_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    advance = progress_bar("reading films")
+    for done in range(1, 31):
+        now += 1
+        advance(done, 30)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading films: 10/30", "reading films: 20/30", "reading films: 30/30"
+    ]  # fmt: skip
 
 
 def test_what_is_no_classifier_is_not_calibrated(table: Path, tmp_path: Path) -> None:
