@@ -52,7 +52,7 @@ def full_range_lookup(bits: int) -> NDArray[np.uint16]:
 
 def used_bits(values: NDArray[Any]) -> int:
     """Bits that the largest of unsigned values needs, at least 8; headers often say more."""
-    return max(8, int(values.max()).bit_length())
+    return 8 if values.dtype == np.uint8 else max(8, int(values.max()).bit_length())
 
 
 def full_range_pixels(grey: NDArray[Any]) -> Pixels:
