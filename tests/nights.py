@@ -13,8 +13,8 @@ from tests.places import ROOT
 FAULTY_SCREEN = (
     sys.executable,
     "-c",
-    "from screen.cli.main import main; from screen.runs import Parts\n"
-    "main(Parts(decode='tests.faulty_decode:faulty'))\n",
+    "from screen.cli.main import main; from screen.runs import Wiring\n"
+    "main(Wiring(decode='tests.faulty_decode:faulty'))\n",
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.memory import family
 from screen.readers import Limits
-from screen.runs import Parts, RunSettings, run
+from screen.runs import RunSettings, Wiring, run
 from screen.runs.progress import JsonLines
 from tests.films import dicom, png, retagged
 from tests.micro_model import micro_bytes
@@ -99,7 +99,7 @@ def test_nothing_shows_of_films_that_fail_in_every_way(
         timings=True,
         limits=Limits(seconds=2.0),
     )
-    assert run(settings, JsonLines(), Parts(decode="tests.faulty_decode:faulty")) == 3
+    assert run(settings, JsonLines(), Wiring(decode="tests.faulty_decode:faulty")) == 3
     said = capfd.readouterr()
     check_nothing_shows(out, said.out + said.err)
     rows = (out / "results.csv").read_text()

@@ -15,7 +15,7 @@ from screen.backends.base import NullBackend
 from screen.backends.probes import probe_square
 from screen.discover import paths_from_list
 from screen.model import Model
-from screen.runs import Parts, RunSettings, run
+from screen.runs import RunSettings, Wiring, run
 from screen.runs.progress import JsonLines
 
 
@@ -42,7 +42,7 @@ def main(out: Path) -> int:
     """Screen what standard input lists. Returns the exit code."""
     inputs = tuple(path for path in paths_from_list(sys.stdin.buffer) if isinstance(path, Path))
     with JsonLines() as progress:
-        return run(RunSettings(inputs, out), progress, Parts(open_backend=KnownNullBackend))
+        return run(RunSettings(inputs, out), progress, Wiring(open_backend=KnownNullBackend))
 
 
 if __name__ == "__main__":

@@ -88,16 +88,16 @@ def cli() -> None:
     """
 
 
-def main(parts: Any = None, arguments: Sequence[str] | None = None) -> None:
+def main(wiring: Any = None, arguments: Sequence[str] | None = None) -> None:
     """The console scripts `screen` and `cxr-screen`.
 
-    parts: `screen.runs.Parts`, for tests. arguments: those that were typed, if None.
+    wiring: `screen.runs.Wiring`, for tests. arguments: those that were typed, if None.
     """
     secure_standard_streams()
     if not sys.stderr.isatty():
         sys.excepthook = _say_bug
     try:
-        cli(arguments, prog_name="screen", obj=parts)
+        cli(arguments, prog_name="screen", obj=wiring)
     except ScreenError as error:
         # Out of click itself: the help could not be written.
         _say(error)

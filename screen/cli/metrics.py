@@ -134,6 +134,8 @@ def _percentiles(night: Path) -> Iterator[tuple[dict[str, str], str]]:
     found: dict[str, array[float]] = {}
     # The former is there if the model has several.
     tables = [path for name in ("findings.csv", "results.csv") if (path := night / name).exists()]
+    if not tables:
+        return  # a part has none: scores are told of the whole night
     with tables[0].open(encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream):
             if line["probability"]:

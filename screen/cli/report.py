@@ -1,14 +1,21 @@
 """`screen report`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from screen.cli.run import names
+from screen.errors import UsageError
+
+if TYPE_CHECKING:
+    from screen.decide import Decision
+    from screen.model import ModelCard
 
 
 @click.command("report")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("more", metavar="", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
 @click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
 @click.option(
@@ -30,17 +37,26 @@ from screen.cli.run import names
     help="Write the reports there, new or with earlier reports in it. [default: DIR, in place of its own]",
 )
 @click.option(
+    "--parts",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR...",
+    help="Of the parts of one run, their folders, all of them: DIR gets the reports of the whole.",
+)
+@click.option(
     "--listed",
     is_flag=True,
     help="These reports will be read: later nights need not list their cases again.",
 )
 def cli(
     folder: Path,
+    more: tuple[Path, ...],
     operating_point: str | None,
     threshold: float | None,
     decision: Path | None,
     flag: tuple[str, ...],
     out: Path | None,
+    parts: tuple[Path, ...],
     listed: bool,
 ) -> None:
     """Write the reports of DIR again, decided anew from what the run kept there.
@@ -48,25 +64,43 @@ def cli(
     Nothing is screened again: films are opened for their pictures only, and one that is gone costs just that.
     Without an option the model's own operating point counts, whatever the run was told.
 
-    Exit codes are those of `screen run`.
+    With --parts, DIR gets one report of a run that was screened in parts ('screen run --part K/N'), and a
+    ledger, as if one run had screened all: decided as the parts were told, unless options here say otherwise.
+
+    Exit codes are those of `screen run`; 1 also if a part is not finished, 2 if one is missing.
     """
     from contextlib import ExitStack
 
     from screen.decide import decision_from
     from screen.runs.finished import finished_run
     from screen.runs.folder import report_folder
+    from screen.runs.merge import merged_run
     from screen.runs.reopen import reports_from_ledger
     from screen.runs.stopping import Stop, StoppedError
 
+    if more and not parts:
+        raise UsageError(f"one DIR at a time; {more[0]} is too much, unless it is one of --parts")
+    if parts and out is not None:
+        raise UsageError(f"--out is for a run's own reports; those of --parts go to {folder}")
+    options = (operating_point, threshold, decision, flag)
+
+    def decided(card: "ModelCard") -> "Decision":
+        return decision_from(card, *options)
+
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
-        run = stack.enter_context(finished_run(folder))
-        decided = decision_from(run.card, operating_point, threshold, decision, flag)
-        target = folder if out is None else report_folder(out)
-        # Squares of a night that another version prepared cannot be made again: no pictures then.
-        pool = None if run.card.preprocess.foreign else lambda: stack.enter_context(run.open_pool())
         try:
-            code = reports_from_ledger(target, run.ledger, decided, run.facts, pool, stop, listed=listed)
+            if parts:
+                said = decided if any(option not in (None, ()) for option in options) else None
+                run, by = stack.enter_context(merged_run(folder, (*parts, *more), said, stop))
+            else:
+                run = stack.enter_context(finished_run(folder))
+                by = decided(run.card)
+            target = folder if out is None else report_folder(out)
+            # Squares of a night that another version prepared cannot be made again: no pictures then.
+            pool = None if run.card.preprocess.foreign else lambda: stack.enter_context(run.open_pool())
+            listed = listed or bool(parts)
+            code = reports_from_ledger(target, run.ledger, by, run.facts, pool, stop, listed=listed)
         except StoppedError:  # the reports are as they were
             code = stop.exit_code
     click.get_current_context().exit(code)

@@ -100,6 +100,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Reuse an earlier night's results; repeatable.",
 )
 @click.option(
+    "--part",
+    metavar="K/N",
+    help="Screen the K-th of N parts of INPUT; 'screen report OUT --parts DIR...' puts them together.",
+)
+@click.option(
     "--identifiers",
     type=click.Choice(["full", "pseudonym", "none"]),
     default="full",
@@ -166,7 +171,7 @@ def cli(inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, **opti
         raise UsageError("with - as INPUT paths come by standard input, which is closed")
     from screen.discover import paths_from_list
     from screen.readers import Limits
-    from screen.runs import Parts, RunSettings, run
+    from screen.runs import RunSettings, Wiring, run
     from screen.runs.identifiers import identifiers_for
     from screen.runs.pipeline import folder_of
     from screen.runs.progress import progress_for_stderr
@@ -182,7 +187,7 @@ def cli(inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, **opti
         settings = RunSettings(inputs=inputs, out=out, limits=limits, **options)
     context = click.get_current_context()
     with metrics_file(metrics, "run") as measured, progress_for_stderr() as progress:
-        # Tests hand in parts that have accidents.
-        measured.exit_code = run(settings, progress, context.find_object(Parts))
+        # Tests hand in workers that have accidents.
+        measured.exit_code = run(settings, progress, context.find_object(Wiring))
         measured.night = folder_of(settings, identifiers_for(settings.identifiers))
     context.exit(measured.exit_code)

@@ -2,7 +2,7 @@
 
 from screen.decide.cases import Case, Cases
 from screen.decide.decision import Decision, decision_from, expected
-from screen.decide.verdicts import Score, Verdict, Verdicts, decide, verdict_alone
+from screen.decide.verdicts import Score, Verdict, Verdicts, decide, verdict_alone, verdicts_alone
 
 __all__ = [
     "Case",
@@ -15,4 +15,5 @@ __all__ = [
     "decision_from",
     "expected",
     "verdict_alone",
+    "verdicts_alone",
 ]

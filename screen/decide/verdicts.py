@@ -8,7 +8,7 @@ came, is not its business. Nothing here holds more than a few rows at a time.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -21,7 +21,7 @@ from screen.decide.duplicates import Duplicates, Group
 from screen.decide.scratch import Scratch
 from screen.ledger import Inference, Row, Rows
 
-__all__ = ["Score", "Verdict", "Verdicts", "decide", "verdict_alone"]
+__all__ = ["Score", "Verdict", "Verdicts", "decide", "verdict_alone", "verdicts_alone"]
 
 _GROUPS_AT_HAND = 256
 """Verdicts of groups kept for the files that repeat them: duplicates often lie close together."""
@@ -136,6 +136,11 @@ def decide(rows: Rows, decision: Decision, scratch: Scratch) -> "Verdicts":
 def verdict_alone(row: Row, decision: Decision) -> Verdict:
     """The verdict of a row that has no others beside it. Raises ValueError as `decide` does."""
     return _Rule(decision).verdict(row)
+
+
+def verdicts_alone(rows: Iterable[Row], decision: Decision) -> Iterator[Verdict]:
+    """`verdict_alone` of each."""
+    return map(_Rule(decision).verdict, rows)
 
 
 class Verdicts:

@@ -4,7 +4,7 @@ from screen.ledger.foreign import Expected
 from screen.ledger.known import Known
 from screen.ledger.objects import DicomObject
 from screen.ledger.rows import FilmKey, Heatmap, Inference, Row, Rows
-from screen.ledger.store import Ledger, Timing
+from screen.ledger.store import Ledger, ListedFile, Timing
 
 __all__ = [
     "DicomObject",
@@ -14,6 +14,7 @@ __all__ = [
     "Inference",
     "Known",
     "Ledger",
+    "ListedFile",
     "Row",
     "Rows",
     "Timing",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from screen.codes import UNREACHABLE, Reason, Status
 from screen.errors import LedgerError
@@ -81,6 +81,15 @@ class Timing:
 
     read: float
     square: float
+
+
+class ListedFile(NamedTuple):
+    """A file that INPUT listed, and its row. place: among all files. path: None if it is not to be known."""
+
+    place: int
+    change_token: str
+    path: Path | None
+    row: Row
 
 
 class Ledger:
@@ -440,10 +449,15 @@ class Ledger:
 
     def rows_from(self, position: int, count: int) -> Iterator[Row]:
         """Up to `count` listed rows from a place in INPUT order on, streamed; -1 stands for all of them."""
+        return (listed.row for listed in self.listed_files(position, count))
+
+    def listed_files(self, position: int = 0, count: int = -1) -> Iterator[ListedFile]:
+        """As `rows_from`, with what the listing says of each."""
         with _mapped(self._path):
             last = -1
-            for place, file, text in self._db.execute(
-                "SELECT position, listing.file, rows.row FROM listing LEFT JOIN rows"
+            for place, file, token, path, text in self._db.execute(
+                "SELECT position, listing.file, listing.change_token, path, rows.row"
+                " FROM listing LEFT JOIN rows"
                 " ON rows.file = listing.file AND rows.change_token = listing.change_token"
                 " WHERE position >= ? ORDER BY position LIMIT ?",
                 (position, count),
@@ -453,7 +467,10 @@ class Ledger:
                     raise LedgerError(f"{self._path}: damaged: it lists {file!r:.200} without a result")
                 if text is None:
                     raise RuntimeError(f"{file}: listed, but without a result")  # a bug: never report less
-                yield self._row(text)
+                row = self._row(text)
+                if self._expected is not None and (row.file != file or not isinstance(token, str)):
+                    raise self._damaged()
+                yield ListedFile(place, token, _path(path), row)
 
     def listed_film_keys(self) -> Iterator[FilmKey]:
         """The keys of listed rows that are screened and have pixels, in INPUT order."""
@@ -490,7 +507,7 @@ class Ledger:
                 " FROM listing LEFT JOIN temp.secret_path USING (position) WHERE file = ?",
                 (file,),
             ).fetchone()
-        return Path(os.fsdecode(found[0])) if found is not None and isinstance(found[0], bytes) else None
+        return None if found is None else _path(found[0])
 
     def _row(self, text: str) -> Row:
         if self._expected is not None:
@@ -508,6 +525,10 @@ class Ledger:
 
     def _damaged(self) -> LedgerError:
         return LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh")
+
+
+def _path(raw: object) -> Path | None:
+    return Path(os.fsdecode(raw)) if isinstance(raw, bytes) else None
 
 
 class ListedRows:

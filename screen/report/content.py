@@ -25,6 +25,8 @@ class RunFacts:
     identifiers: `full`, `pseudonym` or `none`. heatmaps: how many flagged images get a PNG at most.
     preprocess_drift: the model's probes were not equal to the byte. counts: more figures for `summary.json`
     (`known_ignored`, `gpu_decoder_losses`, …). limits: `screen.readers.Limits` of one file, as a dict.
+    part: `K/N` if this was a part, else empty; listing: then the digest of what all parts list.
+    parts: how many the run was screened in: times and counts are the sums of theirs.
     Fields that came later have defaults: kept nights lack them.
     """
 
@@ -48,6 +50,9 @@ class RunFacts:
     decode_policy: str
     counts: dict[str, int]
     limits: dict[str, float] = field(default_factory=dict)
+    part: str = ""
+    listing: str = ""
+    parts: int = 1
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -144,6 +149,11 @@ class Tally:
         if self.declared_chest and nothing_screened:
             return 1
         return 3 if self.with_status(Status.FAILED) or (self.unexplained and nothing_screened) else 0
+
+    @property
+    def part_exit_code(self) -> int:
+        """0; 3 if a file failed. Whether nothing at all was screened is the whole night's question."""
+        return 3 if self.with_status(Status.FAILED) else 0
 
 
 @dataclass(frozen=True, slots=True)

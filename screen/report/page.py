@@ -176,6 +176,7 @@ def _provenance(report: Report) -> str:
     device = facts.device
     speed = f"{facts.images_inferred / facts.seconds:.1f} films a second" if facts.seconds > 0 else ""
     versions = {"cxr-screen": __version__, **facts.versions}
+    in_parts = f" in {facts.parts:,} parts, added up" if facts.parts > 1 else ""
     entries = [
         ("Model", f"{text(card.name)} {text(card.version)}"),
         ("Meant for", text(card.intended_use, 1000)),
@@ -184,7 +185,7 @@ def _provenance(report: Report) -> str:
         ("Preprocessing", _digest(card.preprocess_digest)),
         ("Model file", _digest(facts.model_file_digest)),
         ("Device", " · ".join(text(value) for key, value in device.items() if value)),
-        ("Run", f"{text(facts.started)} to {text(facts.finished)}, {facts.seconds:,.1f} s"),
+        ("Run", f"{text(facts.started)} to {text(facts.finished)}, {facts.seconds:,.1f} s{in_parts}"),
         ("Films", f"{facts.images_inferred:,} inferred, {facts.images_reused:,} reused; {speed}"),
         ("Settings", f"batch size {facts.batch_size}, {count(facts.workers, 'worker')}, "
                      f"decoding {text(facts.decode_policy)}, identifiers {text(facts.identifiers)}"),

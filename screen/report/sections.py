@@ -41,6 +41,11 @@ def _doubtful_run(report: Report) -> tuple[int, str]:
             "This machine prepares films slightly differently from the one that the model was exported on "
             "(within the model's bounds): scores may differ in the last digits."
         )
+    if report.facts.counts.get("parts_listed_otherwise"):
+        found.append(
+            "The parts of this run did not list the same files: some came or went in between, or one machine "
+            "does not see all of INPUT. Run the parts again: what was left out is screened then."
+        )
     return len(found), "".join(f'<p class="alarm" role="alert">{sentence}</p>' for sentence in found)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from screen import __version__
 from screen.codes import Reason, Status, Warn
-from screen.decide import expected
-from screen.report.content import Report
+from screen.decide import Decision, expected
+from screen.report.content import Report, RunFacts, Tally
 from screen.text import escaped
 
 DISCLAIMER = "Research use only, not for clinical use."
@@ -17,12 +17,30 @@ SUMMARY_VERSION = 1
 
 def summary_json(report: Report) -> bytes:
     """The run in figures. Everything that changes from run to run on the same films stands here alone."""
-    tally, totals, decision, facts = report.tally, report.totals, report.decision, report.facts
+    totals = report.totals
+    of_night = {
+        "duplicates": report.tally.duplicates,
+        "cases": totals.cases,
+        "cases_flagged": totals.flagged,
+        "cases_listed": totals.listed,
+        "parts": report.facts.parts,
+    }
+    return _summary(report.tally, report.decision, report.facts, report.tally.exit_code, of_night)
+
+
+def part_summary_json(tally: Tally, decision: Decision, facts: RunFacts) -> bytes:
+    """A part in figures, each of its files taken alone: cases and duplicates are the whole night's."""
+    return _summary(tally, decision, facts, tally.part_exit_code, {"part": facts.part})
+
+
+def _summary(
+    tally: Tally, decision: Decision, facts: RunFacts, exit_code: int, of_night: dict[str, Any]
+) -> bytes:
     card = decision.card
     summary: dict[str, Any] = {
         "cxr_screen_summary": SUMMARY_VERSION,
         "notice": DISCLAIMER,
-        "exit_code": tally.exit_code,
+        "exit_code": exit_code,
         "files": tally.files,
         "counts": {
             "status": {str(status): tally.with_status(status) for status in Status},
@@ -35,10 +53,7 @@ def summary_json(report: Report) -> bytes:
         "images_screened": tally.images_screened,
         "images_flagged": tally.images_flagged,
         "images_blank": tally.warned[Warn.BLANK],
-        "duplicates": tally.duplicates,
-        "cases": totals.cases,
-        "cases_flagged": totals.flagged,
-        "cases_listed": totals.listed,
+        **of_night,
         "images_inferred": facts.images_inferred,
         "images_reused": facts.images_reused,
         "images_per_second": round(facts.images_inferred / facts.seconds, 3) if facts.seconds > 0 else None,

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from screen.decide import Cases, Decision, Verdicts, decide
+from screen.decide import Cases, Decision, Verdicts, decide, verdicts_alone
 from screen.decide.scratch import Scratch
 from screen.errors import LedgerError
-from screen.files import csv_file, new_file, sync_folder
+from screen.files import csv_file, new_file, sync_folder, whole_file
 from screen.ledger import Row, Rows
 from screen.report.charts import Spread
 from screen.report.content import LINES, Picture, Report, RunFacts, Tally
 from screen.report.page import page
 from screen.report.pictures import HEATMAPS, OpenSquares, draw
 from screen.report.sections import PAGE_CASES
-from screen.report.summary import summary_json
+from screen.report.summary import part_summary_json, summary_json
 from screen.report.tables import (
     FINDINGS_COLUMNS,
     FLAGGED_COLUMNS,
@@ -46,6 +46,7 @@ REPORT_NAMES = (
     HEATMAPS,
 )
 _UNFINISHED = ".reports-"
+_NOT_WRITTEN = "{}: the reports cannot be written ({}); mend that and run the command again"
 
 
 def write_reports(
@@ -80,10 +81,25 @@ def write_reports(
             shutil.rmtree(aside, ignore_errors=True)
     except (OSError, sqlite3.OperationalError) as error:
         trouble = error.strerror if isinstance(error, OSError) else error
-        raise LedgerError(
-            f"{out}: the reports cannot be written ({trouble}); mend that and run the command again"
-        ) from error
+        raise LedgerError(_NOT_WRITTEN.format(out, trouble)) from error
     return code
+
+
+def write_part_summary(out: Path, rows: Rows, decision: Decision, facts: RunFacts) -> int:
+    """`summary.json` of a part into `out`, in place of all reports that are there; the exit code 0 or 3.
+
+    rows: the part's own, each read once. Raises LedgerError if the folder cannot be written.
+    """
+    tally = Tally()
+    for verdict in verdicts_alone(rows, decision):
+        tally.add(verdict)
+    remove_reports(out)
+    try:
+        with whole_file(out / SUMMARY_NAME) as stream:
+            stream.write(part_summary_json(tally, decision, facts))
+    except OSError as error:
+        raise LedgerError(_NOT_WRITTEN.format(out, error.strerror)) from error
+    return tally.part_exit_code
 
 
 def remove_reports(out: Path, *, _keep: Path | None = None) -> None:

@@ -1,5 +1,5 @@
 """One run: wiring, stream, folder, identifiers, signals."""
 
-from screen.runs.pipeline import Parts, RunSettings, run
+from screen.runs.pipeline import RunSettings, Wiring, run
 
-__all__ = ["Parts", "RunSettings", "run"]
+__all__ = ["RunSettings", "Wiring", "run"]

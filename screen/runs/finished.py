@@ -7,7 +7,7 @@ from pathlib import Path
 
 from screen.decode import DecodePool
 from screen.decode.pool import DECODE
-from screen.errors import LedgerError
+from screen.errors import LedgerError, UsageError
 from screen.ledger import Expected, Ledger
 from screen.machine import usable_cpus
 from screen.model import ModelCard, card_from_json
@@ -37,10 +37,15 @@ class FinishedRun:
 def finished_run(folder: Path) -> Iterator[FinishedRun]:
     """The run, its folder locked, every row looked at when it is read.
 
-    Raises UsageError (no run's folder), LedgerError (unfinished, damaged, another run is at work there) and
-    ModelError (a card that is none).
+    Raises UsageError (no run's folder, or a part's), LedgerError (unfinished, damaged, another run is at
+    work there) and ModelError (a card that is none).
     """
     with locked_folder(folder, create=False), Ledger.open(folder / LEDGER_NAME) as ledger:
+        if part := ledger.settings().get("part"):
+            raise UsageError(
+                f"{folder}: part {part} of a run, which has no reports of its own; "
+                "put all parts together: screen report OUT --parts DIR..."
+            )
         kept = ledger.meta("facts")
         if kept is None:
             raise LedgerError(f"{folder}: its run is not finished; type the same 'screen run' again")

@@ -9,24 +9,31 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from screen.errors import LedgerError, UsageError
-from screen.files import private_files
-from screen.report import REPORT_NAMES
+from screen.files import private_files, remove_drafts
+from screen.ledger import Ledger
+from screen.report import REPORT_NAMES, remove_reports
+from screen.report.tables import TIMINGS_NAME
 from screen.runs.identifiers import Identifiers
+from screen.runs.part import Part
 
 LEDGER_NAME = "ledger.sqlite"
 _LOCK_NAME = ".lock"
 _NO_LOCK = "{}: a link or something else that is no file of ours; remove it, or choose another --out"
 
 
-def default_folder(first_input: Path, identifiers: Identifiers) -> Path:
-    """The folder if none is given: `./dicom_dir` -> `dicom_dir-screened`; a pseudonym if names are hidden."""
+def default_folder(first_input: Path, identifiers: Identifiers, part: Part | None) -> Path:
+    """The folder if none is given: `./dicom_dir` -> `dicom_dir-screened`; a pseudonym if names are hidden.
+
+    Each part has its own: `dicom_dir-screened-2-of-3`.
+    """
     # abspath, not resolve: a linked folder keeps the name that was typed.
     name = Path(os.path.abspath(first_input)).name or "root"  # noqa: PTH100
-    return Path(f"{identifiers.file(name)}-screened")
+    of_part = "" if part is None else f"-{part.number}-of-{part.of}"
+    return Path(f"{identifiers.file(name)}-screened{of_part}")
 
 
 @contextmanager
@@ -70,6 +77,34 @@ def held_folder(folder: Path, sign: str, *, create: bool = True) -> Iterator[Non
             os.close(descriptor)
 
 
+def hold_to(earlier: dict[str, str], wanted: dict[str, str], folder: Path) -> None:
+    """Hold who goes on in a folder to the settings of its ledger, empty in a new one. Raises UsageError."""
+    names = [*wanted, *(name for name in earlier if name not in wanted)] if earlier else []
+    told = ", ".join(
+        f"{name} ({earlier.get(name, 'none')}, now {wanted.get(name, 'none')})"
+        for name in names
+        if earlier.get(name) != wanted.get(name)
+    )
+    if told:
+        raise UsageError(
+            f"{folder}: its earlier run differs in {told}; go on with the same, choose another folder, "
+            "or start over with --fresh"
+        )
+
+
+def withdraw_reports(folder: Path, ledger: Ledger) -> None:
+    """Take the folder's reports away, and what later nights would believe of them, that first."""
+    ledger.forget_reports()
+    remove_all_reports(folder)
+
+
+def remove_all_reports(folder: Path) -> None:
+    """Take away the reports and the timings."""
+    (folder / TIMINGS_NAME).unlink(missing_ok=True)
+    remove_drafts(folder / TIMINGS_NAME)
+    remove_reports(folder)
+
+
 def report_folder(folder: Path) -> Path:
     """A private folder for reports alone, made if need be. Raises UsageError if other things lie in it."""
     with private_files():
@@ -109,8 +144,12 @@ def _check_ours(folder: Path, sign: str) -> None:
 def _lock(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+    # SMB says of a held lock that it denies permission (fcntl(2) allows either), and of the file's bytes too.
+    except (BlockingIOError, PermissionError) as error:
+        holder = ""
+        with suppress(OSError):
+            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+        holder = holder or "unknown"
         raise LedgerError(f"{folder}: another run is at work in it ({holder}); wait for it") from error
     except OSError as error:
         raise LedgerError(f"{folder}: its file system knows no locks ({error.strerror})") from error

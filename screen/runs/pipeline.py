@@ -16,20 +16,27 @@ from screen.decode.on_gpu import gpus_for_decoding
 from screen.decode.pool import DECODE
 from screen.discover import Pause, Source, Step
 from screen.errors import InputError, UsageError
-from screen.files import remove_drafts
 from screen.ledger import Expected, Known, Ledger
 from screen.machine import library_versions, usable_cpus, usable_memory, workers_for
 from screen.model import Model, ModelCard, load_model
 from screen.readers import Limits
-from screen.report import RunFacts, remove_reports
-from screen.report.tables import TIMINGS_NAME, write_timings
-from screen.runs.folder import LEDGER_NAME, default_folder, locked_folder
+from screen.report import RunFacts, write_part_summary
+from screen.report.tables import write_timings
+from screen.runs.folder import (
+    LEDGER_NAME,
+    default_folder,
+    hold_to,
+    locked_folder,
+    remove_all_reports,
+    withdraw_reports,
+)
 from screen.runs.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.runs.inputs import Inputs
 from screen.runs.network import device_for, open_network
+from screen.runs.part import Part
 from screen.runs.progress import Counts, Progress
-from screen.runs.reopen import reports_from_ledger
-from screen.runs.stopping import Stop, StoppedError
+from screen.runs.reopen import decision_kept, reports_from_ledger
+from screen.runs.stopping import Stop, StoppedError, UntilStopped
 from screen.runs.stream import Pending, Screening
 from screen.shortcuts import DecodePolicy, policy_from_entries
 
@@ -60,6 +67,7 @@ class RunSettings:
     decision: Path | None = None
     flag: tuple[str, ...] = ()
     known: tuple[Path, ...] = ()
+    part: str | None = None
     identifiers: str = "full"
     identities: Path | None = None
     heatmaps: int = 500
@@ -71,7 +79,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Wiring:
     """What a run is put together from, for who measures or tests it with others.
 
     open_backend: as in `screen.backends`; `engine` is named for TensorRT alone. decode: what workers call.
@@ -83,15 +91,20 @@ class Parts:
 
 def folder_of(settings: RunSettings, identifiers: Identifiers) -> Path:
     """The folder for the reports."""
-    return settings.out or default_folder(settings.inputs[0], identifiers)
+    return settings.out or default_folder(settings.inputs[0], identifiers, part_of(settings))
 
 
-def run(settings: RunSettings, progress: Progress, parts: Parts | None = None) -> int:
+def part_of(settings: RunSettings) -> Part | None:
+    """Which files are screened; None: all of them. Raises UsageError."""
+    return None if settings.part is None else Part.from_text(settings.part)
+
+
+def run(settings: RunSettings, progress: Progress, wiring: Wiring | None = None) -> int:
     """Screen everything and write the reports. Returns the exit code; raises ScreenError."""
     with ExitStack() as stack:
         stop = stack.enter_context(Stop())
         try:
-            ready = _prepare(settings, progress, parts or Parts(), stop, stack)
+            ready = _prepare(settings, progress, wiring or Wiring(), stop, stack)
         except StoppedError:
             progress.event("stopped", signal=stop.signal)
             return stop.exit_code
@@ -110,6 +123,7 @@ class _Ready:
     clock: float
     inputs: Inputs
     steps: Iterator[Step]
+    part: Part | None
     identifiers: Identifiers
     identity_file: IdentityFile | None
     folder: Path
@@ -124,7 +138,9 @@ class _Ready:
     drift: bool
 
 
-def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop, stack: ExitStack) -> _Ready:
+def _prepare(
+    settings: RunSettings, progress: Progress, wiring: Wiring, stop: Stop, stack: ExitStack
+) -> _Ready:
     """Open and check all that the run needs; at its end, with `--fresh`, earlier results go.
 
     stack: closes what was opened. Raises ScreenError.
@@ -132,6 +148,7 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
     started, clock = datetime.now().astimezone(), time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
         raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
+    part = part_of(settings)
     device = device_for(settings.device, settings.engine, settings.engine_key)
     identifiers = identifiers_for(settings.identifiers)
     inputs = Inputs(settings.inputs, settings.listed, identifiers)
@@ -156,18 +173,18 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
             settings.limits,
             policy,
             gpus_for_decoding(settings.gpu_decoders),
-            decode=parts.decode,
+            decode=wiring.decode,
         )
     )
     # Resolved once: a resumed run goes on with what the ledger says.
     batch_size = settings.batch_size or int(earlier.get("batch_size", 0))
     engine = None if settings.engine is None else (settings.engine, settings.engine_key)
     backend, drift = open_network(
-        model, device, batch_size, memory, progress.event, engine, parts.open_backend
+        model, device, batch_size, memory, progress.event, engine, wiring.open_backend
     )
     stack.enter_context(backend)
-    binding = _binding(model, backend, policy, identifiers)
-    _check_same(earlier, binding, folder)
+    binding = _binding(model, backend, policy, identifiers, part)
+    hold_to(earlier, binding, folder)
     known = stack.enter_context(Known(settings.known, binding, _expected(model.card), ledger_path))
     identity_file = None
     if settings.identities is not None:
@@ -180,7 +197,7 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
             raise InputError(_NOTHING_FOUND)
         steps = chain(begun, steps)
         stop.check()
-        _remove_reports(folder)
+        remove_all_reports(folder)
         Ledger.remove(ledger_path)
         ledger = stack.enter_context(Ledger.open(ledger_path))
     if not earlier:
@@ -204,6 +221,7 @@ def _prepare(settings: RunSettings, progress: Progress, parts: Parts, stop: Stop
         clock=clock,
         inputs=inputs,
         steps=steps,
+        part=part,
         identifiers=identifiers,
         identity_file=identity_file,
         folder=folder,
@@ -228,13 +246,14 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
             pool=ready.pool,
             batcher=batcher,
             known=ready.known,
+            part=ready.part,
             identifiers=ready.identifiers,
             identity_file=ready.identity_file,
             weights_digest=ready.model.card.weights_digest,
             retry_failed=settings.retry_failed,
             progress=ready.progress,
             stop=ready.stop,
-            before_first_result=lambda: _withdraw_reports(ready),
+            before_first_result=lambda: withdraw_reports(ready.folder, ready.ledger),
             check_inputs=inputs.check,
         )
         screening.run(ready.steps)
@@ -242,7 +261,8 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
             ready.progress.event("stopped", signal=ready.stop.signal, **asdict(screening.counts))
             return None
         inputs.check_still_there()
-    if not screening.counts.listed and not settings.allow_empty:
+    # A part may well be empty, but not the listing of all of them: that is a disk that is not there.
+    if not (screening.counts.listed or screening.listing.files or settings.allow_empty):
         raise InputError(_NOTHING_FOUND)
     facts = RunFacts(
         card_json=ready.model.card.to_json(),
@@ -269,6 +289,9 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
         preprocess_drift=ready.drift,
         decode_policy=str(ready.policy),
         limits=asdict(settings.limits),
+        part=str(ready.part or ""),
+        # Keyed like a name: a listing of one file could be guessed.
+        listing=ready.identifiers.file(screening.listing.digest()) if ready.part else "",
         counts={
             "known_ignored": ready.known.ignored,
             "gpu_decoder_losses": ready.pool.gpu_losses,
@@ -285,15 +308,25 @@ def _report(ready: _Ready, facts: RunFacts, counts: Counts) -> int:
     try:
         if ready.settings.timings:
             write_timings(ready.folder, ready.ledger)
-        code = reports_from_ledger(
-            ready.folder, ready.ledger, ready.decision, facts, lambda: ready.pool, ready.stop, listed=True
-        )
+        if ready.part is None:
+            code = reports_from_ledger(
+                ready.folder, ready.ledger, ready.decision, facts, lambda: ready.pool, ready.stop, listed=True
+            )
+        else:
+            code = _part_summary(ready, facts)
     except StoppedError:
-        _withdraw_reports(ready)
+        withdraw_reports(ready.folder, ready.ledger)
         ready.progress.event("stopped", signal=ready.stop.signal)
         return ready.stop.exit_code
     ready.progress.event("finished", exit_code=code, **asdict(counts), out=str(ready.folder))
     return code
+
+
+def _part_summary(ready: _Ready, facts: RunFacts) -> int:
+    """What a part has instead of reports, and its decision: with it its ledger is complete. The exit code."""
+    with decision_kept(ready.ledger, ready.decision):
+        rows = UntilStopped(ready.ledger.listed_rows(), ready.stop)
+        return write_part_summary(ready.folder, rows, ready.decision, facts)
 
 
 def _until_first_file(steps: Iterator[Step], stop: Stop) -> Iterator[Step]:
@@ -305,25 +338,14 @@ def _until_first_file(steps: Iterator[Step], stop: Stop) -> Iterator[Step]:
             return
 
 
-def _withdraw_reports(ready: _Ready) -> None:
-    """Take the folder's reports away, and what later nights would believe of them, that first."""
-    ready.ledger.forget_reports()
-    _remove_reports(ready.folder)
-
-
-def _remove_reports(folder: Path) -> None:
-    (folder / TIMINGS_NAME).unlink(missing_ok=True)
-    remove_drafts(folder / TIMINGS_NAME)
-    remove_reports(folder)
-
-
 def _binding(
-    model: Model, backend: Backend, policy: DecodePolicy, identifiers: Identifiers
+    model: Model, backend: Backend, policy: DecodePolicy, identifiers: Identifiers, part: Part | None
 ) -> dict[str, str]:
     """What all rows of a folder have in common."""
     engine = {"engine": backend.device.engine} if backend.device.engine else {}
     return {
         **engine,
+        **({} if part is None else {"part": str(part)}),
         "weights_digest": model.card.weights_digest,
         "preprocess_digest": model.card.preprocess_digest,
         "decode_policy": str(policy),
@@ -337,17 +359,6 @@ def _binding(
 
 def _expected(card: ModelCard) -> Expected:
     return Expected(len(card.findings), card.heatmap_grid, card.weights_digest)
-
-
-def _check_same(earlier: dict[str, str], wanted: dict[str, str], folder: Path) -> None:
-    """Hold a resumed run to the settings of its ledger. Raises UsageError."""
-    differing = [name for name, value in wanted.items() if earlier and earlier.get(name) != value]
-    if differing:
-        names = ", ".join(f"{name} ({earlier.get(name)}, now {wanted[name]})" for name in differing)
-        raise UsageError(
-            f"{folder}: its earlier run differs in {names}; go on with the same, choose another --out, "
-            "or start over with --fresh"
-        )
 
 
 def _versions() -> dict[str, str]:

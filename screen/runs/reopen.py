@@ -35,7 +35,7 @@ def reports_from_ledger(
     rows = UntilStopped(ledger.listed_rows(), stop)
     squares = Reopener(ledger, open_pool, stop.check).squares
     mark = (ledger.mark_listed,) if listed else ()
-    with _decision_kept(ledger, decision) if folder == ledger.path.parent else nullcontext():
+    with decision_kept(ledger, decision) if folder == ledger.path.parent else nullcontext():
         code = write_reports(folder, rows, decision, facts, squares, *mark)
     # Only now: of a report that was not finished nobody has read.
     ledger.commit()
@@ -43,7 +43,7 @@ def reports_from_ledger(
 
 
 @contextmanager
-def _decision_kept(ledger: Ledger, decision: Decision) -> Iterator[None]:
+def decision_kept(ledger: Ledger, decision: Decision) -> Iterator[None]:
     """Within, the folder's reports are written: then they are what was decided, and when it first was."""
     before, now = ledger.decision(), datetime.now().astimezone()
     ledger.keep_decision(None)

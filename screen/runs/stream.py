@@ -18,6 +18,7 @@ from screen.errors import ScreenError
 from screen.film import Identity, Unscreened
 from screen.ledger import Heatmap, Inference, Known, Ledger, Row, Timing
 from screen.runs.identifiers import Identifiers, IdentityFile
+from screen.runs.part import Listing, Part
 from screen.runs.progress import Counts, Progress
 from screen.runs.stopping import Stop
 
@@ -43,6 +44,7 @@ class Pending:
 class Screening:
     """One run's stream.
 
+    part: which sources are screened; None: all. listing: of all parts' sources, if this is one.
     before_first_result: called once, before anything new is put into the ledger.
     check_inputs: called for each file that cannot be reached, with their number in a row; raises InputError
     if nothing can be reached any more.
@@ -52,6 +54,7 @@ class Screening:
     pool: DecodePool
     batcher: Batcher[Pending]
     known: Known
+    part: Part | None
     identifiers: Identifiers
     identity_file: IdentityFile | None
     weights_digest: str
@@ -61,6 +64,7 @@ class Screening:
     before_first_result: Callable[[], None]
     check_inputs: Callable[[Source, int], None]
     counts: Counts = field(default_factory=Counts)
+    listing: Listing = field(default_factory=Listing)
     reused_films: int = 0
     passed_over: int = 0
     read_seconds: float = 0.0
@@ -107,8 +111,10 @@ class Screening:
             elif step is Pause.WAITING:
                 self._finish_waiting()
                 yield None
-            elif isinstance(step, Source) and self._is_new(step):
-                yield step
+            elif isinstance(step, Source):
+                place = self._place(step)
+                if place is not None and self._is_new(step, place):
+                    yield step
             self.progress.tick(self.counts)
 
     def _pass_over(self, folder: PassedOver) -> None:
@@ -125,13 +131,20 @@ class Screening:
             if self._uncommitted:
                 self._commit()
 
-    def _is_new(self, source: Source) -> bool:
+    def _place(self, source: Source) -> int | None:
+        """Where it is to stand; None if it is another part's."""
+        if self.part is None:
+            return self.counts.listed  # without gaps, though a list may name a file again
+        place = self.listing.add(source.key)
+        return place if self.part.has(source.key) else None
+
+    def _is_new(self, source: Source, place: int) -> bool:
         """List it; False if it has a result, or gets one without being read."""
         file = self.identifiers.file(source.key)
         token = self.identifiers.token(source.change_token)
         # For pictures; `none` has none.
         path = None if self.identifiers.mode == "none" else source.path.absolute()
-        if not self.ledger.list_file(self.counts.listed, file, token, path, secret=self.identifiers.hides):
+        if not self.ledger.list_file(place, file, token, path, secret=self.identifiers.hides):
             return False
         self.counts.listed += 1
         if source.problem is not None:

@@ -16,7 +16,7 @@ from screen.backends.base import NullBackend
 from screen.backends.several_gpus import SeveralGpus
 from screen.errors import BackendError, MemoryRefusedError, UsageError
 from screen.model import Model
-from screen.runs import Parts, RunSettings, run
+from screen.runs import RunSettings, Wiring, run
 from screen.runs.progress import JsonLines
 from tests.films import png
 from tests.micro_model import SIZE, micro_model
@@ -128,7 +128,7 @@ def test_a_run_that_lost_a_gpu_goes_on_where_it_left_off(tmp_path: Path) -> None
             return make(opened(2, 2, batch_size=batch_size)._processes)
 
         settings = RunSettings(inputs=(folder,), out=out, model=tmp_path / "m.onnx", batch_size=2)
-        return run(settings, JsonLines(), Parts(open_backend=backend))
+        return run(settings, JsonLines(), Wiring(open_backend=backend))
 
     with pytest.raises(BackendError, match=r"died \(signal 9\)"):
         with_gpus(Failing)

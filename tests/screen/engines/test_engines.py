@@ -25,7 +25,7 @@ from screen.gpus import Gpu
 from screen.model import Manifest, Model, VerifiedEngine, load_model
 from screen.model.engine_file import PROFILE, engine_digest, manifest_path, verified_engine, write_engine
 from screen.model.seals import PrivateKey, ThisMachine
-from screen.runs import Parts, RunSettings, run
+from screen.runs import RunSettings, Wiring, run
 from screen.runs.progress import Progress
 from tests.micro_model import micro_model
 from tests.signing_keys import openssl_keys
@@ -395,17 +395,17 @@ def test_a_named_engine_is_certified_here_and_leaves_the_digest(
     settings = RunSettings((films,), tmp_path / "out", model=model, engine=built, allow_empty=True)
     for expected in (["batch_size", "engine_parity", "finished", "start"], ["finished", "start"]):
         said = Said()
-        assert run(settings, said, Parts(open_backend=digest)) == 0
+        assert run(settings, said, Wiring(open_backend=digest)) == 0
         assert sorted(said.events) == expected
     assert builds == []
     assert set(digests) == {engine_digest(b"engine")}
     assert engine_digest(b"engine") in (tmp_path / "out" / "summary.json").read_text()
     write_engine(built, engine_of(micro_model(), b"another"), ThisMachine())
     with pytest.raises(UsageError, match="differs in engine"):
-        run(settings, Said(), Parts(open_backend=digest))
+        run(settings, Said(), Wiring(open_backend=digest))
     flipped(built, 0)
     with pytest.raises(EngineError, match="Not loaded"):
-        run(settings, Said(), Parts(open_backend=digest))
+        run(settings, Said(), Wiring(open_backend=digest))
 
 
 def test_options_that_do_not_go_together(builds: list[list[str]], built: Path, tmp_path: Path) -> None:

@@ -54,3 +54,15 @@ def test_the_lock_is_private_and_says_who_holds_it(folder: Path) -> None:
         assert (folder / ".lock").stat().st_mode & 0o777 == 0o600
         with pytest.raises(LedgerError, match="another run"), locked_folder(folder, create=False):
             pass
+
+
+def test_a_lock_that_a_windows_share_denies_is_somebodys(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("screen.runs.folder.fcntl.flock", denied)
+    monkeypatch.setattr("screen.runs.folder.os.pread", denied)
+    with pytest.raises(LedgerError, match="another run is at work"), locked_folder(folder, create=False):
+        pass

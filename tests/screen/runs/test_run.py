@@ -27,7 +27,7 @@ from screen.errors import InputError, LedgerError, ScreenError, UsageError
 from screen.ledger import Ledger
 from screen.model import load_model
 from screen.readers import Limits
-from screen.runs import Parts, RunSettings, inputs, reopen, run
+from screen.runs import RunSettings, Wiring, inputs, reopen, run
 from screen.runs.folder import locked_folder
 from screen.runs.progress import JsonLines
 from screen.runs.stream import Screening
@@ -37,7 +37,7 @@ from tests.places import ROOT
 from tests.tiny_model import tiny_model_file
 
 CSVS = ("results.csv", "flagged.csv")
-FAULTY = Parts(decode="tests.faulty_decode:faulty")
+FAULTY = Wiring(decode="tests.faulty_decode:faulty")
 REPORTS = (*CSVS, "summary.json", "report.html", "heatmaps")
 
 
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def screen(
-    inputs: Path | Sequence[Path], out: Path, model: Path, parts: Parts | None = None, **options: Any
+    inputs: Path | Sequence[Path], out: Path, model: Path, parts: Wiring | None = None, **options: Any
 ) -> int:
     given = (inputs,) if isinstance(inputs, Path) else tuple(inputs)
     settings = RunSettings(
@@ -316,10 +316,10 @@ def test_an_input_that_vanishes_ends_the_run_before_its_files_fail(
         png(films / f"{seed:02}.png", seed)
     is_new = Screening._is_new
 
-    def vanishing(self: Screening, source: Source) -> bool:
+    def vanishing(self: Screening, source: Source, place: int) -> bool:
         if source.path.name == "07.png":
             films.rename(tmp_path / "elsewhere")
-        return is_new(self, source)
+        return is_new(self, source, place)
 
     with monkeypatch.context() as patched:
         patched.setattr(Screening, "_is_new", vanishing)
@@ -455,7 +455,7 @@ def test_a_fresh_start_that_is_stopped_takes_nothing_away(tmp_path: Path, model:
         os.kill(os.getpid(), signal.SIGTERM)
         return open_backend(*arguments)
 
-    assert screen(films, out, model, Parts(open_backend=stopped), fresh=True) == 143
+    assert screen(films, out, model, Wiring(open_backend=stopped), fresh=True) == 143
     assert summary(out)["files"] == 1
 
 
