@@ -1,6 +1,7 @@
 """Results into an archive: named and found, into the right patient's study, and none twice."""
 
 import csv
+import errno
 import hashlib
 import signal
 import subprocess
@@ -228,6 +229,21 @@ def test_a_file_that_is_not_what_was_made_stays_here(archive: FakeArchive, night
         file.write(b"\0")
     assert sent(archive, night) == 3
     assert ends(night) == [*[("failed", "file_changed")] * 2, *[("stored", "")] * 2]
+
+
+def test_a_full_disk_ends_it_and_nothing_is_sent_twice(
+    archive: FakeArchive, night: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, mode: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("screen.files.new_file", full)
+    with pytest.raises(LedgerError, match="No space left"):
+        sent(archive, night)
+    monkeypatch.undo()
+    assert not (night / "send.csv").exists()
+    assert sent(archive, night) == 0
+    assert len(archive.stored) == 4
 
 
 def test_nothing_to_send_is_no_failure(archive: FakeArchive, tmp_path: Path) -> None:

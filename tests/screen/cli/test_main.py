@@ -11,14 +11,35 @@ from click.testing import CliRunner
 from screen.cli import cli, main
 from tests.places import ROOT
 
-HEAVY = {"cv2", "imagecodecs", "numpy", "onnx", "onnxruntime", "pydicom", "rich", "torch"}
+HEAVY = {
+    "cv2",
+    "highdicom",
+    "httpx",
+    "imagecodecs",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pydicom",
+    "rich",
+    "torch",
+}
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["doctor", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["doctor", "--help"],
+        ["fetch", "--help"],
+        ["send", "--help"],
+        ["--version"],
+    ],
+)
 def test_help_loads_nothing_heavy(args: list[str]) -> None:
     done = python(
         "import sys\n"
