@@ -64,6 +64,15 @@ def test_one_files_limit_does_not_reach_the_services(step: str) -> None:
     assert int(most[:-1]) << 30 >= Limits().memory + (2 << 30)
 
 
+def test_alerts_go_by_metrics_that_are_there() -> None:
+    page = (ROOT / "docs" / "hospital.md").read_text()
+    written = (ROOT / "screen" / "cli" / "metrics.py").read_text()
+    named = set(re.findall(r"cxr_screen_\w+", (NIGHTLY / "alerts.yml").read_text()))
+    documented = set(re.findall(r"^\| `(cxr_screen_\w+)", page, re.M))
+    assert named <= documented
+    assert all(name in written or name.removeprefix("cxr_screen_last_run") in written for name in documented)
+
+
 class Machine:
     """The steps as the units start them."""
 
