@@ -5,6 +5,7 @@ import click
 from train.cli.calibrate import calibrate
 from train.cli.evaluate import evaluate
 from train.cli.finetune import crossvalidate, finetune
+from train.cli.gate import gate
 from train.cli.judge import judge
 from train.cli.pretrain import pretrain
 from train.cli.recipe import recipe
@@ -15,5 +16,5 @@ def cli() -> None:
     """Train on your own films: pre-train without labels, fine-tune with few, calibrate, measure."""
 
 
-for command in (pretrain, finetune, crossvalidate, recipe, judge, calibrate, evaluate):
+for command in (pretrain, finetune, crossvalidate, recipe, judge, gate, calibrate, evaluate):
     cli.add_command(command)

@@ -187,7 +187,7 @@ def _label(row: Labelled) -> float:
 
 
 def _is_judged(row: Labelled, columns: Columns) -> bool:
-    return columns.readers is not None and (not np.isnan(row.verdict) or row.elsewhere)
+    return columns.readers is not None and (not np.isnan(row.verdict) or row.nih is False)
 
 
 def _each_once(table: Path, rows: Sequence[Labelled]) -> dict[str, Labelled]:

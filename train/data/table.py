@@ -33,8 +33,8 @@ class Labelled:
     findings: everything that is said to be on the film; None if the table does not say. file: as the table
     writes it. true_shape: rows and columns of the film before its picture was squeezed; None if not known.
     boxes: where readers saw the finding, see `train.data.boxes`. disputed: readers contradict the label, and
-    what they saw is not known. verdict: what they saw, NaN if that is not known. elsewhere: not of NIH's, in
-    a table that says which films are.
+    what they saw is not known. verdict: what they saw, NaN if that is not known. nih: the film is NIH's; None
+    if the table does not say.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Labelled:
     boxes: tuple[Box, ...] = ()
     disputed: bool = False
     verdict: float = float("nan")
-    elsewhere: bool = False
+    nih: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
                     true_shape=true_shapes.get(row.get(_NIH_INDEX) or Path(row[columns.file]).name),
                     boxes=tuple(tumor_boxes(row)),
                     disputed=_DISPUTED in (row.get(_BASIS) or ""),
-                    elsewhere=row.get(_NIH_INDEX) == "",
+                    nih=row[_NIH_INDEX] != "" if _NIH_INDEX in row else None,
                 ),
             )
             for row in reader
