@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from screen.cli.run import names
+from screen.cli.run import names, viewer_option
 from screen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     metavar="FINDING,…",
     help="Findings that flag a case. [default: the primary one]",
 )
+@viewer_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -55,6 +56,7 @@ def cli(
     threshold: float | None,
     decision: Path | None,
     flag: tuple[str, ...],
+    viewer_url: str | None,
     out: Path | None,
     parts: tuple[Path, ...],
     listed: bool,
@@ -72,6 +74,7 @@ def cli(
     from contextlib import ExitStack
 
     from screen.decide import decision_from
+    from screen.report.viewer import viewer_from
     from screen.runs.finished import finished_run
     from screen.runs.folder import report_folder
     from screen.runs.merge import merged_run
@@ -96,11 +99,14 @@ def cli(
             else:
                 run = stack.enter_context(finished_run(folder))
                 by = decided(run.card)
+            viewer = viewer_from(viewer_url, run.facts.identifiers)
             target = folder if out is None else report_folder(out)
             # Squares of a night that another version prepared cannot be made again: no pictures then.
             pool = None if run.card.preprocess.foreign else lambda: stack.enter_context(run.open_pool())
             listed = listed or bool(parts)
-            code = reports_from_ledger(target, run.ledger, by, run.facts, pool, stop, listed=listed)
+            code = reports_from_ledger(
+                target, run.ledger, by, run.facts, pool, stop, listed=listed, viewer=viewer
+            )
         except StoppedError:  # the reports are as they were
             code = stop.exit_code
     click.get_current_context().exit(code)

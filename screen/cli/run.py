@@ -1,6 +1,7 @@
 """`screen run`."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def names(context: click.Context, option: click.Parameter, text: str | None) -> 
     return found
 
 
+viewer_option: Callable[[Any], Any] = click.option(
+    "--viewer-url",
+    metavar="TEMPLATE",
+    help="Link each case to a viewer: an address with {study_instance_uid} or {accession_number} in it.",
+)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -146,6 +152,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="MILLIONS",
     help="Pixels that one frame may have (too_large).",
 )
+@viewer_option
 @metrics_option
 @click.option("--timings", is_flag=True, help="Write timings.csv.")
 @click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")

@@ -37,6 +37,7 @@ _CASES = "SELECT lead, images, images_flagged, images_unread, due, warnings FROM
 _STUDIES = f"{_CASES} WHERE study <> x'' ORDER BY id"
 _WITHOUT_STUDY = f"{_CASES} WHERE study = x'' ORDER BY id"
 _LISTED = f"{_CASES} WHERE NOT below AND due ORDER BY margin, study, file LIMIT ?"
+_LEFT_OUT = f"{_CASES} WHERE NOT below AND NOT due ORDER BY margin, study, file LIMIT ?"
 _INCOMPLETE = f"{_CASES} WHERE images_unread ORDER BY below, margin, study, file LIMIT ?"
 _STRONGEST = """
 SELECT position FROM flagged_film CROSS JOIN cases ON cases.id = case_id
@@ -211,6 +212,10 @@ class Cases:
     def listed(self) -> Iterator[Case]:
         """The cases of `flagged.csv` in reading order: strongest first, then by study UID, then by file."""
         return self._read(_LISTED, -1)
+
+    def left_out(self, limit: int) -> Iterator[Case]:
+        """The first cases that are flagged and not listed, in reading order: earlier nights have them."""
+        return self._read(_LEFT_OUT, limit)
 
     def studies(self) -> Iterator[tuple[Case, list[Verdict]]]:
         """Every case that is a study, with its films that count, strongest first; by study, then patient."""

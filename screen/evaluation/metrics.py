@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from screen.decide.rates import wilson
+
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Weights = NDArray[np.float64]
 """[D, N], whole numbers from 0."""
@@ -235,17 +237,6 @@ def patient_bootstrap(
 def mean_over(statistics: Sequence[Statistic]) -> Statistic:
     """The mean of several statistics of the same films: of one recipe's seeds, say."""
     return lambda weights: np.asarray(np.mean([statistic(weights) for statistic in statistics], axis=0))
-
-
-def wilson(successes: float, trials: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927); 0 … 1 without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def rate_by_patient(

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from screen.codes import Warn
 from screen.decide import Decision, Verdict, decide, decision_from
 from screen.decide.decision import DECISION_VERSION
+from screen.decide.rates import wilson
 from screen.decide.scratch import Scratch
 from screen.errors import UsageError
 from screen.evaluation.folds import fold_of
 from screen.evaluation.labels import LabelColumns, match_labels
-from screen.evaluation.metrics import FEW, wilson
+from screen.evaluation.metrics import FEW
 from screen.evaluation.platt import Calibration, calibrated, log_odds
 from screen.evaluation.results import read_results
 from screen.model import ModelCard, OperatingPoint

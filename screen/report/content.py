@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from screen.codes import Reason, Status, Warn
-from screen.decide import Case, Decision, Verdict
+from screen.decide import Case, Decision, Verdict, expected
 from screen.decide.cases import Totals, UnscreenedStudy
+from screen.decide.rates import FlagRate, flag_rate
 from screen.report.charts import Histogram
+from screen.report.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,17 @@ LINES = 80
 """Lines of each of the page's lists of what needs a person; the rest is in `results.csv`."""
 WARNED_FILES = 12
 """Files that the page names for each warning."""
+FAILED_NAMES = 500
+"""Failed files in the page's list to copy."""
+
+NO_IMAGE = frozenset(
+    {Reason.NOT_AN_IMAGE, Reason.DICOMDIR, Reason.EMPTY_FILE, Reason.UNREADABLE, Reason.FOLDER_UNREADABLE}
+)
+"""What is no image, or cannot even be opened."""
+QUIET = frozenset({Warn.KNOWN, Warn.NO_PREAMBLE, Warn.NOT_SQUARE})
+"""Warnings that ask nothing of anybody; they stay in the CSV and beside the case."""
+GROWN_UP = 18
+"""Years."""
 
 
 @dataclass(slots=True)
@@ -81,9 +94,12 @@ class Tally:
     outcomes: files by status and reason. warnings: files by code. declared_chest: some file's tags say chest.
     unexplained: some radiograph was turned away by its picture alone, its tags do not say what it shows.
     images_screened: films with a result of their own; images_flagged: those of them that are.
-    duplicates: the gate turns some of them away; screened_duplicates: those that it does not.
-    failed, known_failures: the first failed files, and those of them that failed in an earlier night, too;
-    failed_known: how many of the latter. warned: screened files by warning code, the first of them by name.
+    flagged_by: the same by finding. duplicates: the gate turns some of them away; screened_duplicates: those
+    that it does not.
+    failed, known_failures: the first new failed files, and the first that failed in an earlier night, too;
+    failed_known: how many of the latter. failed_names: new ones first. unknown_kind: failed images of which
+    nothing says that they are chest films. warned: screened files by warning code, the first of them by name.
+    children: screened films of people under 18, by their tags; child_files: the first of them.
     """
 
     outcomes: Counter[tuple[Status, Reason | None]] = field(default_factory=Counter)
@@ -92,11 +108,17 @@ class Tally:
     unexplained: bool = False
     images_screened: int = 0
     images_flagged: int = 0
+    flagged_by: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     screened_duplicates: int = 0
     failed: list[Verdict] = field(default_factory=list)
     failed_known: int = 0
     known_failures: list[Verdict] = field(default_factory=list)
+    unknown_kind: int = 0
+    children: int = 0
+    child_files: list[str] = field(default_factory=list)
+    _new_names: list[str] = field(default_factory=list)
+    _known_names: list[str] = field(default_factory=list)
     warned: Counter[str] = field(default_factory=Counter)
     warned_files: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -112,18 +134,36 @@ class Tally:
         if verdict.counts:
             self.images_screened += 1
             self.images_flagged += verdict.flagged
+            self.flagged_by.update(score.finding for score in verdict.scores if score.flagged)
+            years = age_in_years(verdict.row.identity.patient_age)
+            if years is not None and years < GROWN_UP:
+                self.children += 1
+                if len(self.child_files) < LINES:
+                    self.child_files.append(verdict.row.file)
         if status is Status.FAILED:
-            known = Warn.KNOWN in verdict.warnings
-            self.failed_known += known
-            kept = self.known_failures if known else self.failed
-            if len(kept) < LINES:
-                kept.append(verdict)
+            self._add_failed(verdict)
         for code in verdict.warnings:
             self.warnings[code] += 1
             if status is Status.SCREENED:
                 self.warned[code] += 1
                 if len(self.warned_files[code]) < WARNED_FILES:
                     self.warned_files[code].append(verdict.row.file)
+
+    def _add_failed(self, verdict: Verdict) -> None:
+        known = Warn.KNOWN in verdict.warnings
+        self.failed_known += known
+        self.unknown_kind += not verdict.row.declared_chest and verdict.reason not in NO_IMAGE
+        kept = self.known_failures if known else self.failed
+        if len(kept) < LINES:
+            kept.append(verdict)
+        names = self._known_names if known else self._new_names
+        if len(names) < FAILED_NAMES:
+            names.append(verdict.row.file)
+
+    @property
+    def failed_names(self) -> list[str]:
+        """The first failed files, new ones first."""
+        return [*self._new_names, *self._known_names][:FAILED_NAMES]
 
     @property
     def files(self) -> int:
@@ -156,6 +196,14 @@ class Tally:
         return 3 if self.with_status(Status.FAILED) else 0
 
 
+def age_in_years(age: str) -> int | None:
+    """PatientAge (PS3.5 6.2, AS) in whole years: 045Y -> 45, 030M -> 2. None for what is no age."""
+    if len(age) != 4 or not age.isascii() or not age[:3].isdigit() or age[3] not in "DWMY":
+        return None
+    count = int(age[:3])
+    return count if age[3] == "Y" else count // {"M": 12, "W": 52, "D": 365}[age[3]]
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """JPEGs of one film for the page, and the PNG's path relative to DIR (empty if there is none)."""
@@ -169,7 +217,8 @@ class Picture:
 class Report:
     """One report, decided and ready for its page and its summary.
 
-    shown: the first listed cases, in reading order. incomplete: the first cases with unread films.
+    shown: the first listed cases, in reading order. left_out: the first that are flagged and not listed.
+    incomplete: the first cases with unread films. viewer: makes links to a case's films.
     unscreened: the first studies without a screened film. ranks: of listed cases among the incomplete ones,
     by the leading film's file. histogram: None if no film was screened. pictures: by file name, of the films
     that could be opened.
@@ -184,4 +233,20 @@ class Report:
     unscreened: Sequence[UnscreenedStudy]
     ranks: Mapping[str, int]
     histogram: Histogram | None
+    left_out: Sequence[Case] = ()
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    viewer: Viewer | None = None
+
+    @property
+    def rates(self) -> dict[str, FlagRate]:
+        """Of the findings that flag."""
+        return flag_rates(self.tally, self.decision)
+
+
+def flag_rates(tally: Tally, decision: Decision) -> dict[str, FlagRate]:
+    """Of the findings that flag, beside what their operating points let expect."""
+    rates = {}
+    for name in decision.flagging:
+        found = expected(decision.point(name), decision.card.finding(name).prevalence)
+        rates[name] = flag_rate(tally.flagged_by[name], tally.images_screened, found)
+    return rates

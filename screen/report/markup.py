@@ -3,7 +3,9 @@
 import base64
 import html
 from collections.abc import Iterable
+from itertools import zip_longest
 
+from screen.film import Identity
 from screen.text import is_invisible
 
 _LONGEST = 160
@@ -43,26 +45,39 @@ def probability(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
+def whose(identity: Identity) -> str:
+    """Patient, accession number and study date, and beneath them the study: what is known of them."""
+    first = (identity.patient_id, identity.accession_number, date(identity.study_date))
+    lines = [" · ".join(name(value) for value in first if value)]
+    if identity.study_instance_uid:
+        lines.append(f'<span class="small">{name(identity.study_instance_uid)}</span>')
+    return "<br>".join(line for line in lines if line) or '<span class="none">not known</span>'
+
+
 def data_url(kind: str, content: bytes) -> str:
     """An image within the page. kind: `png` or `jpeg`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def table(columns: Iterable[str], lines: Iterable[Iterable[str]], caption: str) -> str:
+def table(
+    columns: Iterable[str], lines: Iterable[Iterable[str]], caption: str, attributes: Iterable[str] = ()
+) -> str:
     """A table of safe HTML cells that turns into cards on a narrow screen (each cell knows its column).
+
+    attributes: of each line, safe HTML as well.
 
     The roles say what the elements are anyway: browsers forget it when the style turns rows into blocks.
     """
     columns = list(columns)
     head = "".join(f'<th scope="col" role="columnheader">{column}</th>' for column in columns)
     body = "".join(
-        '<tr role="row">'
+        f'<tr role="row"{more}>'
         + "".join(
             f'<td role="cell" data-column="{column}">{cell}</td>'
             for column, cell in zip(columns, line, strict=True)
         )
         + "</tr>"
-        for line in lines
+        for line, more in zip_longest(lines, attributes, fillvalue="")
     )
     return (
         f'<table role="table"><caption class="unseen">{caption}</caption>'

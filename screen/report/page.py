@@ -9,38 +9,40 @@ from string import Template
 from screen import __version__
 from screen.codes import Reason, Status, Warn
 from screen.decide import expected
+from screen.decide.decision import FILMS
 from screen.model import OperatingPoint
 from screen.report.charts import histogram_chart, share_bar
-from screen.report.content import Report
+from screen.report.content import NO_IMAGE, Report
 from screen.report.markup import count, data_url, name, probability, table, text
 from screen.report.overlays import scale_bar
-from screen.report.sections import attention, worklist
+from screen.report.sections import attention
 from screen.report.summary import DISCLAIMER
-
-_NO_IMAGE = frozenset(
-    {Reason.NOT_AN_IMAGE, Reason.DICOMDIR, Reason.EMPTY_FILE, Reason.UNREADABLE, Reason.FOLDER_UNREADABLE}
-)
+from screen.report.worklist import finding_choices, worklist
 
 
 def page(report: Report) -> bytes:
     """The whole page, UTF-8."""
-    template = resources.files("screen.report").joinpath("page.html").read_text("utf-8")
+    files = resources.files("screen.report")
+    template, script = (files.joinpath(each).read_text("utf-8") for each in ("page.html", "page.js"))
     style = re.search(r"<style>(.*?)</style>", template, re.DOTALL)
     if style is None:
         raise ValueError("page.html has no <style>")
-    # The one style sheet is allowed by its hash: what is slipped into the page can bring none of its own.
-    style_hash = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     matters, attention_html = attention(report)
     html = Template(template).substitute(
-        style_hash=style_hash,
+        # Style sheet and script are allowed by their hashes: what is slipped into the page can bring none.
+        style_hash=_hash(style[1]),
+        script_hash=_hash(script),
+        script=script,
         notice=DISCLAIMER,
         eyebrow=_eyebrow(report),
         headline=_headline(report),
         subline=_subline(report),
+        unexpected=_unexpected(report),
         matters=_matters(matters),
         attention=attention_html or "<p>Nothing. Every file was screened or deliberately skipped.</p>",
         attention_kind="loud" if matters else "calm",
         funnel=_funnel(report),
+        findings=finding_choices(report),
         worklist=worklist(report),
         legend=_legend(report),
         histogram=_histogram(report),
@@ -49,6 +51,10 @@ def page(report: Report) -> bytes:
         glossary=_glossary(report),
     )
     return html.encode("utf-8", "backslashreplace")
+
+
+def _hash(content: str) -> str:
+    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 def _eyebrow(report: Report) -> str:
@@ -75,6 +81,28 @@ def _subline(report: Report) -> str:
     return f"{', '.join(parts)}.{earlier}"
 
 
+def _unexpected(report: Report) -> str:
+    """A sentence for each finding of which more, or fewer, films are flagged than its point lets expect."""
+    sentences = []
+    for finding, rate in report.rates.items():
+        found = expected(report.decision.point(finding), report.decision.card.finding(finding).prevalence)
+        if found is None or not rate.outside:
+            continue
+        low, high = (share / FILMS for share in found.flags_range)
+        sentences.append(
+            f"{'More' if rate.low > high else 'Fewer'} films flagged for {text(finding, 40)} than expected: "
+            f"{rate.flagged:,} of {rate.films:,} ({rate.flagged / rate.films:.1%}, 95 %: {rate.low:.1%} – "
+            f"{rate.high:.1%}); of films like those that the point was measured on, {low:.1%} – {high:.1%} "
+            "would be.<br>"
+        )
+    if not sentences:
+        return ""
+    return (
+        f'<p class="note">{"".join(sentences)}Other patients, another device, or a threshold that fits other '
+        "films? <code>screen calibrate</code> finds a threshold for this site.</p>"
+    )
+
+
 def _matters(number: int) -> str:
     if not number:
         return '<a class="badge calm" href="#attention">nothing needs a person</a>'
@@ -85,16 +113,16 @@ def _matters(number: int) -> str:
 def _funnel(report: Report) -> str:
     """Found → images → frontal chest films → screened → flagged, each with what was left behind."""
     tally = report.tally
-    images = tally.files - sum(map(tally.with_reason, _NO_IMAGE))
+    images = tally.files - sum(map(tally.with_reason, NO_IMAGE))
     turned_away = sum(
         number
         for (status, reason), number in tally.outcomes.items()
-        if status is Status.SKIPPED and reason not in _NO_IMAGE
+        if status is Status.SKIPPED and reason not in NO_IMAGE
     )
     steps = [
         ("files found", tally.files, None),
         ("images", images, "no image or cannot be opened"),
-        ("frontal chest films", images - turned_away, "turned away"),
+        ("frontal chest films", images - turned_away - tally.unknown_kind, ""),
         ("screened", tally.with_status(Status.SCREENED), "could not be read"),
         ("flagged", tally.images_flagged, None),
     ]
@@ -103,6 +131,9 @@ def _funnel(report: Report) -> str:
     for label, left, loss in steps:
         lost = before - left
         note = f"{lost:,} {loss}" if loss and lost else ""
+        if label == "frontal chest films":
+            losses = ((turned_away, "turned away"), (tally.unknown_kind, "of unknown kind could not be read"))
+            note = ", ".join(f"{number:,} {why}" for number, why in losses if number)
         if label == "screened" and (repeated := tally.screened_duplicates):
             note += f"{', ' if note else ''}{count(repeated, 'duplicate')} among them"
         lines.append(

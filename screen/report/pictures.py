@@ -14,7 +14,7 @@ from screen.files import new_file, sync_folder
 from screen.ledger import Row
 from screen.report import overlays
 from screen.report.content import Picture
-from screen.report.sections import PAGE_CASES
+from screen.report.worklist import PAGE_CASES
 
 OpenSquares = Callable[[Iterable[Row]], Iterator[tuple[Row, NDArray[np.uint8] | None]]]
 """Rows to (row, its film's square, uint8 [S, S]) in any order; None where the film cannot be had any more."""

@@ -1,19 +1,17 @@
-"""The page's sections: what needs a person, and the worklist of flagged cases with pictures."""
+"""The page's section of what needs a person."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from screen.codes import Reason, Status, Warn
-from screen.decide import Case, Decision, Score, Verdict
-from screen.film import Identity
-from screen.report.charts import probability_bar
-from screen.report.content import Picture, Report
-from screen.report.markup import count, data_url, date, name, probability, table, text
+from screen.decide import Case, Verdict
+from screen.report.content import FAILED_NAMES, GROWN_UP, QUIET, Report
+from screen.report.markup import count, name, table, text, whose
+from screen.text import escaped
 
 _AT_ONCE = 8
 """Lines that are seen at once; the others unfold."""
-
-_QUIET = frozenset({Warn.KNOWN, Warn.NO_PREAMBLE, Warn.NOT_SQUARE})
-"""Warnings that ask nothing of anybody; they stay in the CSV and beside the case."""
+_LONGEST_NAME = 4096
+"""Linux's longest path."""
 
 
 def attention(report: Report) -> tuple[int, str]:
@@ -24,6 +22,7 @@ def attention(report: Report) -> tuple[int, str]:
         _incomplete_studies(report),
         _failed_files(report),
         _blank_films(report),
+        _children(report),
         _warnings(report),
     ]
     return sum(number for number, _ in blocks), "".join(block for _, block in blocks)
@@ -50,16 +49,51 @@ def _doubtful_run(report: Report) -> tuple[int, str]:
 
 
 def _failed_files(report: Report) -> tuple[int, str]:
-    failed = report.tally.with_status(Status.FAILED)
+    """New failures first and each on its own line; those of earlier nights behind them, folded."""
     tally = report.tally
-    lines = [
-        (name(verdict.row.file), _reason(verdict), _whose(verdict.row.identity))
-        for verdict in [*tally.failed, *tally.known_failures]
-    ]
-    known = f", {tally.failed_known:,} of them as in an earlier night" if tally.failed_known else ""
-    title = f"{count(failed, 'file')} could not be read{known}"
+    failed, known = tally.with_status(Status.FAILED), tally.failed_known
+    columns = ("File", "What happened", "Patient and study")
+    new_lines, known_lines = (
+        [(name(verdict.row.file), _reason(verdict), whose(verdict.row.identity)) for verdict in verdicts]
+        for verdicts in (tally.failed, tally.known_failures)
+    )
     advice = "Each may be a film that nobody has screened. Mend or send it again, then run the same command."
-    return failed, _block(title, advice, ("File", "What happened", "Patient and study"), lines, failed)
+    title = f"{count(failed - known, 'file')} could not be read"
+    html = _block(title, advice, columns, new_lines, failed - known)
+    title = f"{count(known, 'file')} could not be read, as in an earlier night"
+    html += _block(
+        title, "These were told before; nobody has mended them since.", columns, known_lines, known, 0
+    )
+    return failed, html + _to_copy(tally.failed_names, failed)
+
+
+def _to_copy(names: Sequence[str], total: int) -> str:
+    """Names in full, one a line, for a mail to whoever can mend them."""
+    if not names:
+        return ""
+    lines = "\n".join(text(escaped(file), _LONGEST_NAME) for file in names)
+    more = (
+        f'<p class="soft">the first {FAILED_NAMES:,}; all are in results.csv</p>'
+        if total > len(names)
+        else ""
+    )
+    return (
+        '<details class="copy"><summary>the names of failed files, as a list to copy</summary>'
+        f"<pre>{lines}</pre>{more}</details>"
+    )
+
+
+def _children(report: Report) -> tuple[int, str]:
+    """Their tags say that the patient is under 18; the model's own words say whether that is meant."""
+    tally, meant_for = report.tally, report.decision.card.intended_use
+    title = f"{count(tally.children, 'film')} of children"
+    advice = (
+        f"Their tags give an age under {GROWN_UP} years. They were screened like all others. The model is "
+        f"meant for this: {text(meant_for, 1000)}"
+    )
+    return tally.children, _block(
+        title, advice, ("File",), [(name(f),) for f in tally.child_files], tally.children
+    )
 
 
 def _unscreened_studies(report: Report) -> tuple[int, str]:
@@ -67,7 +101,7 @@ def _unscreened_studies(report: Report) -> tuple[int, str]:
     found = report.totals.unscreened_studies
     lines = [
         (
-            _whose(study.first.row.identity),
+            whose(study.first.row.identity),
             count(study.films, "film"),
             _reasons(study.reasons),
             name(study.first.row.file),
@@ -87,7 +121,7 @@ def _incomplete_studies(report: Report) -> tuple[int, str]:
     found = report.totals.incomplete
     lines = [
         (
-            _whose(case.identity),
+            whose(case.identity),
             f"{count(case.images_unread, 'film')} unread, {case.images:,} screened",
             _result(case, report.ranks),
         )
@@ -119,7 +153,7 @@ def _blank_films(report: Report) -> tuple[int, str]:
 
 def _warnings(report: Report) -> tuple[int, str]:
     tally = report.tally
-    found = [code for code in Warn if tally.warned[code] and code not in _QUIET and code is not Warn.BLANK]
+    found = [code for code in Warn if tally.warned[code] and code not in QUIET and code is not Warn.BLANK]
     lines = [
         (
             f"{text(code.meaning)} <code>{code}</code>",
@@ -143,7 +177,6 @@ def _reason(verdict: Verdict) -> str:
     reason = verdict.reason
     words = reason.meaning if reason else ""
     detail = f'<br><span class="soft">{text(verdict.row.detail)}</span>' if verdict.row.detail else ""
-    detail += "<br>as in an earlier night" if Warn.KNOWN in verdict.warnings else ""
     return f"{text(words)} <code>{reason or ''}</code>{detail}"
 
 
@@ -151,117 +184,21 @@ def _reasons(codes: Iterable[Reason]) -> str:
     return "<br>".join(f"{text(code.meaning)} <code>{code}</code>" for code in codes)
 
 
-def _whose(identity: Identity) -> str:
-    """Patient, accession number and study date, and beneath them the study: what is known of them."""
-    first = (identity.patient_id, identity.accession_number, date(identity.study_date))
-    lines = [" · ".join(name(value) for value in first if value)]
-    if identity.study_instance_uid:
-        lines.append(f'<span class="small">{name(identity.study_instance_uid)}</span>')
-    return "<br>".join(line for line in lines if line) or '<span class="none">not known</span>'
-
-
 def _block(
-    title: str, advice: str, columns: Sequence[str], lines: Sequence[Sequence[str]], total: int
+    title: str,
+    advice: str,
+    columns: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    total: int,
+    at_once: int = _AT_ONCE,
 ) -> str:
     if not lines:
         return ""
-    html = f"<h3>{title}</h3><p>{advice}</p>{table(columns, lines[:_AT_ONCE], title)}"
-    if total <= _AT_ONCE:
+    seen = table(columns, lines[:at_once], title) if at_once else ""
+    html = f"<h3>{title}</h3><p>{advice}</p>{seen}"
+    if total <= at_once:
         return html
     rest = f'<p class="soft">and {total - len(lines):,} more in results.csv</p>' if total > len(lines) else ""
-    folded = table(columns, lines[_AT_ONCE:], f"{title}, continued") + rest
-    return f"{html}<details><summary>{total - _AT_ONCE:,} more</summary>{folded}</details>"
-
-
-PAGE_CASES = 200
-"""Cases on the page; the rest is in `flagged.csv`."""
-PICTURE_BUDGET = 13_000_000
-"""Bytes of JPEG on the page: base64 adds a third, and the page stays under 20 MB with all its text."""
-
-_COLUMNS = ("Rank", "Film and evidence", "Finding", "Patient and study", "To know")
-
-
-def worklist(report: Report) -> str:
-    """HTML of the table, or of the sentence that there is nothing in it."""
-    if not report.shown:
-        return "<p>No case reaches the threshold. That is no statement that the films are normal.</p>"
-    left = PICTURE_BUDGET
-    lines = []
-    for rank, case in enumerate(report.shown, 1):
-        picture = report.pictures.get(case.lead.row.file)
-        if picture:
-            left -= len(picture.film) + len(picture.overlay)
-        shown = picture if left >= 0 else None
-        lines.append(
-            (
-                f'<span class="rank">{rank}</span>',
-                _pictures(shown, rank),
-                _finding(case, report.decision),
-                _study(case),
-                _notes(case),
-            )
-        )
-    more = report.totals.listed - len(lines)
-    rest = f"<p>{count(more, 'more case', 'more cases')} in <code>flagged.csv</code>.</p>" if more > 0 else ""
-    return f'<div class="worklist">{table(_COLUMNS, lines, "Flagged cases, strongest first")}</div>{rest}'
-
-
-def _pictures(picture: Picture | None, rank: int) -> str:
-    if picture is None:
-        return '<span class="none">no picture</span>'
-    pair = (
-        f'<img src="{data_url("jpeg", picture.film)}" alt="Case {rank}: the film as the network saw it">'
-        f'<img src="{data_url("jpeg", picture.overlay)}" alt="Case {rank}: the evidence in colour">'
-    )
-    if picture.path:
-        return f'<a class="pair" href="{text(picture.path)}" title="open larger">{pair}</a>'
-    return f'<span class="pair">{pair}</span>'
-
-
-def _finding(case: Case, decision: Decision) -> str:
-    lead = case.lead
-    reached = (score for score in lead.scores if score.flagged)
-    scores = sorted(reached, key=lambda score: (score.flagging, score.strength), reverse=True)
-    bars = "".join(_score(score, decision) for score in scores)
-    distance = lead.normal_distance
-    if distance is None:
-        return bars
-    return f'{bars}<p class="soft">distance from normal: percentile {distance:.0f}</p>'
-
-
-def _score(score: Score, decision: Decision) -> str:
-    point = decision.point(score.finding)
-    named = f" ({text(point.name, 40)})" if point else ""
-    return (
-        f'<p class="score"><strong>{text(score.finding, 40)}</strong> '
-        f"<b>{probability(score.probability)}</b></p>"
-        f"{probability_bar(score)}"
-        f'<p class="soft">threshold {probability(score.threshold)}{named}</p>'
-    )
-
-
-def _study(case: Case) -> str:
-    identity = case.identity
-    parts = [
-        ("Patient", identity.patient_id),
-        ("Accession", identity.accession_number),
-        ("Date", date(identity.study_date)),
-    ]
-    lines = "".join(f"<dt>{label}</dt><dd>{name(value)}</dd>" for label, value in parts if value)
-    long = [("Study", identity.study_instance_uid), ("File", case.lead.row.file)]
-    lines += "".join(
-        f'<dt>{label}</dt><dd class="small">{name(value)}</dd>' for label, value in long if value
-    )
-    return f'<dl class="facts">{lines}</dl>'
-
-
-def _notes(case: Case) -> str:
-    notes = []
-    if case.images_unread:
-        notes.append(
-            f'<li class="loud">{count(case.images_unread, "film")} of this study could not be read</li>'
-        )
-    if case.images > 1:
-        notes.append(f"<li>{case.images:,} films, {case.images_flagged:,} of them flagged</li>")
-    notes.extend(f"<li>{text(Warn(code).meaning)}</li>" for code in case.warnings)
-    return f'<ul class="notes">{"".join(notes)}</ul>' if notes else '<span class="none">–</span>'
+    folded = table(columns, lines[at_once:], f"{title}, continued" if at_once else title) + rest
+    more = f"{total - at_once:,} more" if at_once else "which"
+    return f"{html}<details><summary>{more}</summary>{folded}</details>"

@@ -8,7 +8,7 @@ from typing import Any
 from screen import __version__
 from screen.codes import Reason, Status, Warn
 from screen.decide import Decision, expected
-from screen.report.content import Report, RunFacts, Tally
+from screen.report.content import Report, RunFacts, Tally, flag_rates
 from screen.text import escaped
 
 DISCLAIMER = "Research use only, not for clinical use."
@@ -52,6 +52,7 @@ def _summary(
         },
         "images_screened": tally.images_screened,
         "images_flagged": tally.images_flagged,
+        "images_of_children": tally.children,
         "images_blank": tally.warned[Warn.BLANK],
         **of_night,
         "images_inferred": facts.images_inferred,
@@ -70,6 +71,7 @@ def _summary(
             for finding in card.findings
             if (point := decision.point(finding.name)) and (found := expected(point, finding.prevalence))
         },
+        "flag_rate": {name: asdict(rate) for name, rate in flag_rates(tally, decision).items()},
         "gate_threshold": card.gate_threshold,
         "gate_certain": card.gate_certain,
         "digests": {

@@ -20,7 +20,6 @@ from screen.report.charts import Spread
 from screen.report.content import LINES, Picture, Report, RunFacts, Tally
 from screen.report.page import page
 from screen.report.pictures import HEATMAPS, OpenSquares, draw
-from screen.report.sections import PAGE_CASES
 from screen.report.summary import part_summary_json, summary_json
 from screen.report.tables import (
     FINDINGS_COLUMNS,
@@ -30,6 +29,8 @@ from screen.report.tables import (
     flagged_line,
     results_line,
 )
+from screen.report.viewer import Viewer
+from screen.report.worklist import PAGE_CASES
 
 SUMMARY_NAME = "summary.json"
 DICOM_TABLE, SEND_TABLE = "dicom.csv", "send.csv"
@@ -49,19 +50,24 @@ _UNFINISHED = ".reports-"
 _NOT_WRITTEN = "{}: the reports cannot be written ({}); mend that and run the command again"
 
 
+def mark_nothing(lead: Row) -> None:
+    """For reports that nobody is meant to have read."""
+
+
 def write_reports(
     out: Path,
     rows: Rows,
     decision: Decision,
     facts: RunFacts,
     open_squares: OpenSquares,
-    mark_listed: Callable[[Row], None] = lambda lead: None,
+    mark_listed: Callable[[Row], None] = mark_nothing,
+    viewer: Viewer | None = None,
 ) -> int:
     """Decide all rows and write every report into `out`, replacing earlier ones; the exit code 0, 3 or 1.
 
     rows: in INPUT order; all are read once, single ones again. open_squares: for flagged films alone, and
     never with `--identifiers none`; a film that is gone costs only its picture. mark_listed: gets the leading
-    film of each case in `flagged.csv`.
+    film of each case in `flagged.csv`. viewer: where the page's cases lead to.
     All files are made in a folder aside and renamed when they are whole, `summary.json` last: an
     interrupted call leaves no report, or an incomplete set without a summary, never half a file.
     Raises LedgerError if the folder cannot be written.
@@ -71,7 +77,7 @@ def write_reports(
         aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=out))
         try:
             with Scratch(aside) as scratch:
-                code = _Writer(aside, rows, decision, facts, scratch, mark_listed).write(open_squares)
+                code = _Writer(aside, rows, decision, facts, scratch, mark_listed, viewer).write(open_squares)
             remove_reports(out, _keep=aside)
             for name in reversed(REPORT_NAMES):
                 if (aside / name).exists():
@@ -136,11 +142,13 @@ class _Writer:
         facts: RunFacts,
         scratch: Scratch,
         mark_listed: Callable[[Row], None],
+        viewer: Viewer | None,
     ) -> None:
         self._folder = folder
         self._decision = decision
         self._facts = facts
         self._mark_listed = mark_listed
+        self._viewer = viewer
         self._verdicts: Verdicts = decide(rows, decision, scratch)
         self._cases = Cases(self._verdicts, scratch)
         self._tally = Tally()
@@ -211,5 +219,7 @@ class _Writer:
             unscreened=self._cases.unscreened_studies(LINES),
             ranks=ranks,
             histogram=self._spread.histogram(),
+            left_out=list(self._cases.left_out(LINES)),
             pictures=pictures,
+            viewer=self._viewer,
         )

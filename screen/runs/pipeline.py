@@ -22,6 +22,7 @@ from screen.model import Model, ModelCard, load_model
 from screen.readers import Limits
 from screen.report import RunFacts, write_part_summary
 from screen.report.tables import write_timings
+from screen.report.viewer import Viewer, viewer_from
 from screen.runs.folder import (
     LEDGER_NAME,
     default_folder,
@@ -66,6 +67,7 @@ class RunSettings:
     threshold: float | None = None
     decision: Path | None = None
     flag: tuple[str, ...] = ()
+    viewer_url: str | None = None
     known: tuple[Path, ...] = ()
     part: str | None = None
     identifiers: str = "full"
@@ -131,6 +133,7 @@ class _Ready:
     known: Known
     model: Model
     decision: Decision
+    viewer: Viewer | None
     policy: DecodePolicy
     pool: DecodePool
     workers: int
@@ -148,6 +151,7 @@ def _prepare(
     started, clock = datetime.now().astimezone(), time.monotonic()
     if settings.identities is not None and settings.identifiers != "pseudonym":
         raise UsageError("--identities keeps what --identifiers pseudonym hides: give both")
+    viewer = viewer_from(settings.viewer_url, settings.identifiers)
     part = part_of(settings)
     device = device_for(settings.device, settings.engine, settings.engine_key)
     identifiers = identifiers_for(settings.identifiers)
@@ -229,6 +233,7 @@ def _prepare(
         known=known,
         model=model,
         decision=decision,
+        viewer=viewer,
         policy=policy,
         pool=pool,
         workers=workers,
@@ -310,7 +315,14 @@ def _report(ready: _Ready, facts: RunFacts, counts: Counts) -> int:
             write_timings(ready.folder, ready.ledger)
         if ready.part is None:
             code = reports_from_ledger(
-                ready.folder, ready.ledger, ready.decision, facts, lambda: ready.pool, ready.stop, listed=True
+                ready.folder,
+                ready.ledger,
+                ready.decision,
+                facts,
+                lambda: ready.pool,
+                ready.stop,
+                listed=True,
+                viewer=ready.viewer,
             )
         else:
             code = _part_summary(ready, facts)

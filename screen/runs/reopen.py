@@ -13,6 +13,8 @@ from screen.decode import Decoded, DecodePool
 from screen.discover import Source
 from screen.ledger import Ledger, Row
 from screen.report import RunFacts, write_reports
+from screen.report.viewer import Viewer
+from screen.report.writing import mark_nothing
 from screen.runs.stopping import Stop, StoppedError, UntilStopped
 
 
@@ -25,18 +27,19 @@ def reports_from_ledger(
     stop: Stop,
     *,
     listed: bool,
+    viewer: Viewer | None = None,
 ) -> int:
     """Every report of the rows that INPUT lists, into `folder`; the exit code.
 
     open_pool: called when there is a film to read again; None if films cannot be. listed: later nights take
-    the cases of `flagged.csv` for read. Raises LedgerError, and StoppedError after a signal: then earlier
-    reports, if any, are as they were.
+    the cases of `flagged.csv` for read. viewer: where the page's cases lead to. Raises LedgerError, and
+    StoppedError after a signal: then earlier reports, if any, are as they were.
     """
     rows = UntilStopped(ledger.listed_rows(), stop)
     squares = Reopener(ledger, open_pool, stop.check).squares
-    mark = (ledger.mark_listed,) if listed else ()
+    mark = ledger.mark_listed if listed else mark_nothing
     with decision_kept(ledger, decision) if folder == ledger.path.parent else nullcontext():
-        code = write_reports(folder, rows, decision, facts, squares, *mark)
+        code = write_reports(folder, rows, decision, facts, squares, mark, viewer)
     # Only now: of a report that was not finished nobody has read.
     ledger.commit()
     return code

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from screen.evaluation.metrics import wilson
+from screen.decide.rates import wilson
 from screen.film import Pixels
 from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
 from screen.readers.lookup import full_range_lookup

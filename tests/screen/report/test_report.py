@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from screen.cli import cli
 from screen.codes import Reason, Status, Warn
 from screen.decide import Decision, decision_from
-from screen.errors import LedgerError
+from screen.errors import LedgerError, UsageError
 from screen.evaluation.platt import Calibration
 from screen.files import csv_file, new_file
 from screen.film import Identity
@@ -35,6 +35,7 @@ from screen.report import overlays, remove_reports, write_reports
 from screen.report.markup import text
 from screen.report.pictures import OpenSquares
 from screen.report.tables import FLAGGED_COLUMNS, RESULTS_COLUMNS, results_line
+from screen.report.viewer import viewer_from
 from screen.text import safe_path, safe_text
 from tests.fake_rows import GRID, SIZE, ListedRows, card, decided, facts, identity, screened, unscreened
 
@@ -438,7 +439,7 @@ _TAGS = set(
         r"\w+",
         "html head meta title style body p header div h1 a b nav main section h2 h3 ol li span svg rect line "
         "path text img table caption thead tbody tr th td dl dt dd ul code br strong bdi details summary "
-        "footer",
+        "footer pre script template label select option input button",
     )
 )
 
@@ -458,7 +459,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
         self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in {"meta", "img", "br", "rect", "line", "path"}:
+        if tag not in {"meta", "img", "br", "rect", "line", "path", "input"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -473,7 +474,7 @@ def check_harmless(html: str) -> Page:
     page = Page(html)
     assert set(page.tags) <= _TAGS
     assert page.open == []
-    assert page.tags["style"] == 1
+    assert page.tags["style"] == page.tags["script"] == 1
     for tag, name, value in page.attributes:
         assert not name.startswith("on") and name != "style", (tag, name)
         if name == "src":
@@ -492,7 +493,13 @@ def test_the_page_allows_nothing_from_outside(out: Path):
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-" + digest)
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert script is not None
+    script_digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        f"script-src 'sha256-{script_digest}'; base-uri 'none'; form-action 'none'"
+    )
     assert "url(" not in style[1] and "@import" not in style[1]
     assert "http" not in html.replace("http-equiv", "")
 
@@ -534,6 +541,70 @@ def test_the_page_warns_of_a_run_that_screened_nothing(tmp_path: Path):
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     assert "Do not use this report" in page.text
     assert "slightly differently" in page.text
+
+
+def test_cases_that_an_earlier_night_listed_are_named_with_the_reason(out: Path):
+    html = (out / "report.html").read_text("utf-8")
+    left_out = html[html.index('id="leftout"') :]
+    assert "1 flagged case left out" in left_out
+    assert "P4" in left_out and "P1" not in left_out[: left_out.index("</details>")]
+    assert "An earlier night's finished report has listed them, and no film of theirs is new." in left_out
+
+
+def test_what_failed_is_told_apart_from_what_failed_before_and_can_be_copied(tmp_path: Path):
+    rows = [
+        unscreened("old.dcm", Reason.NO_PIXELS, declared_chest=True, warnings=("known",)),
+        unscreened("new<1>.dcm", Reason.CORRUPT_PIXELS, declared_chest=True),
+        unscreened("x" * 400, Reason.CORRUPT_HEADER),
+    ]
+    write(tmp_path, rows)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    page = check_harmless(html)
+    assert "2 files could not be read" in page.text
+    assert "1 file could not be read, as in an earlier night" in page.text
+    assert f"<pre>new&lt;1&gt;.dcm\n{'x' * 400}\nold.dcm</pre>" in html
+
+
+def test_files_of_unknown_kind_are_not_counted_among_chest_films(tmp_path: Path):
+    rows = [
+        screened("a.dcm", 1.0, declared_chest=True),
+        unscreened("b.dcm", Reason.CORRUPT_PIXELS, declared_chest=True),
+        unscreened("c.png", Reason.CORRUPT_PIXELS),
+        unscreened("d", Reason.EMPTY_FILE),
+        unscreened("e.dcm", Reason.NOT_CHEST),
+    ]
+    write(tmp_path, rows)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "<b>4</b> <span>images</span>" in html
+    assert "<b>2</b> <span>frontal chest films</span>" in html
+    assert "1 turned away, 1 of unknown kind could not be read" in html
+    assert "<b>1</b> <span>screened</span>" in html
+
+
+def test_films_of_children_are_marked(tmp_path: Path):
+    def aged(file: str, age: str) -> Row:
+        return screened(file, 1.0, identity=replace(identity(file, file, file), patient_age=age))
+
+    ages = {"a": "017Y", "b": "018Y", "c": "300D", "d": "", "e": "old", "f": "000Y"}
+    write(tmp_path, [aged(file, age) for file, age in ages.items()])
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert html.count("a child by its tags") == 3
+    assert "3 films of children" in html and CARD.intended_use in html
+    assert json.loads((tmp_path / "summary.json").read_text())["images_of_children"] == 3
+
+
+@pytest.mark.parametrize(
+    ("flagged", "films", "says"), [(100, 300, None), (160, 300, "More"), (30, 300, "Fewer"), (3, 4, None)]
+)
+def test_a_flag_rate_that_nobody_expected_is_said(flagged: int, films: int, says: str | None, tmp_path: Path):
+    """The point flags 31 to 41 % of films like those that it was measured on."""
+    write(tmp_path, [screened(f"{at}", 1.0 if at < flagged else -1.0) for at in range(films)])
+    rate = json.loads((tmp_path / "summary.json").read_text())["flag_rate"]["tumor"]
+    assert (rate["films"], rate["flagged"], rate["outside"]) == (films, flagged, says is not None)
+    assert rate["low"] < flagged / films < rate["high"]
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert ("films flagged for tumor than expected" in html) == (says is not None)
+    assert says is None or f"{says} films flagged for tumor" in html
 
 
 @given(st.lists(_HOSTILE, min_size=7, max_size=7))
@@ -661,6 +732,46 @@ def test_report_refuses_what_it_cannot_do(finished: Path, tmp_path_factory: pyte
         ledger.set_meta("facts", None)
         ledger.commit()
     assert code(str(finished)) == 1
+
+
+def test_a_viewers_link_is_percent_encoded_and_whole(finished: Path):
+    template = "weasis://%24dicom%3Ars?s={study_instance_uid}&a={accession_number}"
+    viewer = viewer_from(template, "full")
+    assert viewer is not None
+    who = Identity(study_instance_uid='1.2&x=<"ü', accession_number="A/1")
+    assert viewer.url(who) == "weasis://%24dicom%3Ars?s=1.2%26x%3D%3C%22%C3%BC&a=A%2F1"
+    assert viewer.url(Identity(study_instance_uid="1.2")) == ""
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "javascript://x/{study_instance_uid}",
+        "file:///{study_instance_uid}",
+        "https:{study_instance_uid}",
+        "https://pacs/viewer",
+        "https://pacs/{patient_id}/{study_instance_uid}",
+        "https://{study_instance_uid}/",
+        "https://pacs/{study_instance_uid}}",
+        "https://pacs/ {study_instance_uid}",
+        'https://pacs/"{study_instance_uid}',
+    ],
+)
+def test_an_address_that_leads_to_no_case_is_refused(template: str):
+    with pytest.raises(UsageError, match="--viewer-url"):
+        viewer_from(template, "full")
+
+
+def test_a_viewer_needs_full_identifiers(finished: Path):
+    """The fixture's run has none."""
+    url = "https://pacs/{study_instance_uid}"
+    result = CliRunner().invoke(cli, ["report", str(finished), "--viewer-url", url])
+    assert result.exit_code == 2
+    out = str(finished / "out")
+    result = CliRunner().invoke(
+        cli, ["run", str(finished), "--out", out, "--identifiers", "pseudonym", "--viewer-url", url]
+    )
+    assert result.exit_code == 2 and not Path(out).exists()
 
 
 def test_columns_are_those_of_the_contract():

@@ -1,0 +1,139 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+
+  for (const list of document.querySelectorAll(".copy")) {
+    const names = list.querySelector("pre");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", () => {
+      getSelection().selectAllChildren(names);
+      // The clipboard's own interface asks for permission; this one needs none.
+      button.textContent = document.execCommand("copy") ? "Copied" : "Press Ctrl+C";
+    });
+    names.before(button);
+  }
+
+  const body = document.querySelector(".worklist tbody");
+  if (!body) return;
+  const rows = [...body.rows];
+  const weights = body.closest(".worklist").dataset.weights;
+  const verdicts = new Map();
+
+  // Each verdict lies under its case and these weights. The key names nobody.
+  const key = (row) => `cxr-screen ${weights.slice(0, 16)} ${row.dataset.case}`;
+  let kept = true;
+  const keep = (row, verdict) => {
+    try {
+      if (verdict) localStorage.setItem(key(row), JSON.stringify(verdict));
+      else localStorage.removeItem(key(row));
+    } catch {
+      kept = false;
+    }
+  };
+  const recall = (row) => {
+    try {
+      const found = JSON.parse(localStorage.getItem(key(row)));
+      return found && found.verdict && found.at ? found : null;
+    } catch {
+      kept = false;
+      return null;
+    }
+  };
+
+  const number = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  const showRow = (row) => {
+    const given = verdicts.get(row);
+    for (const button of row.querySelectorAll(".verdict button")) {
+      button.setAttribute("aria-pressed", String(given !== undefined && given.verdict === button.value));
+    }
+  };
+  const showJudged = () => {
+    const where = kept
+      ? "Kept in this browser until you save them."
+      : "This browser keeps nothing: save before you leave the page.";
+    byId("judged").textContent = `${number(verdicts.size, "verdict")} given. ${where}`;
+    byId("save").disabled = verdicts.size === 0;
+  };
+
+  for (const row of rows) {
+    // Without a study nobody could say later what a verdict was about.
+    if (!row.dataset.study) continue;
+    const choice = byId("verdict").content.firstElementChild.cloneNode(true);
+    choice.setAttribute("aria-label", `Case ${row.dataset.rank}: is ${row.dataset.finding} there?`);
+    choice.addEventListener("click", ({ target }) => {
+      if (target.tagName !== "BUTTON") return;
+      const before = verdicts.get(row);
+      if (before && before.verdict === target.value) verdicts.delete(row);
+      else verdicts.set(row, { verdict: target.value, at: new Date().toISOString() });
+      keep(row, verdicts.get(row));
+      showRow(row);
+      showJudged();
+    });
+    row.lastElementChild.append(choice);
+    const earlier = recall(row);
+    if (earlier) verdicts.set(row, earlier);
+    showRow(row);
+  }
+
+  const cell = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  byId("save").addEventListener("click", () => {
+    const lines = [["study_instance_uid", "weights_digest", "finding", "verdict", "at"]];
+    for (const row of rows) {
+      const given = verdicts.get(row);
+      if (given) lines.push([row.dataset.study, weights, row.dataset.finding, given.verdict, given.at]);
+    }
+    const text = lines.map((line) => line.map(cell).join(",") + "\n").join("");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = "feedback.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  });
+
+  const numeric = new Set(["rank", "probability", "distance"]);
+  const sort = () => {
+    const chosen = byId("sort").value;
+    const falling = chosen.startsWith("-");
+    const field = chosen.replace("-", "");
+    const compare = (a, b) => {
+      const [left, right] = falling ? [b.dataset[field], a.dataset[field]] : [a.dataset[field], b.dataset[field]];
+      const order = numeric.has(field) ? left - right : left < right ? -1 : Number(left > right);
+      return order || a.dataset.rank - b.dataset.rank;
+    };
+    body.append(...[...rows].sort(compare));
+  };
+
+  const wanted = {
+    "": () => true,
+    warned: (row) => row.dataset.warned === "1",
+    plain: (row) => row.dataset.warned === "0",
+    unread: (row) => row.dataset.unread === "1",
+    open: (row) => !verdicts.has(row),
+  };
+  const filter = () => {
+    const words = byId("words").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const finding = byId("finding").value;
+    const isWanted = wanted[byId("show").value];
+    let shown = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      const fits = (!finding || row.dataset.finding === finding) && words.every((word) => text.includes(word));
+      row.hidden = !(fits && isWanted(row));
+      shown += !row.hidden;
+    }
+    byId("count").textContent = `${shown} of ${number(rows.length, "case")} shown`;
+  };
+
+  byId("sort").addEventListener("change", sort);
+  for (const id of ["show", "finding", "words"]) byId(id).addEventListener("input", filter);
+  // The first entry stands for any finding.
+  byId("finding").parentElement.hidden = byId("finding").options.length <= 2;
+  byId("tools").hidden = false;
+  byId("feedback").hidden = !rows.some((row) => row.dataset.study);
+  // A browser may bring back what was chosen before the page was loaded again.
+  sort();
+  filter();
+  showJudged();
+})();
