@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from screen.decide import Verdict
     from screen.errors import ScreenError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["RunResult", "ScreenError", "Screener", "Verdict", "__version__", "run"]
 
 # ONNX Runtime's wheel looks a host up and leaves a device id in the user's cache, unless this stands in the

@@ -82,7 +82,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     folder = tmp_path_factory.mktemp("wheel")
     tree = folder / "tree"
     tree.mkdir()
-    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.cfg", "docs/package.md", "LICENSE"):
+        (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_bytes((ROOT / name).read_bytes())
     for package in ("screen", "train", "export", "benchmarks", "tests", "examples"):
         copy_package(ROOT / package, tree / package)
