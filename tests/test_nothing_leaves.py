@@ -46,6 +46,7 @@ class Place:
         for number in range(8):
             dicom(self.work / "films" / f"{number}.dcm", number)
         png(self.work / "films" / "8.png", 8)
+        (self.work / "labels.csv").write_text("file,tumor\n0.dcm,0\n1.dcm,1\n")
         (self.work / "model.onnx").write_bytes(micro_bytes())
         (self.work / "tiny.onnx").write_bytes(tiny_model_bytes(size=32))
 
@@ -94,13 +95,17 @@ RUN = ("run", "films", "--out", "out", "--model", "model.onnx", "--device", "cpu
     [
         [("screen", *RUN), ("screen", "report", "out"), ("screen", *RUN, "--fresh")],
         [("screen", *RUN), ("screen", "dicom", "out", "--cases", "all")],
+        [
+            ("screen", *RUN),
+            ("screen", "evaluate", "out", "--labels", "labels.csv", "--out", "evaluation"),
+            ("screen", "calibrate", "out", "--prevalence", "0.005", "--out", "decision.json"),
+        ],
         [("screen", "run", "films", "--out", "out", "--device", "openvino", "--workers", "1")],
         [("screen", "inspect", "films/0.dcm", "--out", "square.png")],
         [("screen", "doctor")],
         [("screen", "model", "show"), ("screen", "model", "verify", "model.onnx"), ("screen", "--help")],
         [
             ("train", "--help"),
-            ("train", "calibrate", "--prevalence", "0.005", "--out", "decision.json"),
             (
                 *("train", "pretrain", "films", "--out", "runs/small"),
                 *("--epochs", "1", "--batch-size", "4", "--size", "32"),
