@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from screen.decide.rates import wilson
 from screen.errors import UsageError
-from screen.evaluation.metrics import wilson
 from screen.film import Pixels
 from screen.preprocess import PreprocessSpec, square_from_pixels
 from screen.readers.lookup import full_range_lookup
