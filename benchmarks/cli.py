@@ -461,12 +461,19 @@ def compare(
     show_default=True,
     help="Films, one run each; repeatable.",
 )
+@click.option(
+    "--parts",
+    type=click.IntRange(2, 500),
+    metavar="N",
+    help="One run beside N parts, one after the other, and their merge.",
+)
 @json_option
 @plot_option
 def scale(
     folder: Path,
     films_folder: Path,
     counts: tuple[int, ...],
+    parts: int | None,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
@@ -476,7 +483,7 @@ def scale(
     """
     from benchmarks.speed import scale as measurement
 
-    figures = measurement.measure(folder, films_folder, counts)
+    figures = measurement.measure(folder, films_folder, counts, parts or 0)
     measurement.report(figures, Console())
     write_json(json_file, measurement.as_json(figures))
     if plot_file is not None:

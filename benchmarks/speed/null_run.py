@@ -3,8 +3,8 @@
 Paths of the inputs come on standard input, separated by NUL.
 """
 
-import os
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +38,21 @@ class KnownNullBackend(NullBackend):
         return outputs
 
 
-def main(out: Path) -> int:
-    """Screen what standard input lists. Returns the exit code."""
+def main(out: Path, part: str | None, threshold: float | None) -> int:
+    """Screen what standard input lists, or a part of it. Returns the exit code."""
     inputs = tuple(path for path in paths_from_list(sys.stdin.buffer) if isinstance(path, Path))
     with JsonLines() as progress:
-        return run(RunSettings(inputs, out), progress, Wiring(open_backend=KnownNullBackend))
+        return run(
+            RunSettings(inputs, out, part=part, threshold=threshold),
+            progress,
+            Wiring(open_backend=KnownNullBackend),
+        )
 
 
 if __name__ == "__main__":
-    option, folder = sys.argv[1:]
-    if option != "--out":
-        sys.exit(__doc__)
-    sys.exit(main(Path(os.fsdecode(folder))))
+    typed = ArgumentParser(description=__doc__)
+    typed.add_argument("--out", type=Path, required=True)
+    typed.add_argument("--part")
+    typed.add_argument("--threshold", type=float)
+    told = typed.parse_args()
+    sys.exit(main(told.out, told.part, told.threshold))
