@@ -27,6 +27,7 @@ _COMMANDS = {
     "doctor": ("screen.cli.doctor", "What works here, what is missing, and how to get it."),
     "evaluate": ("screen.cli.evaluate", "How good a finished run is on films with labels."),
     "calibrate": ("screen.cli.calibrate", "A site's own thresholds from a finished run."),
+    "monitor": ("screen.cli.monitor", "Is this week like the weeks before? Drift, against chance."),
     "model": ("screen.cli.model", "Show or verify a model file."),
     "train": ("train.cli.main", "Pre-train, fine-tune, calibrate, evaluate (extra 'train')."),
     "export": ("export.cli", "Make model files and engines from checkpoints (extra 'export')."),

@@ -60,13 +60,46 @@ def reliability_chart(bins: Sequence[ReliabilityBin], label: str) -> str:
     return _chart(parts, ("probability that was given", "share with the finding"), top, label)
 
 
-def _chart(parts: Iterable[str], axes: tuple[str, str], top: float, label: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Week:
+    """A week's share of films with its interval; alarm: it is marked."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    alarm: bool = False
+
+
+def weeks_chart(weeks: Sequence[Week], what: str, label: str) -> str:
+    """Shares with their intervals, one beside the other. weeks: in their order, at least one."""
+    top = min(1.0, max(0.01, 1.1 * max(week.high for week in weeks)))
+    step = 1 / len(weeks)
+    parts = [_line(((step * (at + 0.5), w.value / top) for at, w in enumerate(weeks)), "chance")]
+    for at, week in enumerate(weeks):
+        x = step * (at + 0.5)
+        parts.append(_line([(x, week.low / top), (x, min(1.0, week.high / top))], "bar"))
+        kind, size = ("alarm", 6) if week.alarm else ("week", 4)
+        parts.append(f'<circle class="{kind}" cx="{_x(x):.1f}" cy="{_y(week.value / top):.1f}" r="{size}"/>')
+    places = ((0, "start"), (len(weeks) // 2, "middle"), (len(weeks) - 1, "end"))
+    for at, anchor in places if len(weeks) > 2 else ((0, "middle"),):
+        x = _x(step * (at + 0.5))
+        parts.append(
+            f'<text x="{x:.1f}" y="{_y(0) + 16:.1f}" text-anchor="{anchor}">{text(weeks[at].name, 12)}</text>'
+        )
+    return _chart(parts, (f"week, and share of {what}", ""), top, label, named=True)
+
+
+def _chart(
+    parts: Iterable[str], axes: tuple[str, str], top: float, label: str, *, named: bool = False
+) -> str:
+    """named: what stands below the x axis is among the parts; y is in percent."""
     ticks = []
     for share in (0, 0.25, 0.5, 0.75, 1):
-        ticks.append(
-            f'<text x="{_x(share):.1f}" y="{_y(0) + 16:.1f}" text-anchor="middle">{share * top:.2g}</text>'
-            f'<text x="{_LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{share * top:.2g}</text>'
-        )
+        number = f"{round(100 * share * top, 1):g}%</text>" if named else f"{share * top:.2g}</text>"
+        ticks.append(f'<text x="{_LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{number}')
+        if not named:
+            ticks.append(f'<text x="{_x(share):.1f}" y="{_y(0) + 16:.1f}" text-anchor="middle">{number}')
     middle = _PAD + _SIDE / 2
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(label)}">'

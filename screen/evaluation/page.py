@@ -1,18 +1,13 @@
 """`evaluation.html`: one page with the figures, the curves, and what they do not rest on."""
 
-import base64
-import hashlib
-import re
 from collections.abc import Sequence
-from importlib import resources
-from string import Template
 
 from screen import __version__
 from screen.evaluation.charts import Mark, curve_chart, reliability_chart
+from screen.evaluation.html import filled
 from screen.evaluation.metrics import DRAWS, Figure
 from screen.evaluation.performance import AS_FLAGGED, Performance, PointRates, Rate
 from screen.report.markup import count, name, table, text
-from screen.report.summary import DISCLAIMER
 
 _NAMED = 20
 """Labels without a film that the page names; the rest is in `unmatched.csv`."""
@@ -20,16 +15,10 @@ _NAMED = 20
 
 def page(performance: Performance) -> bytes:
     """The whole page, UTF-8."""
-    template = resources.files("screen.evaluation").joinpath("page.html").read_text("utf-8")
-    style = re.search(r"<style>(.*?)</style>", template, re.DOTALL)
-    if style is None:
-        raise ValueError("page.html has no <style>")
-    style_hash = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     labelled = performance.labelled
     films = len(labelled.labels)
-    html = Template(template).substitute(
-        style_hash=style_hash,
-        notice=DISCLAIMER,
+    return filled(
+        "page.html",
         headline=f"{text(performance.results.finding, 40)} on {count(films, 'labelled film')}",
         subline=f"{performance.positives:,} with the finding, {films - performance.positives:,} without. "
         + headline(performance),
@@ -43,7 +32,6 @@ def page(performance: Performance) -> bytes:
         charts=_charts(performance),
         provenance=_provenance(performance),
     )
-    return html.encode("utf-8", "backslashreplace")
 
 
 _DRAWN = {"study": "studies (the table names no patients)", "film": "films (the table names no patients)"}
