@@ -84,12 +84,16 @@ class Timing:
 
 
 class ListedFile(NamedTuple):
-    """A file that INPUT listed, and its row. place: among all files. path: None if it is not to be known."""
+    """A file that INPUT listed, and its row. place: among all files. path: None if it is not to be known.
+
+    text: the row as it is kept, JSON.
+    """
 
     place: int
     change_token: str
     path: Path | None
     row: Row
+    text: str
 
 
 class Ledger:
@@ -258,7 +262,7 @@ class Ledger:
         raw = None if path is None else os.fsencode(path)
         record = (position, file, change_token, None if secret else raw)
         with _mapped(self._path):
-            done = self._db.execute("INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?)", record)
+            done = self._db.execute(_LIST, record)
             if done.rowcount == 1 and secret and raw is not None:
                 self._db.execute("INSERT INTO temp.secret_path VALUES (?, ?)", (position, raw))
         return done.rowcount == 1
@@ -277,20 +281,24 @@ class Ledger:
 
     def put(self, row: Row, change_token: str, timing: Timing | None = None) -> None:
         """Keep a file's result; it replaces an earlier one."""
-        record = (
-            row.file,
-            change_token,
-            row.status,
-            row.reason,
-            row.identity.sop_instance_uid,
-            row.pixel_digest,
-            row.to_json(),
-        )
+        record = _record(row, change_token, row.to_json())
         with _mapped(self._path):
-            self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", record)
+            self._db.execute(_PUT, record)
             if timing is not None:
                 measured = (row.file, timing.read, timing.square)
                 self._db.execute("INSERT OR REPLACE INTO timings VALUES (?, ?, ?)", measured)
+
+    def take(self, position: int, listed: ListedFile) -> bool:
+        """List another ledger's file in this place, with its row as it stands there.
+
+        False if a file of that name was listed before: then nothing is kept.
+        """
+        raw = None if listed.path is None else os.fsencode(listed.path)
+        with _mapped(self._path):
+            done = self._db.execute(_LIST, (position, listed.row.file, listed.change_token, raw))
+            if done.rowcount == 1:
+                self._db.execute(_PUT, _record(listed.row, listed.change_token, listed.text))
+        return done.rowcount == 1
 
     def same_content(
         self, sop_instance_uid: str, pixel_digest: str, of: tuple[str, str] | None = None
@@ -470,7 +478,7 @@ class Ledger:
                 row = self._row(text)
                 if self._expected is not None and (row.file != file or not isinstance(token, str)):
                     raise self._damaged()
-                yield ListedFile(place, token, _path(path), row)
+                yield ListedFile(place, token, _path(path), row, text)
 
     def listed_film_keys(self) -> Iterator[FilmKey]:
         """The keys of listed rows that are screened and have pixels, in INPUT order."""
@@ -525,6 +533,16 @@ class Ledger:
 
     def _damaged(self) -> LedgerError:
         return LedgerError(f"{self._path}: a row in it is damaged; start over with --fresh")
+
+
+_LIST = "INSERT OR IGNORE INTO listing VALUES (?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def _record(row: Row, change_token: str, text: str) -> tuple[object, ...]:
+    """What `_PUT` takes."""
+    content = row.identity.sop_instance_uid, row.pixel_digest
+    return row.file, change_token, row.status, row.reason, *content, text
 
 
 def _path(raw: object) -> Path | None:

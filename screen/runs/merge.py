@@ -151,9 +151,8 @@ def _fill(ledger: Ledger, parts: Sequence[_Finished], stop: Stop) -> None:
     for position, (listed, part) in enumerate(in_order):
         stop.check()
         row = listed.row
-        if not ledger.list_file(position, row.file, listed.change_token, listed.path):
+        if not ledger.take(position, listed):
             raise UsageError(f"{part.folder}: {row.file} is in another part, too: not of one run")
-        ledger.put(row, listed.change_token)
         if Warn.KNOWN in row.warnings:
             identity = row.identity
             ledger.put_earlier_objects(

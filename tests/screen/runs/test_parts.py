@@ -309,6 +309,15 @@ def test_a_part_that_is_at_work_is_not_finished(parts: list[Path], tmp_path: Pat
         refused(merged(tmp_path / "out", parts), 1, "another run is at work", str(parts[1]))
 
 
+def test_metrics_of_a_part_tell_its_files_and_no_scores(films: Path, model: Path, tmp_path: Path) -> None:
+    metrics = tmp_path / "screen.prom"
+    assert run(films, tmp_path / "part", model, "--part", "1/3", "--metrics", metrics) in (0, 3)
+    text = metrics.read_text()
+    screened = summary(tmp_path / "part")["counts"]["status"]["screened"]
+    assert f'files{{command="run",status="screened"}} {screened}\n' in text
+    assert "probability_ratio" not in text
+
+
 def test_an_empty_part_is_no_failure(model: Path, tmp_path: Path) -> None:
     films = png(tmp_path / "films" / "a.png", 1).parent
     one, out = tmp_path / "one", tmp_path / "out"
