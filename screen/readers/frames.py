@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from screen.codes import Reason, Warn
 from screen.readers.codecs import UNCOMPRESSED, check_syntax, decode_frame, is_whole
-from screen.readers.half_copied import HALF_COPIED, is_half_copied
+from screen.readers.half_copied import check_copied, ends_block
 from screen.readers.header import PixelHeader
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.tags import PIXEL_DATA, Parsed, PixelElement
@@ -200,15 +201,30 @@ def samples_from_frame(frame: Frame, parsed: Parsed, px: PixelHeader) -> tuple[N
     frame, is_short = _filled(frame, px)
     samples = _cells(frame, parsed, px)
     element = parsed.element
-    last = samples if samples.ndim == 2 else samples[..., -1]
-    if is_half_copied(last, element.offset if element and samples.ndim == 2 else None):
-        raise Refusal(Reason.CORRUPT_PIXELS, HALF_COPIED)
     warnings = [Warn.PIXELS_SHORT] if is_short else []
+    if parsed.syntax != DeflatedExplicitVRLittleEndian:
+        last = samples if samples.ndim == 2 else samples[..., -1]
+        warnings += check_copied(last, partial(_breaks_off, parsed, px))
     if element and element.length:
         more = min(element.length, element.held) - px.frames * frame_bytes(px)
         if more >= frame_bytes(px) // px.rows:
             warnings.append(Warn.PIXELS_LONG)
     return samples, "numpy", warnings
+
+
+def _breaks_off(parsed: Parsed, px: PixelHeader, pixel: int) -> bool:
+    """Whether a block of the file ends at this pixel, and all pixel data behind the frame are zeros."""
+    element = parsed.element
+    size = frame_bytes(px) // (px.rows * px.columns)
+    if element is None or px.planar or not ends_block(element.offset + pixel * size, size):
+        return False
+    left = min(element.length or 0, element.held) - frame_bytes(px)
+    parsed.stream.seek(element.offset + frame_bytes(px))
+    while left > 0 and (chunk := parsed.stream.read(min(left, _CHUNK))):
+        if chunk.strip(b"\0"):
+            return False
+        left -= len(chunk)
+    return True
 
 
 def _cells(frame: NDArray[np.uint8], parsed: Parsed, px: PixelHeader) -> NDArray[Any]:

@@ -1,14 +1,17 @@
 """Whether a film that is stored without compression was copied to its end: what is missing is zeros.
 
-Black borders are zeros, too. But they follow rows, or edges that cross many rows; a copy breaks off anywhere.
+Black borders are zeros, too. But they follow rows, or edges that cross many rows. One that is level to within
+a row or two looks like a copy that broke off: a film is refused only if a block of the file ends there.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-HALF_COPIED = "zeros from the middle of a row to the end: half copied?"
+from screen.codes import Reason, Warn
+from screen.readers.limits import Refusal
 
 _NEAR = 8
 """Pixels on either side of the break."""
@@ -22,30 +25,32 @@ _BLOCK = 4096
 """Bytes; copies break off where blocks end."""
 
 
-def is_half_copied(values: NDArray[Any], offset: int | None = None) -> bool:
-    """Whether stored values [H, W] end in zeros from the middle of a row on, where the rows above go on.
+def check_copied(values: NDArray[Any], breaks_off: Callable[[int], bool]) -> list[Warn]:
+    """What is to be said of stored values [H, W]: `perhaps_damaged` if they end as if cut.
 
-    offset: where the first value lies in the file, if they lie there as they are here.
-    An edge that is level to within a row looks the same: so either much is missing, or the break is where a
-    block ends, or there is no black border left and right.
+    Then much has to be missing, or there is no black border left and right. breaks_off: whether a copy can
+    have broken off at a pixel, counted row by row from 0.
+    Raises Refusal: `corrupt_pixels`, if they end as if cut at such a pixel.
     """
     height, width = values.shape
     last = height - 1
     while last >= 0 and not values[last].any():
         last -= 1
     if last == height - 1 or last < _ABOVE:
-        return False
+        return []
     at = _end(values[last])
     if not _NEAR <= at <= width - _NEAR or not _goes_on_above(values[: last + 1], at):
-        return False
-    if height - 1 - last >= height * _MUCH:
-        return True
-    if (
-        offset is not None
-        and -(offset + (last * width + at) * values.itemsize) % _BLOCK < 2 * values.itemsize
-    ):
-        return True
-    return all(np.count_nonzero(side) > _FRAMELESS * last for side in (values[:last, 0], values[:last, -1]))
+        return []
+    if breaks_off(last * width + at):
+        raise Refusal(Reason.CORRUPT_PIXELS, "zeros from the middle of a row to the end: half copied")
+    sides = values[:last, 0], values[:last, -1]
+    is_frameless = all(np.count_nonzero(side) > _FRAMELESS * last for side in sides)
+    return [Warn.PERHAPS_DAMAGED] if height - 1 - last >= height * _MUCH or is_frameless else []
+
+
+def ends_block(place: int, size: int) -> bool:
+    """Whether a block of the file ends here, or within two pixels of `size` bytes: they may be black."""
+    return -place % _BLOCK < 2 * size
 
 
 def _end(row: NDArray[Any]) -> int:

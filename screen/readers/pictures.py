@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from screen.codes import Reason, Warn
 from screen.film import Film, Identity
-from screen.readers.half_copied import HALF_COPIED, is_half_copied
+from screen.readers.half_copied import check_copied, ends_block
 from screen.readers.header import alike
 from screen.readers.jpeg import samples_from_jpeg
 from screen.readers.limits import Limits, PixelDigest, Refusal
@@ -17,7 +17,7 @@ from screen.readers.lookup import full_range_pixels, grey_from_rgb, used_bits
 from screen.readers.picture_headers import Extra, PictureHeader, picture_header
 from screen.readers.reduced import WHOLE, Aim, scaled_jpeg
 from screen.readers.signature import Kind
-from screen.readers.tiff import check_segments
+from screen.readers.tiff import check_segments, tiff_directories
 
 _DECODERS = {
     Kind.PNG: imagecodecs.png_decode,
@@ -117,13 +117,31 @@ def _decode(
         raise Refusal(Reason.UNSUPPORTED_PIXELS, f"samples of type {samples.dtype}")
     if (samples.dtype == np.uint8) != (header.bits <= 8):
         raise Refusal(Reason.CORRUPT_PIXELS, "the decoded picture has other samples than its header says")
-    if kind is Kind.TIFF and is_half_copied(samples[..., -1]):
-        raise Refusal(Reason.CORRUPT_PIXELS, HALF_COPIED)
+    if kind is Kind.TIFF:
+        warnings += _copied(data, header.page, samples)
     if header.palette is not None:
         if int(samples.max()) >= len(header.palette):
             raise Refusal(Reason.CORRUPT_PIXELS, "a colour that the palette has not")
         samples = header.palette[samples[..., 0]]
     return samples
+
+
+_COMPRESSION, _STRIPS, _COUNTS = 259, 273, 279
+
+
+def _copied(data: bytes, page: int, samples: NDArray[Any]) -> list[Warn]:
+    """What is to be said of an uncompressed TIFF page [H, W, samples] that ends in zeros. Raises Refusal."""
+    tags = tiff_directories(data, page + 1)[page]
+    if tags.get(_COMPRESSION, (1,)) != (1,):
+        return []
+    places, counts = (tags.get(tag, ()) for tag in (_STRIPS, _COUNTS))
+    size = samples.shape[2] * samples.itemsize
+    ends = [place + count for place, count in zip(places, counts, strict=False)]
+    # Strips in one piece, so that it is known where each pixel lies.
+    is_plain = bool(ends) and tuple(ends[:-1]) == places[1:] and ends[-1] - places[0] == samples.nbytes
+    return check_copied(
+        samples[..., -1], lambda pixel: is_plain and ends_block(places[0] + pixel * size, size)
+    )
 
 
 def _grey(samples: NDArray[Any], header: PictureHeader) -> tuple[NDArray[Any], list[Warn]]:
