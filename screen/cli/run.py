@@ -157,8 +157,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--timings", is_flag=True, help="Write timings.csv.")
 @click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")
 @click.option("--allow-empty", is_flag=True, help="Finding no file is no failure.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read and reused; write nothing.")
 @click.option("--fresh", is_flag=True, help="Forget what is in DIR and start over.")
-def cli(inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, **options: Any) -> None:
+def cli(
+    inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, dry_run: bool, **options: Any
+) -> None:
     """Screen every file in INPUT (folders, files, or - for a list of paths on standard input).
 
     The same command again resumes: what is done is kept, what is new or changed is screened. DIR then holds
@@ -193,6 +196,11 @@ def cli(inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, **opti
     else:
         settings = RunSettings(inputs=inputs, out=out, limits=limits, **options)
     context = click.get_current_context()
+    if dry_run:
+        from screen.runs.dry import dry_run as found
+
+        click.echo(found(settings))
+        return
     with metrics_file(metrics, "run") as measured, progress_for_stderr() as progress:
         # Tests hand in workers that have accidents.
         measured.exit_code = run(settings, progress, context.find_object(Wiring))

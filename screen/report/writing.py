@@ -33,6 +33,7 @@ from screen.report.viewer import Viewer
 from screen.report.worklist import PAGE_CASES
 
 SUMMARY_NAME = "summary.json"
+PAGE_NAME = "report.html"
 DICOM_TABLE, SEND_TABLE = "dicom.csv", "send.csv"
 """Of the DICOM objects that are made of a finished run later: like reports, of this decision and no other."""
 # The summary goes first and comes last: where it is, the others are, and belong to it.
@@ -40,7 +41,7 @@ REPORT_NAMES = (
     SUMMARY_NAME,
     DICOM_TABLE,
     SEND_TABLE,
-    "report.html",
+    PAGE_NAME,
     "flagged.csv",
     "results.csv",
     "findings.csv",
@@ -170,7 +171,7 @@ class _Writer:
                 open_squares,
             )
         report = self._write_cases(pictures)
-        for name, content in (("report.html", page(report)), (SUMMARY_NAME, summary_json(report))):
+        for name, content in ((PAGE_NAME, page(report)), (SUMMARY_NAME, summary_json(report))):
             with new_file(self._folder / name) as stream:
                 stream.write(content)
         sync_folder(self._folder)

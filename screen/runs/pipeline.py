@@ -1,13 +1,15 @@
 """`screen run`: wires discovery, decoding, the network, the ledger and the reports; no work of its own."""
 
+import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from screen.backends import Backend, Batcher, open_backend
 from screen.decide import Decision, decision_from
@@ -20,9 +22,11 @@ from screen.ledger import Expected, Known, Ledger
 from screen.machine import library_versions, usable_cpus, usable_memory, workers_for
 from screen.model import Model, ModelCard, load_model
 from screen.readers import Limits
-from screen.report import RunFacts, write_part_summary
+from screen.report import SUMMARY_NAME, RunFacts, write_part_summary
 from screen.report.tables import write_timings
 from screen.report.viewer import Viewer, viewer_from
+from screen.report.writing import PAGE_NAME
+from screen.runs.counting import FileCount
 from screen.runs.folder import (
     LEDGER_NAME,
     default_folder,
@@ -41,7 +45,7 @@ from screen.runs.stopping import Stop, StoppedError, UntilStopped
 from screen.runs.stream import Pending, Screening
 from screen.shortcuts import DecodePolicy, policy_from_entries
 
-_NOTHING_FOUND = "no file found in what was given: nothing was screened (--allow-empty permits it)"
+NOTHING_FOUND = "no file found in what was given: nothing was screened (--allow-empty permits it)"
 _LIBRARIES = ("numpy", "opencv-python-headless", "pydicom", "imagecodecs")
 
 
@@ -198,7 +202,7 @@ def _prepare(
         with inputs.errors_named():
             begun = list(_until_first_file(steps, stop))
         if not any(isinstance(step, Source) for step in begun) and not settings.allow_empty:
-            raise InputError(_NOTHING_FOUND)
+            raise InputError(NOTHING_FOUND)
         steps = chain(begun, steps)
         stop.check()
         remove_all_reports(folder)
@@ -261,14 +265,18 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
             before_first_result=lambda: withdraw_reports(ready.folder, ready.ledger),
             check_inputs=inputs.check,
         )
-        screening.run(ready.steps)
+        count: AbstractContextManager[object] = nullcontext()
+        if ready.progress.wants_total and settings.listed is None:
+            count = FileCount(inputs.sources(ready.folder), ready.part, screening.counts)
+        with count:
+            screening.run(ready.steps)
         if ready.stop.signal:
-            ready.progress.event("stopped", signal=ready.stop.signal, **asdict(screening.counts))
+            ready.progress.event("stopped", signal=ready.stop.signal, **screening.counts.plain())
             return None
         inputs.check_still_there()
     # A part may well be empty, but not the listing of all of them: that is a disk that is not there.
     if not (screening.counts.listed or screening.listing.files or settings.allow_empty):
-        raise InputError(_NOTHING_FOUND)
+        raise InputError(NOTHING_FOUND)
     facts = RunFacts(
         card_json=ready.model.card.to_json(),
         model_file_digest=ready.model.file_digest,
@@ -330,8 +338,17 @@ def _report(ready: _Ready, facts: RunFacts, counts: Counts) -> int:
         withdraw_reports(ready.folder, ready.ledger)
         ready.progress.event("stopped", signal=ready.stop.signal)
         return ready.stop.exit_code
-    ready.progress.event("finished", exit_code=code, **asdict(counts), out=str(ready.folder))
+    ready.progress.finished(exit_code=code, **counts.plain(), out=str(ready.folder), **_to_look_at(ready))
     return code
+
+
+def _to_look_at(ready: _Ready) -> dict[str, Any]:
+    """The page, and how many cases are flagged in it; a part has none."""
+    if ready.part is not None:
+        return {}
+    summary = json.loads((ready.folder / SUMMARY_NAME).read_bytes())
+    page = str(ready.folder / PAGE_NAME)
+    return {"cases": summary["cases"], "flagged": summary["cases_listed"], "page": page}
 
 
 def _part_summary(ready: _Ready, facts: RunFacts) -> int:

@@ -31,7 +31,10 @@ class Shown(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """So far. listed: files found. done: files with a row; of these reused: from an earlier run."""
+    """So far. listed: files found. done: files with a row; of these reused: from an earlier run.
+
+    total: how many files there are in all; None while that is not known.
+    """
 
     listed: int = 0
     done: int = 0
@@ -39,21 +42,44 @@ class Counts:
     inferred: int = 0
     skipped: int = 0
     failed: int = 0
+    total: int | None = None
+
+    def plain(self) -> dict[str, int]:
+        """Those that are known, by name."""
+        return {name: count for name, count in asdict(self).items() if count is not None}
 
     def facts(self, seconds: float) -> dict[str, Any]:
         """All of them, and films per second."""
-        return {**asdict(self), "images_per_second": round(self.inferred / seconds, 1)}
+        return {**self.plain(), "images_per_second": round(self.inferred / seconds, 1)}
 
     def line(self, seconds: float) -> str:
-        """The same in one line."""
+        """The same in one line. The time left, where the total is known: as long a file as those so far."""
+        of, left, new = "", "", self.done - self.reused
+        if self.total is not None:
+            of = f" of {max(self.total, self.done)}"
+            rest = self.total - self.done
+            left = f" · {_duration(rest * seconds / new)} left" if new and rest > 0 else ""
         return (
-            f"{self.done} files · {self.inferred} inferred · {self.reused} reused · "
+            f"{self.done}{of} files{left} · {self.inferred} inferred · {self.reused} reused · "
             f"{self.skipped} skipped · {self.failed} failed · {self.inferred / seconds:.1f} films/s"
         )
 
 
+def _duration(seconds: float) -> str:
+    """Of two units at most: `40 s`, `12 min`, `3 h 5 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Progress(ABC):
-    """`tick` as often as you like, `event` for what should be kept."""
+    """`tick` as often as you like, `event` for what should be kept.
+
+    wants_total: somebody watches, to whom the time left is worth a second look at all folders.
+    """
+
+    wants_total = False
 
     def __init__(self, interval: float) -> None:
         self._started = time.monotonic()
@@ -72,6 +98,10 @@ class Progress(ABC):
     @abstractmethod
     def event(self, name: str, **facts: Any) -> None:
         """Something that an operator may want to know afterwards."""
+
+    def finished(self, **facts: Any) -> None:
+        """The last event. With reports: page (its path), flagged and cases (how many) are among the facts."""
+        self.event("finished", **facts)
 
     def close(self) -> None:  # noqa: B027  a log has nothing to give back
         """No more ticks."""
@@ -106,6 +136,8 @@ class JsonLines(Progress):
 class Terminal(Progress):
     """For people: a live line, events above it."""
 
+    wants_total = True
+
     def __init__(self) -> None:
         from rich.console import Console
         from rich.status import Status
@@ -122,6 +154,18 @@ class Terminal(Progress):
         """One line, without markup and control characters: names are hostile."""
         text = ", ".join(f"{key} {printable(str(value))}" for key, value in facts.items() if value != "")
         self._console.print(f"{name}: {text}", markup=False, emoji=False)
+
+    def finished(self, **facts: Any) -> None:
+        """One sentence that says where to look."""
+        if "page" not in facts:
+            super().finished(**facts)
+            return
+        self._status.stop()
+        failed = ""
+        if facts["failed"]:
+            failed = f", {facts['failed']} of {facts['listed']} files could not be read"
+        said = f"{facts['flagged']} of {facts['cases']} cases flagged{failed}: {printable(facts['page'])}"
+        self._console.print(said, markup=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
