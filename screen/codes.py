@@ -121,6 +121,7 @@ class Warn(StrEnum):
     PIXELS_LONG = "pixels_long"
     NOT_SQUARE = "not_square"
     PERHAPS_SQUEEZED = "perhaps_squeezed"
+    SIGN_CONTRADICTED = "sign_contradicted"
 
     @property
     def meaning(self) -> str:
@@ -153,6 +154,7 @@ _WARNINGS = {
     Warn.PIXELS_LONG: "more pixel data than the header says, by a row or more: the rest is left out",
     Warn.NOT_SQUARE: "its pixels are not square: shown in the proportions that its header says",
     Warn.PERHAPS_SQUEEZED: "pixels are said not to be square, but not for certain: shown as if they were",
+    Warn.SIGN_CONTRADICTED: "unsigned values under a signed header, or the reverse: mended where certain",
 }
 
 

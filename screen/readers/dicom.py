@@ -12,7 +12,14 @@ from screen.film import Film, Pixels, Unscreened
 from screen.preprocess import MIN_SIDE
 from screen.readers.codecs import JPEG_DECODER, check_frame
 from screen.readers.eligibility import Eligibility, eligibility_from_tags
-from screen.readers.frames import Frame, borne_out, first_frame, samples_from_frame, stored_values
+from screen.readers.frames import (
+    Frame,
+    borne_out,
+    first_frame,
+    samples_from_frame,
+    signs_borne_out,
+    stored_values,
+)
 from screen.readers.header import (
     LookupHeader,
     PixelHeader,
@@ -126,7 +133,7 @@ def _reduced(
         return None
     check_frame(frame, parsed.syntax, px)
     reduced = reduced_frame(frame, parsed.syntax, px, aim)
-    if reduced is None:
+    if reduced is None or signs_borne_out(reduced.values, parsed.syntax, px)[1]:
         return None
     lookup = lookup_from_header(reduced.values, px, lookup_header)
     if lookup.other is not None:
@@ -142,6 +149,12 @@ def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: 
     samples, decoder, warnings = samples_from_frame(frame, parsed, px)
     syntax = parsed.syntax if isinstance(frame, bytes) else str(ExplicitVRLittleEndian)
     if px.photometric.startswith("MONOCHROME"):
+        told = px.signed
+        px, found = signs_borne_out(samples, syntax, px)
+        warnings += found
+        if px.signed != told:
+            with quietly():
+                lookup_header = lookup_header_from_tags(parsed.tags, px)
         values, px = stored_values(samples, syntax, px)
         lookup = lookup_from_header(values, px, lookup_header)
         pixels = Pixels(values, lookup.table, opposite=lookup.opposite)

@@ -264,6 +264,65 @@ def _filled(frame: NDArray[np.uint8], px: PixelHeader) -> tuple[NDArray[np.uint8
     return np.append(frame, frame[len(frame) - row : len(frame) - row + missing]), True
 
 
+def signs_borne_out(samples: NDArray[Any], syntax: str, px: PixelHeader) -> tuple[PixelHeader, list[Warn]]:
+    """The header with the sign that the values [H, W] have, and `sign_contradicted` if it lied.
+
+    Read the wrong way, values that cross half the range leap from one end to the other. Where neither way is
+    smoother for certain, the header's stands.
+    """
+    if samples.dtype.kind == "i" and not px.signed and int(samples.min()) < 0:
+        return px, [Warn.SIGN_CONTRADICTED]
+    # Two's complement of 8 bits is not told to be unsigned; captured screens are black and white.
+    if samples.dtype.kind != "u" or samples.ndim != 2 or not (px.signed or px.bits_stored > 8):
+        return px, []
+    cell = samples.dtype.type
+    is_cell = syntax in UNCOMPRESSED or syntax == RLELossless
+    shift = px.high_bit + 1 - px.bits_stored if is_cell else 0
+    lines = [part >> cell(shift) for part in _some_lines(samples)]
+    stored = [part & cell((1 << px.bits_stored) - 1) for part in lines]
+    if not px.signed and _steps(lines) < _steps(stored):
+        return px, []  # the film has more bits than the header says
+    unsigned, signed = _smooth_crossings(stored, px.bits_stored)
+    told, other = (signed, unsigned) if px.signed else (unsigned, signed)
+    if other <= told:
+        return px, []
+    is_certain = other > _MANY_TIMES * told + _LINES  # one a line, at least
+    return replace(px, signed=px.signed != is_certain), [Warn.SIGN_CONTRADICTED]
+
+
+_LINES = 64
+_MANY_TIMES = 4
+_SMALL = 8
+"""The part of the range that a step within a picture does not reach; edges of borders are larger."""
+
+
+def _some_lines(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """About so many rows, and as many columns [lines, length]: they say what a picture is like."""
+    height, width = values.shape
+    return [values[:: -(-height // _LINES)], values[:, :: -(-width // _LINES)].T]
+
+
+def _steps(parts: list[NDArray[Any]]) -> int:
+    """The sum of all steps from one pixel to the next along lines."""
+    return sum(int(np.abs(np.diff(part.astype(np.int32), axis=1)).sum(dtype=np.int64)) for part in parts)
+
+
+def _smooth_crossings(parts: list[NDArray[Any]], bits: int) -> tuple[int, int]:
+    """Steps across half the range that are small if values are unsigned, and that are if they are signed."""
+    half = 1 << (bits - 1)
+    counts = [0, 0]
+    for part in parts:
+        wide = part.astype(np.int32)
+        # Borders lie at the ends of the range, whichever these are.
+        inner = ((wide + 1) & (half - 1)) > 1
+        before, behind = wide[:, :-1], wide[:, 1:]
+        crossing = ((before ^ behind) >= half) & inner[:, :-1] & inner[:, 1:]
+        steps = np.abs(before[crossing] - behind[crossing])
+        counts[0] += np.count_nonzero(steps < 2 * half // _SMALL)
+        counts[1] += np.count_nonzero(2 * half - steps < 2 * half // _SMALL)
+    return counts[0], counts[1]
+
+
 def stored_values(
     samples: NDArray[Any], syntax: str, px: PixelHeader
 ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], PixelHeader]:

@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 import simplejpeg
 from numpy.typing import NDArray
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
-from screen.codes import Reason
+from screen.codes import Reason, Warn
 from screen.film import Film, Unscreened
 from screen.preprocess import PreprocessSpec, square, square_from_pixels
 from screen.readers import codecs, lookup, pictures, reduced
@@ -237,3 +245,61 @@ def test_colours_without_memory_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_complaints_of_opencv_stay_what_they_are() -> None:
     with pytest.raises(cv2.error), square.memory_errors_from_opencv():
         cv2.cvtColor(GREY.astype(np.int8), cv2.COLOR_RGB2GRAY)
+
+
+DEEP = film_values(120, 100)
+SIGNED = (DEEP.astype(np.int16) - 2048).astype(np.int16)
+ON_BOTH_SIDES = (
+    ExplicitVRLittleEndian,
+    RLELossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    HTJ2KLossless,
+)
+
+
+@pytest.mark.parametrize("syntax", ON_BOTH_SIDES)
+def test_unsigned_values_that_are_told_to_be_signed(read_bytes: Any, syntax: str) -> None:
+    padded = DEEP.copy()
+    padded[:, :20] = 4000
+    for tags in ({"WindowCenter": 2048, "WindowWidth": 4096}, {}, {"PixelPaddingValue": 4000}):
+        right = film(read_bytes(dicom_file(padded, syntax, **tags)))
+        found = film(read_bytes(dicom_file(padded, syntax, PixelRepresentation=1, **tags)))
+        assert set(found.warnings) - set(right.warnings) == {Warn.SIGN_CONTRADICTED}
+        np.testing.assert_array_equal(greys(found), greys(right))
+
+
+@pytest.mark.parametrize("syntax", ON_BOTH_SIDES)
+@pytest.mark.parametrize("top", [0xFFF, 0xFFFF])
+def test_signed_values_that_are_told_to_be_unsigned(read_bytes: Any, syntax: str, top: int) -> None:
+    """In the stored bits alone, or with the sign in all of the cell."""
+    cells = SIGNED.view(np.uint16) & np.uint16(top)
+    window = {"WindowCenter": 0, "WindowWidth": 4096}
+    padding = {"PixelPaddingValue": -2000}, {"PixelPaddingValue": 65536 - 2000}
+    for told, tags in ((window, window), ({}, {}), padding):
+        right = film(read_bytes(dicom_file(SIGNED, **told)))
+        found = film(read_bytes(dicom_file(cells, syntax, **tags)))
+        assert set(found.warnings) - set(right.warnings) == {Warn.SIGN_CONTRADICTED}
+        np.testing.assert_array_equal(greys(found), greys(right))
+
+
+def test_films_on_one_side_of_half_the_range_are_what_their_header_says(read_bytes: Any) -> None:
+    for values in (DEEP >> 1, (DEEP >> 1) + 2048, SIGNED >> 1, np.zeros_like(DEEP), DEEP, SIGNED):
+        assert Warn.SIGN_CONTRADICTED not in film(read_bytes(dicom_file(values))).warnings
+    more = dicom_file(DEEP, bits_stored=10)
+    np.testing.assert_array_equal(film(read_bytes(more)).pixels.values, DEEP)
+
+
+def test_edges_of_borders_say_nothing_of_signs(read_bytes: Any) -> None:
+    bright = 2200 + DEEP // 3
+    for border, inside in ((0, bright), (7, bright), (0, np.where(DEEP > 1000, 3900, 4000)), (1900, bright)):
+        values = np.full((200, 180), border, np.uint16)
+        values[40:160, 40:140] = inside
+        found = film(read_bytes(dicom_file(values)))
+        np.testing.assert_array_equal(found.pixels.values, values)
+        assert Warn.SIGN_CONTRADICTED not in found.warnings
+
+
+def greys(found: Film) -> NDArray[Any]:
+    return found.pixels.lookup[found.pixels.values]

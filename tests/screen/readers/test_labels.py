@@ -156,7 +156,9 @@ def test_a_signed_stream_under_an_unsigned_header(read_bytes: Any, encode: str) 
     signed = DEEP.view(np.int16) if encode == "wrapped" else (DEEP.astype(np.int32) - 32768).astype(np.int16)
     frame = encoded(signed, JPEG2000Lossless)
     data = dicom_file(DEEP, JPEG2000Lossless, bits_stored=16, frame=frame, **WINDOW)
-    np.testing.assert_array_equal(film(read_bytes(data)).pixels.values, DEEP)
+    found = film(read_bytes(data))
+    np.testing.assert_array_equal(found.pixels.values, DEEP)
+    assert Warn.SIGN_CONTRADICTED in found.warnings
 
 
 def test_a_signed_stream_that_fits_neither_way(read_bytes: Any) -> None:
