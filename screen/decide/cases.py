@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, groupby
 from operator import itemgetter
+from random import Random
 from typing import Any
 
 from screen.codes import Reason, Status, Warn
@@ -38,6 +39,8 @@ _STUDIES = f"{_CASES} WHERE study <> x'' ORDER BY id"
 _WITHOUT_STUDY = f"{_CASES} WHERE study = x'' ORDER BY id"
 _LISTED = f"{_CASES} WHERE NOT below AND due ORDER BY margin, study, file LIMIT ?"
 _LEFT_OUT = f"{_CASES} WHERE NOT below AND NOT due ORDER BY margin, study, file LIMIT ?"
+_QUIET = "SELECT id FROM cases WHERE below AND study <> x'' ORDER BY id"
+_BY_ID = f"{_CASES} WHERE id = ?"
 _INCOMPLETE = f"{_CASES} WHERE images_unread ORDER BY below, margin, study, file LIMIT ?"
 _STRONGEST = """
 SELECT position FROM flagged_film CROSS JOIN cases ON cases.id = case_id
@@ -216,6 +219,17 @@ class Cases:
     def left_out(self, limit: int) -> Iterator[Case]:
         """The first cases that are flagged and not listed, in reading order: earlier nights have them."""
         return self._read(_LEFT_OUT, limit)
+
+    def sample(self, number: int, seed: str) -> Iterator[Case]:
+        """So many studies that are not flagged, or all, drawn at random; with the same seed the same ones."""
+        draw, kept = Random(seed), list[int]()
+        for at, (case_id,) in enumerate(self._scratch.select(_QUIET)):
+            if at < number:
+                kept.append(case_id)
+            elif (place := draw.randrange(at + 1)) < number:
+                kept[place] = case_id
+        for case_id in kept:
+            yield from self._read(_BY_ID, case_id)
 
     def studies(self) -> Iterator[tuple[Case, list[Verdict]]]:
         """Every case that is a study, with its films that count, strongest first; by study, then patient."""

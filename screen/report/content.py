@@ -218,6 +218,7 @@ class Report:
     """One report, decided and ready for its page and its summary.
 
     shown: the first listed cases, in reading order. left_out: the first that are flagged and not listed.
+    sample: random studies that are not flagged, for who reads blind.
     incomplete: the first cases with unread films. viewer: makes links to a case's films.
     unscreened: the first studies without a screened film. ranks: of listed cases among the incomplete ones,
     by the leading film's file. histogram: None if no film was screened. pictures: by file name, of the films
@@ -234,6 +235,7 @@ class Report:
     ranks: Mapping[str, int]
     histogram: Histogram | None
     left_out: Sequence[Case] = ()
+    sample: Sequence[Case] = ()
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     viewer: Viewer | None = None
 

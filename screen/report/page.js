@@ -18,6 +18,8 @@
   const body = document.querySelector(".worklist tbody");
   if (!body) return;
   const rows = [...body.rows];
+  const sample = byId("sample") ? [...byId("sample").content.querySelectorAll("tbody tr")] : [];
+  const every = [...rows, ...sample];
   const weights = body.closest(".worklist").dataset.weights;
   const verdicts = new Map();
 
@@ -57,11 +59,11 @@
     byId("save").disabled = verdicts.size === 0;
   };
 
-  for (const row of rows) {
+  for (const row of every) {
     // Without a study nobody could say later what a verdict was about.
     if (!row.dataset.study) continue;
     const choice = byId("verdict").content.firstElementChild.cloneNode(true);
-    choice.setAttribute("aria-label", `Case ${row.dataset.rank}: is ${row.dataset.finding} there?`);
+    choice.setAttribute("aria-label", `Is ${row.dataset.finding} there?`);
     choice.addEventListener("click", ({ target }) => {
       if (target.tagName !== "BUTTON") return;
       const before = verdicts.get(row);
@@ -80,7 +82,7 @@
   const cell = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   byId("save").addEventListener("click", () => {
     const lines = [["study_instance_uid", "weights_digest", "finding", "verdict", "at"]];
-    for (const row of rows) {
+    for (const row of every) {
       const given = verdicts.get(row);
       if (given) lines.push([row.dataset.study, weights, row.dataset.finding, given.verdict, given.at]);
     }
@@ -102,7 +104,7 @@
       const order = numeric.has(field) ? left - right : left < right ? -1 : Number(left > right);
       return order || a.dataset.rank - b.dataset.rank;
     };
-    body.append(...[...rows].sort(compare));
+    body.append(...[...body.rows].sort(compare));
   };
 
   const wanted = {
@@ -117,14 +119,45 @@
     const finding = byId("finding").value;
     const isWanted = wanted[byId("show").value];
     let shown = 0;
-    for (const row of rows) {
+    for (const row of body.rows) {
       const text = row.textContent.toLowerCase();
       const fits = (!finding || row.dataset.finding === finding) && words.every((word) => text.includes(word));
       row.hidden = !(fits && isWanted(row));
       shown += !row.hidden;
     }
-    byId("count").textContent = `${shown} of ${number(rows.length, "case")} shown`;
+    byId("count").textContent = `${shown} of ${number(body.rows.length, "case")} shown`;
   };
+
+  // Read blind: flagged cases and others in no order, without what the model said of them.
+  const showBlind = (blind, said) => {
+    body.closest(".worklist").classList.toggle("blind", blind);
+    byId("tools").hidden = blind;
+    byId("mix").textContent = blind
+      ? "Done: show which were flagged"
+      : `Read blind, with ${sample.length} random cases among these that were not flagged`;
+    byId("mixed").textContent = said;
+  };
+  byId("mix").addEventListener("click", () => {
+    const blind = !body.closest(".worklist").classList.contains("blind");
+    if (blind) {
+      byId("show").value = byId("finding").value = byId("words").value = "";
+      const order = new Map(every.map((row) => [row, Math.random()]));
+      body.append(...every.sort((a, b) => order.get(a) - order.get(b)));
+      for (const link of body.querySelectorAll("a.pair")) {
+        link.dataset.href = link.getAttribute("href");
+        link.removeAttribute("href");
+        link.removeAttribute("title");
+      }
+      filter();
+      showBlind(true, "Which of these were flagged is told when you are done.");
+      return;
+    }
+    for (const link of body.querySelectorAll("a.pair")) link.href = link.dataset.href;
+    byId("sort").value = "rank";
+    sort();
+    const right = sample.filter((row) => verdicts.get(row)?.verdict === "agree").length;
+    showBlind(false, `The last ${number(sample.length, "case")} were not flagged. In ${right} of them you saw the finding.`);
+  });
 
   byId("sort").addEventListener("change", sort);
   for (const id of ["show", "finding", "words"]) byId(id).addEventListener("input", filter);
@@ -132,6 +165,8 @@
   byId("finding").parentElement.hidden = byId("finding").options.length <= 2;
   byId("tools").hidden = false;
   byId("feedback").hidden = !rows.some((row) => row.dataset.study);
+  byId("blind").hidden = sample.length === 0;
+  showBlind(false, "");
   // A browser may bring back what was chosen before the page was loaded again.
   sort();
   filter();

@@ -1,7 +1,7 @@
 """Pictures of flagged films: which ones, and drawing them while the next films are read."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from screen.decide import Cases, Decision, Verdict, Verdicts
+from screen.decide import Case, Cases, Decision, Verdict, Verdicts
 from screen.files import new_file, sync_folder
 from screen.ledger import Row
 from screen.report import overlays
@@ -43,8 +43,11 @@ def draw(
     most: int,
     decision: Decision,
     open_squares: OpenSquares,
+    sample: Sequence[Case] = (),
 ) -> dict[str, Picture]:
     """Pictures by file: PNGs of the `most` strongest flagged films, JPEGs of those that stand on the page.
+
+    sample: further cases on the page.
 
     folder: `heatmaps/`, there already. A film that cannot be had any more has no picture.
     """
@@ -57,6 +60,9 @@ def draw(
             verdict = verdicts[position]
             wanted[verdict.row.file] = _Wanted(verdict, position in on_disk, position in on_page)
             yield verdict.row
+        for case in sample:
+            wanted[case.lead.row.file] = _Wanted(case.lead, on_disk=False, on_page=True)
+            yield case.lead.row
 
     pictures: dict[str, Picture] = {}
     waiting: deque[tuple[str, Future[Picture]]] = deque()

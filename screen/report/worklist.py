@@ -12,6 +12,8 @@ from screen.text import safe_text
 
 PAGE_CASES = 200
 """Cases on the page; the rest is in `flagged.csv`."""
+SAMPLE = 30
+"""Random studies that are not flagged, on the page for who reads blind."""
 PICTURE_BUDGET = 13_000_000
 """Bytes of JPEG on the page: base64 adds a third, and the page stays under 20 MB with all its text."""
 
@@ -29,26 +31,30 @@ def worklist(report: Report) -> str:
         return nothing + _left_out(report)
     left = PICTURE_BUDGET
     lines, attributes = [], []
-    for rank, case in enumerate(report.shown, 1):
+    for rank, case in enumerate((*report.shown, *report.sample), 1):
         picture = report.pictures.get(case.lead.row.file)
         if picture:
             left -= len(picture.film) + len(picture.overlay)
         shown = picture if left >= 0 else None
         lines.append(
             (
-                f'<span class="rank">{rank}</span>',
+                f'<span class="rank">{rank if case.lead.flagged else "–"}</span>',
                 _pictures(shown, rank),
-                _finding(case, report.decision),
+                _finding(case, report.decision) if case.lead.flagged else _not_flagged(case),
                 _study(case, report.viewer),
                 _notes(case),
             )
         )
         attributes.append(_for_the_script(rank, case))
-    more = report.totals.listed - len(lines)
+    flagged = len(report.shown)
+    listed = table(_COLUMNS, lines[:flagged], "Flagged cases, strongest first", attributes[:flagged])
+    others = table(_COLUMNS, lines[flagged:], "Cases that are not flagged", attributes[flagged:])
+    more = report.totals.listed - flagged
     rest = f"<p>{count(more, 'more case', 'more cases')} in <code>flagged.csv</code>.</p>" if more > 0 else ""
-    listed = table(_COLUMNS, lines, "Flagged cases, strongest first", attributes)
     weights = text(report.decision.card.weights_digest)
-    return f'<div class="worklist" data-weights="{weights}">{listed}</div>{rest}{_left_out(report)}'
+    # Nothing in a template is seen: whoever reads without a script has flagged cases alone.
+    sample = f'<template id="sample">{others}</template>' if report.sample else ""
+    return f'<div class="worklist" data-weights="{weights}">{listed}</div>{sample}{rest}{_left_out(report)}'
 
 
 def _for_the_script(rank: int, case: Case) -> str:
@@ -131,6 +137,10 @@ def _finding(case: Case, decision: Decision) -> str:
     if distance is None:
         return bars
     return f'{bars}<p class="soft">distance from normal: percentile {distance:.0f}</p>'
+
+
+def _not_flagged(case: Case) -> str:
+    return f'<p>not flagged</p><p class="soft">probability {probability(case.lead.top.probability)}</p>'
 
 
 def _score(score: Score, decision: Decision) -> str:

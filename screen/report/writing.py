@@ -7,11 +7,11 @@ takes no more memory than one of a thousand.
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from screen.decide import Cases, Decision, Verdicts, decide, verdicts_alone
+from screen.decide import Case, Cases, Decision, Verdicts, decide, verdicts_alone
 from screen.decide.scratch import Scratch
 from screen.errors import LedgerError
 from screen.files import csv_file, new_file, sync_folder, whole_file
@@ -30,7 +30,7 @@ from screen.report.tables import (
     results_line,
 )
 from screen.report.viewer import Viewer
-from screen.report.worklist import PAGE_CASES
+from screen.report.worklist import PAGE_CASES, SAMPLE
 
 SUMMARY_NAME = "summary.json"
 PAGE_NAME = "report.html"
@@ -66,9 +66,9 @@ def write_reports(
 ) -> int:
     """Decide all rows and write every report into `out`, replacing earlier ones; the exit code 0, 3 or 1.
 
-    rows: in INPUT order; all are read once, single ones again. open_squares: for flagged films alone, and
-    never with `--identifiers none`; a film that is gone costs only its picture. mark_listed: gets the leading
-    film of each case in `flagged.csv`. viewer: where the page's cases lead to.
+    rows: in INPUT order; all are read once, single ones again. open_squares: for films of flagged cases and
+    of others on the page, and never with `--identifiers none`; a film that is gone costs only its picture.
+    mark_listed: gets the leading film of each case in `flagged.csv`. viewer: where the page's cases lead to.
     All files are made in a folder aside and renamed when they are whole, `summary.json` last: an
     interrupted call leaves no report, or an incomplete set without a summary, never half a file.
     Raises LedgerError if the folder cannot be written.
@@ -160,6 +160,9 @@ class _Writer:
         self._write_files()
         self._cases.settle()
         (self._folder / HEATMAPS).mkdir(mode=0o700)
+        # Drawn with what makes the report: made again it is equal to the byte.
+        seed = f"{self._decision.digest} {self._tally.files}"
+        sample = list(self._cases.sample(SAMPLE, seed)) if self._cases.totals().listed else []
         pictures = {}
         if self._facts.identifiers != "none":
             pictures = draw(
@@ -169,8 +172,9 @@ class _Writer:
                 self._facts.heatmaps,
                 self._decision,
                 open_squares,
+                sample,
             )
-        report = self._write_cases(pictures)
+        report = self._write_cases(pictures, sample)
         for name, content in ((PAGE_NAME, page(report)), (SUMMARY_NAME, summary_json(report))):
             with new_file(self._folder / name) as stream:
                 stream.write(content)
@@ -194,7 +198,7 @@ class _Writer:
                 if verdict.counts and verdict.primary is not None:
                     self._spread.add(verdict.primary)
 
-    def _write_cases(self, pictures: dict[str, Picture]) -> Report:
+    def _write_cases(self, pictures: dict[str, Picture], sample: Sequence[Case]) -> Report:
         """`flagged.csv`, and what the page shows of cases."""
         shown = []
         incomplete = list(self._cases.incomplete(LINES))
@@ -221,6 +225,7 @@ class _Writer:
             ranks=ranks,
             histogram=self._spread.histogram(),
             left_out=list(self._cases.left_out(LINES)),
+            sample=sample,
             pictures=pictures,
             viewer=self._viewer,
         )

@@ -33,6 +33,8 @@ def night() -> list[Row]:
         film(2, -3.0, 2.0, distance=90.0, warnings=("no_window",)),
         film(3, 1.0, -3.0, distance=50.0),
         screened("picture.png", 4.0, -3.0),
+        film(4, -4.0, -4.0),
+        film(5, -5.0, -5.0),
         unscreened(
             "cut=1.dcm", Reason.CORRUPT_PIXELS, identity=identity("1.3", "9", "P3"), declared_chest=True
         ),
@@ -65,7 +67,7 @@ def shown(browser: Chromium) -> list[str]:
     """Files of the lines that are seen, in their order."""
     rows = "[...document.querySelectorAll('.worklist tbody tr')]"
     cells = browser.evaluate(f"{rows}.filter(r => r.checkVisibility()).map(r => r.textContent)")
-    names = ("1.dcm", "2.dcm", "3.dcm", "picture.png")
+    names = ("1.dcm", "2.dcm", "3.dcm", "4.dcm", "5.dcm", "picture.png")
     return [next(name for name in names if name in cell) for cell in cells]
 
 
@@ -117,6 +119,35 @@ def test_a_reader_sorts_filters_judges_and_saves(browser: Chromium, page: Path) 
 
     assert browser.complaints == []
     assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_who_reads_blind_sees_others_among_the_flagged_and_is_told_afterwards(
+    browser: Chromium, page: Path
+) -> None:
+    browser.look(1280, 900)
+    browser.open(page)
+    flagged = ["picture.png", "1.dcm", "2.dcm", "3.dcm"]
+    assert shown(browser) == flagged  # off by default
+    browser.click("#mix")
+    assert sorted(shown(browser)) == sorted([*flagged, "4.dcm", "5.dcm"])
+    cells = ".worklist td:nth-child(1) > *, .worklist td:nth-child(3) > *, .pair img + img, .worklist .notes"
+    seen = "e.checkVisibility({visibilityProperty: true})"
+    assert not browser.evaluate(f"[...document.querySelectorAll({cells!r})].some(e => {seen})")
+    # Only flagged films have a larger picture: a link would tell.
+    assert browser.evaluate("document.querySelectorAll('.pair[href]').length") == 0
+    assert not browser.evaluate("document.querySelector('#tools').checkVisibility()")
+    browser.click("[data-study='1.4'] [value='agree']")
+    browser.click("[data-study='1.1'] [value='agree']")
+    browser.click("#mix")
+    assert shown(browser)[:4] == flagged
+    assert sorted(shown(browser)[4:]) == ["4.dcm", "5.dcm"]
+    told = browser.evaluate("document.querySelector('#mixed').textContent")
+    assert told == "The last 2 cases were not flagged. In 1 of them you saw the finding."
+    assert browser.evaluate("document.querySelectorAll('.pair[href]').length") == 4
+    browser.click("#save")
+    lines = list(csv.DictReader(io.StringIO(browser.downloaded("feedback.csv").decode())))
+    assert sorted(line["study_instance_uid"] for line in lines) == ["1.1", "1.4"]
+    assert browser.complaints == []
 
 
 def test_what_is_kept_in_the_browser_names_nobody(browser: Chromium, page: Path) -> None:

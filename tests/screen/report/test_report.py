@@ -365,7 +365,8 @@ def test_only_flagged_films_are_opened_and_only_as_many_as_asked_for(tmp_path: P
     assert opened == [
         "a/2.dcm",
         "a/1.dcm",
-    ]  # both stand on the page; known, quiet and turned away ones do not
+        "a/3.dcm",
+    ]  # all stand on the page, the last for who reads blind; known and turned away ones do not
     assert [p.name for p in (tmp_path / "heatmaps").iterdir()] == [overlays.picture_name(night()[1])]
     assert [line["heatmap"] != "" for line in lines_of(tmp_path / "flagged.csv")] == [True, False]
 
