@@ -150,7 +150,7 @@ _WARNINGS = {
     Warn.BAD_PADDING: "what the header calls padding covers the picture, and is shown",
     Warn.CHANNEL_IGNORED: "a further channel that is no transparency, or hides the picture, is left out",
     Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format, which costs none of them",
-    Warn.PERHAPS_DAMAGED: "zeros as damage leaves them, too: a hole, a copy that broke off, or a black area",
+    Warn.PERHAPS_DAMAGED: "zeros as damage leaves them, too, or an encoding that hides holes: look at it",
     Warn.PIXELS_LONG: "more pixel data than the header says, by a row or more: the rest is left out",
     Warn.NOT_SQUARE: "its pixels are not square: shown in the proportions that its header says",
     Warn.PERHAPS_SQUEEZED: "pixels are said not to be square, but not for certain: shown as if they were",

@@ -10,11 +10,11 @@ _LENGTHS = (2, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _CATEGORIES = (4, 3, 5, 2, 6, 1, 7, 0, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 
 
-def lossless_jpeg(values: NDArray[np.uint16], bits: int, rows_per_interval: int) -> bytes:
-    """uint16 [H, W] with so many bits -> a stream with predictor 1, restarted every so many rows."""
+def lossless_jpeg(values: NDArray[np.uint16], bits: int, rows_per_interval: int, predictor: int = 1) -> bytes:
+    """uint16 [H, W] with so many bits -> a stream that is restarted every so many rows."""
     height, width = values.shape
     intervals = [
-        _entropy_coded(values[top : top + rows_per_interval].astype(np.int64), bits)
+        _entropy_coded(values[top : top + rows_per_interval].astype(np.int64), bits, predictor)
         for top in range(0, height, rows_per_interval)
     ]
     counts = bytes(_LENGTHS.count(length) for length in range(1, 17))
@@ -24,18 +24,21 @@ def lossless_jpeg(values: NDArray[np.uint16], bits: int, rows_per_interval: int)
             b"\xff\xd8\xff\xc4" + struct.pack(">H", 2 + len(table)) + table,
             b"\xff\xc3" + struct.pack(">HBHHB3B", 11, bits, height, width, 1, 1, 0x11, 0),
             b"\xff\xdd" + struct.pack(">HH", 4, rows_per_interval * width),
-            b"\xff\xda" + struct.pack(">HBBB3B", 8, 1, 1, 0, 1, 0, 0),
+            b"\xff\xda" + struct.pack(">HBBB3B", 8, 1, 1, 0, predictor, 0, 0),
             *(part + bytes([0xFF, 0xD0 + index % 8]) for index, part in enumerate(intervals[:-1])),
             intervals[-1] + b"\xff\xd9",
         ]
     )
 
 
-def _entropy_coded(values: NDArray[np.int64], bits: int) -> bytes:
+def _entropy_coded(values: NDArray[np.int64], bits: int, predictor: int) -> bytes:
     difference = np.empty_like(values)
-    difference[:, 1:] = values[:, 1:] - values[:, :-1]
     difference[0, 0] = values[0, 0] - (1 << (bits - 1))
+    difference[0, 1:] = values[0, 1:] - values[0, :-1]
     difference[1:, 0] = values[1:, 0] - values[:-1, 0]
+    a, b, c = values[1:, :-1], values[:-1, 1:], values[:-1, :-1]
+    predicted = [a, b, c, a + b - c, a + (b - c >> 1), b + (a - c >> 1), (a + b) >> 1][predictor - 1]
+    difference[1:, 1:] = values[1:, 1:] - predicted
     flat = difference.reshape(-1)
     category = np.ceil(np.log2(np.abs(flat) + 1)).astype(np.int64)
     code, length = _codes()

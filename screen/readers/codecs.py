@@ -19,7 +19,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from screen.codes import Reason, Warn
 from screen.readers.accelerator import Accelerator
 from screen.readers.header import PixelHeader
-from screen.readers.jpeg import jpeg_from_stream, samples_from_jpeg
+from screen.readers.jpeg import samples_from_jpeg
+from screen.readers.jpeg_markers import jpeg_from_stream
 from screen.readers.limits import Refusal
 from screen.readers.streams import check_packets, codestream_size, has_end, jpeg_frame, tile_parts
 from screen.readers.tags import GE_PRIVATE, quietly, standard_name
@@ -44,9 +45,8 @@ _Decode = Callable[[bytes, PixelHeader, list[Warn]], Any]
 def _jpeg(data: bytes, px: PixelHeader, warnings: list[Warn]) -> Any:
     # Without Adobe's segment libjpeg takes three components for YCbCr, whatever DICOM says.
     colourspace = "RGB" if px.photometric == "RGB" and b"Adobe" not in data[:1024] else None
-    samples, is_repaired = samples_from_jpeg(data, colourspace)
-    if is_repaired:
-        warnings.append(Warn.STREAM_REPAIRED)
+    samples, found = samples_from_jpeg(data, colourspace)
+    warnings += found
     return samples
 
 
@@ -170,7 +170,7 @@ def is_whole(data: bytes, syntax: str, px: PixelHeader) -> bool:
             jpeg_from_stream(data)
     except Refusal:
         return False
-    return decode in (_rle, _jpeg) or has_end(data)
+    return decode is not _jpeg_ls or has_end(data)
 
 
 _START_OF_IMAGE = b"\xff\xd8"
@@ -192,8 +192,6 @@ def _check_size(data: bytes, px: PixelHeader) -> None:
 
 def _check_end(data: bytes, decode: _Decode) -> None:
     """Ask whether all parts are there: decoders fill up what a broken transfer left out, silently."""
-    if decode is _htj2k and not has_end(data):
-        raise Refusal(Reason.CORRUPT_PIXELS, "the HTJ2K code stream ends before its end marker")
     if decode in (_htj2k, _jpeg_2000):
         try:
             parts = tile_parts(data)

@@ -120,17 +120,23 @@ def _check_length(length: int, px: PixelHeader) -> None:
             raise Refusal(Reason.CORRUPT_PIXELS, "more bytes than YBR_FULL_422 has")
 
 
+_ITEM_GROUP = 0xFFFE
+"""Delimiters, which some writers leave there."""
+
+
 def _check_inflated(stream: BinaryIO, element: PixelElement) -> None:
-    """Refuse a deflated data set that goes on behind its pixels with no element: it was inflated wrongly.
+    """Refuse a deflated data set that is too short, or goes on behind its pixels with no element.
 
     It has no checksum, and damage makes it longer or shorter.
     """
+    if element.held < (element.length or 0):
+        raise Refusal(Reason.CORRUPT_PIXELS, "the deflated data set is damaged")
     stream.seek(element.length or 0, io.SEEK_CUR)
     head = stream.read(6)
     stream.seek(element.offset)
     group, vr = int.from_bytes(head[:2], "little"), head[4:]
     # DataSetTrailingPadding is an element as well.
-    is_element = group >= PIXEL_DATA >> 16 and vr.isalpha() and vr.isupper()
+    is_element = group >= PIXEL_DATA >> 16 and (group == _ITEM_GROUP or (vr.isalpha() and vr.isupper()))
     if head.strip(b"\0") and not is_element:
         raise Refusal(Reason.CORRUPT_PIXELS, "the deflated data set is damaged")
 

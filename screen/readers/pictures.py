@@ -90,11 +90,11 @@ def _decode(
     """uint8 | uint16 [H, W, samples]; `warnings` gets what a decoder repaired without loss."""
     try:
         if kind is Kind.JPEG:
-            samples, is_repaired = samples_from_jpeg(data)
-            if is_repaired:
-                warnings.append(Warn.STREAM_REPAIRED)
+            samples, found = samples_from_jpeg(data)
+            warnings += found
         elif kind is Kind.TIFF:
-            check_segments(data, header.page)
+            if not check_segments(data, header.page):
+                warnings.append(Warn.PERHAPS_DAMAGED)
             samples = np.asarray(imagecodecs.tiff_decode(data, index=header.page))
         else:
             samples = np.asarray(_DECODERS[kind](data))

@@ -9,19 +9,24 @@ import zlib
 import imagecodecs
 
 from screen.codes import Reason
+from screen.readers.jpeg import samples_from_jpeg
+from screen.readers.jpeg_markers import END_OF_IMAGE
 from screen.readers.limits import Refusal
 
 TiffTags = dict[int, tuple[int, ...]]
 """Integer values by tag; of a rational one, its numerator and denominator."""
 
-_TYPES = {1: "B", 3: "H", 4: "I", 5: "I"}
+_TYPES = {1: "B", 3: "H", 4: "I", 5: "I", 7: "B"}
 _RATIONAL = 5
 _MAX_ENTRIES = 512
 _STRIPS, _TILES = (273, 279), (324, 325)
 """Tags of the places of strips or tiles, and of their lengths in bytes."""
-_LONG = frozenset({320, *_STRIPS, *_TILES})
-"""Tags that may have many values: these, and the palette."""
-_DEFLATE, _PACKBITS = frozenset({8, 32946}), 32773
+_LONG = frozenset({320, 347, *_STRIPS, *_TILES})
+"""Tags that may have many values: these, the palette, and JPEG's tables."""
+_DEFLATE, _PACKBITS, _JPEG = frozenset({8, 32946}), 32773, 7
+_NOTICED = frozenset({1, 5})
+"""Compressions that need no look: none, where nothing can be told, and LZW, of which libtiff complains."""
+_JPEG_TABLES, _YCBCR = 347, 6
 
 
 def tiff_directories(data: bytes, most: int) -> list[TiffTags]:
@@ -63,45 +68,71 @@ def _directory(data: bytes, order: str, at: int) -> tuple[TiffTags, int]:
     return tags, following
 
 
-def check_segments(data: bytes, page: int) -> None:
-    """Inflate a page's strips or tiles, and compare their lengths with the picture's.
+def check_segments(data: bytes, page: int) -> bool:
+    """Whether damage in a page's strips or tiles is noticed: here, or by libtiff.
 
-    Its size has been checked before. Raises struct.error, KeyError, Refusal.
+    They are inflated, and their lengths compared with the picture's; its size has been checked before.
+    Raises struct.error, Refusal.
     """
     tags = tiff_directories(data, page + 1)[page]
     compression = tags.get(259, (1,))[0]
-    if compression not in _DEFLATE and compression != _PACKBITS:
-        return
-    places, lengths = (tags[tag] for tag in (_TILES if _TILES[0] in tags else _STRIPS))
-    sizes = _sizes(tags)
-    for index, (at, length) in enumerate(zip(places, lengths, strict=False)):
-        size = sizes[index % len(sizes)]
-        if not _is_whole(data[at : at + length], compression, size):
-            raise Refusal(Reason.CORRUPT_PIXELS, "a strip or tile of the TIFF is damaged")
+    places, lengths = (tags.get(tag, ()) for tag in (_TILES if _TILES[0] in tags else _STRIPS))
+    # What is left out is for libtiff to find; it may not be able to.
+    segments = [data[at : at + length] for at, length in zip(places, lengths, strict=False)]
+    if compression in _DEFLATE or compression == _PACKBITS:
+        sizes, most = _sizes(tags)
+        is_whole = all(
+            _is_whole(segment, compression, sizes[index % len(sizes)], most)
+            for index, segment in enumerate(segments)
+        )
+    elif compression == _JPEG:
+        tables = bytes(tags.get(_JPEG_TABLES, b""))
+        is_whole = all(_is_whole_jpeg(tables, segment) for segment in segments)
+    else:
+        return compression in _NOTICED
+    if not is_whole:
+        raise Refusal(Reason.CORRUPT_PIXELS, "a strip or tile of the TIFF is damaged")
+    return True
 
 
-def _sizes(tags: TiffTags) -> list[int]:
-    """Bytes of a plane's strips or tiles, uncompressed. A film with subsampled colours has fewer."""
+def _sizes(tags: TiffTags) -> tuple[list[int], int]:
+    """The least bytes of each of a plane's strips or tiles, uncompressed, and the most that one may have."""
     rows, columns = tags[257][0], tags[256][0]
     samples = tags.get(277, (1,))[0] if tags.get(284, (1,))[0] == 1 else 1
     sample_bits = samples * tags.get(258, (1,))[0]
     if _TILES[0] in tags:
-        return [tags[323][0] * -(-tags[322][0] * sample_bits // 8)]
-    height = max(1, min(tags.get(278, (rows,))[0], rows))
-    line = -(-columns * sample_bits // 8)
-    return [min(height, rows - top) * line for top in range(0, rows, height)]
+        sizes = [tags[323][0] * -(-tags[322][0] * sample_bits // 8)]
+    else:
+        height = max(1, min(tags.get(278, (rows,))[0] or rows, rows))
+        line = -(-columns * sample_bits // 8)
+        sizes = [min(height, rows - top) * line for top in range(0, rows, height)]
+    # Subsampled colours need fewer; the last strip may be filled up.
+    return [0] * len(sizes) if tags[262][0] == _YCBCR else sizes, max(sizes) + _PADDING
 
 
-def _is_whole(segment: bytes, compression: int, size: int) -> bool:
+def _is_whole(segment: bytes, compression: int, least: int, most: int) -> bool:
     try:
         if compression == _PACKBITS:
-            return size <= len(imagecodecs.packbits_decode(segment, out=size + _PADDING)) <= size + _PADDING
+            length = len(imagecodecs.packbits_decode(segment, out=most))
+            return least <= length <= least + _PADDING or length >= most - _PADDING or not least
+        # libtiff garbles a last strip that was filled up.
         inflater = zlib.decompressobj()
-        inflated = len(inflater.decompress(segment, size + _PADDING))
-    except (zlib.error, imagecodecs.ImcdError):
+        inflated = len(inflater.decompress(segment, (least or most) + _PADDING))
+    except (zlib.error, RuntimeError):  # as imagecodecs' own is
         return False
     # Checked at its end: everything that was inflated agrees with the checksum.
-    return inflater.eof and inflated >= size
+    return inflater.eof and inflated >= least
+
+
+def _is_whole_jpeg(tables: bytes, segment: bytes) -> bool:
+    """Whether a strip or tile, which may share its tables with others (TIFF technical note 2), is whole."""
+    if tables.endswith(END_OF_IMAGE) and segment.startswith(b"\xff\xd8"):
+        segment = tables[:-2] + segment[2:]
+    try:
+        samples_from_jpeg(segment)
+    except Refusal:
+        return False
+    return True
 
 
 _PADDING = 2

@@ -26,6 +26,7 @@ from screen.codes import Reason, Warn
 from screen.film import Film, Unscreened
 from screen.readers import Aim, jpeg
 from screen.readers.reduced import scaled_jpeg
+from screen.readers.streams import check_packets, tile_parts
 from screen.shortcuts import DecodePolicy, Shortcut
 from tests.lossless_jpeg import lossless_jpeg
 from tests.phantoms import dicom_file, encoded, film, film_values, read_from_bytes
@@ -323,3 +324,117 @@ def test_a_deflated_data_set_with_a_hole_is_noticed(tmp_path: Path) -> None:
     assert sum(noticed) >= 38
     cut = len(whole) // 2
     assert isinstance(read_from_bytes(tmp_path, whole[:cut] + bytes(len(whole) - cut)), Unscreened)
+
+
+# ── what an attacker found ───────────────────────────────────────────────────────────────────────────────
+
+
+def judged(stream: bytes) -> NDArray[Any]:
+    samples, warnings = jpeg.samples_from_jpeg(stream)
+    assert not warnings
+    return samples
+
+
+@pytest.mark.parametrize("rows_per_interval", [1, 7, 43, 100, 150, 200])
+@pytest.mark.parametrize("predictor", range(1, 8))
+def test_restart_intervals_with_any_predictor_are_whole(rows_per_interval: int, predictor: int) -> None:
+    assert np.array_equal(judged(lossless_jpeg(VALUES, 12, rows_per_interval, predictor)), VALUES)
+
+
+def test_a_hole_within_a_restart_interval_is_noticed() -> None:
+    whole = lossless_jpeg(VALUES, 12, 43)
+    rng = Random(5)
+    for _ in range(40):
+        at = rng.randrange(len(whole) // 5, len(whole) - 400)
+        hole = rng.choice([bytes(300), rng.randbytes(300)])
+        with pytest.raises(jpeg.Refusal):
+            jpeg.samples_from_jpeg(whole[:at] + hole + whole[at + 300 :])
+
+
+def test_a_stream_that_was_cut_behind_an_interval_is_noticed() -> None:
+    whole = lossless_jpeg(VALUES, 12, 43)
+    for marker in (b"\xff\xd2", b"\xff\xd5"):
+        with pytest.raises(jpeg.Refusal):
+            jpeg.samples_from_jpeg(whole[: whole.index(marker)] + CLOSED)
+
+
+def test_a_missing_end_marker_costs_a_warning(tmp_path: Path) -> None:
+    for syntax, make in (
+        STREAMS["baseline"],
+        STREAMS["lossless"],
+        STREAMS["12 bits"],
+        STREAMS["progressive"],
+    ):
+        whole = make()
+        result = film(read(tmp_path, syntax, whole[:-2]))
+        assert Warn.STREAM_REPAIRED in result.warnings
+        assert np.array_equal(result.pixels.values, film(read(tmp_path, syntax, whole)).pixels.values)
+        assert refused(read(tmp_path, syntax, whole[: len(whole) // 2]))
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) -> None:
+    whole = grey_jpeg(progressive=True)
+    scans = [at for at in range(len(whole)) if whole.startswith(b"\xff\xda", at)]
+    assert len(scans) > 3
+    for at in scans[1:]:
+        # Tables of the next scan stand before it.
+        cut = whole[: whole.rindex(b"\xff\xc4", 0, at)] + CLOSED
+        assert refused(read_from_bytes(tmp_path, cut))
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_what_cannot_be_judged_is_warned_of(lossless: bool) -> None:
+    colour = np.dstack([VALUES, VALUES // 2, VALUES])
+    stream = bytes(imagecodecs.jpeg8_encode(colour, lossless=lossless, bitspersample=12))
+    assert jpeg.samples_from_jpeg(stream)[1] == [Warn.PERHAPS_DAMAGED]
+
+
+def test_numbered_packets_are_whole(tmp_path: Path) -> None:
+    """SOP markers hold any number; behind it may stand any packet header."""
+    whole = encoded(VALUES, JPEG2000Lossless)
+    start, end = tile_parts(whole)[0]
+    numbered = whole[: end - 8] + b"\xff\x91\0\4\1\xff\xfe\x80" + whole[end:]
+    check_packets(numbered, [(start, end)])
+    with pytest.raises(jpeg.Refusal):
+        check_packets(whole[: end - 8] + b"\xff\xfe" * 4 + whole[end:], [(start, end)])
+
+
+def test_a_comment_in_a_tile_part_may_hold_a_marker(tmp_path: Path) -> None:
+    whole = encoded(VALUES, JPEG2000Lossless)
+    part = whole.index(b"\xff\x90\0\x0a")
+    comment = b"\xff\x64\0\x08\0\1\xff\x93\xff\x93"
+    length = struct.pack(">I", struct.unpack_from(">I", whole, part + 6)[0] + len(comment))
+    stream = whole[: part + 6] + length + whole[part + 10 : part + 12] + comment + whole[part + 12 :]
+    assert np.array_equal(film(read(tmp_path, JPEG2000Lossless, stream)).pixels.values, VALUES)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, HTJ2KLossless])
+def test_any_bytes_behind_a_code_stream_are_not_the_films(tmp_path: Path, syntax: str) -> None:
+    stream = encoded(VALUES, syntax) + b"anything"
+    assert np.array_equal(film(read(tmp_path, syntax, stream)).pixels.values, VALUES)
+
+
+def test_jpeg_in_tiff_is_judged(tmp_path: Path) -> None:
+    whole = tiff("jpeg")
+    assert not film(read_from_bytes(tmp_path, whole)).warnings
+    rng = Random(7)
+    noticed = []
+    for _ in range(40):
+        at = rng.randrange(1000, 4000)
+        hole = rng.choice([bytes(400), rng.randbytes(400)])
+        noticed.append(refused(read_from_bytes(tmp_path, whole[:at] + hole + whole[at + 400 :])))
+    assert sum(noticed) >= 38
+
+
+def test_a_tiff_whose_compression_hides_holes_is_warned_of(tmp_path: Path) -> None:
+    assert Warn.PERHAPS_DAMAGED in film(read_from_bytes(tmp_path, tiff("zstd"))).warnings
+
+
+def test_a_last_strip_that_is_filled_up_is_whole(tmp_path: Path) -> None:
+    """Written for a picture of a few rows more, and its height then told as less."""
+    taller = np.vstack([GREY, GREY[:99]])
+    data = bytes(imagecodecs.tiff_encode(taller, compression="packbits", rowsperstrip=100))
+    height = data.index(struct.pack("<HHIH", 257, 3, 1, len(taller))) + 8
+    claims = data[:height] + struct.pack("<H", 320) + data[height + 2 :]
+    result = film(read_from_bytes(tmp_path, claims))
+    assert np.array_equal(result.pixels.values, taller[:320])
