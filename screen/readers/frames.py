@@ -324,8 +324,8 @@ def _smooth_crossings(parts: list[NDArray[Any]], bits: int) -> tuple[int, int]:
         before, behind = wide[:, :-1], wide[:, 1:]
         crossing = ((before ^ behind) >= half) & inner[:, :-1] & inner[:, 1:]
         steps = np.abs(before[crossing] - behind[crossing])
-        counts[0] += np.count_nonzero(steps < 2 * half // _SMALL)
-        counts[1] += np.count_nonzero(2 * half - steps < 2 * half // _SMALL)
+        counts[0] += int(np.count_nonzero(steps < 2 * half // _SMALL))
+        counts[1] += int(np.count_nonzero(2 * half - steps < 2 * half // _SMALL))
     return counts[0], counts[1]
 
 
