@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 import imagecodecs
@@ -43,11 +44,29 @@ _Decode = Callable[[bytes, PixelHeader, list[Warn]], Any]
 
 
 def _jpeg(data: bytes, px: PixelHeader, warnings: list[Warn]) -> Any:
-    # Without Adobe's segment libjpeg takes three components for YCbCr, whatever DICOM says.
-    colourspace = "RGB" if px.photometric == "RGB" and b"Adobe" not in data[:1024] else None
+    colourspace = "RGB" if px.photometric == "RGB" and _may_be_rgb(data) else None
     samples, found = samples_from_jpeg(data, colourspace)
     warnings += found
     return samples
+
+
+_LOSSLESS = 0xC3
+
+
+def _may_be_rgb(data: bytes) -> bool:
+    """Whether three components can be RGB: libjpeg takes them for YCbCr where no segment tells.
+
+    JFIF has YCbCr alone, and nothing but chroma is subsampled; Adobe's segment says itself what they are.
+    """
+    jpeg = jpeg_from_stream(data)
+    heads = [(marker, data[at + 4 : end]) for marker, at, end in jpeg.segments]
+    if any(marker == 0xEE and head.startswith(b"Adobe") for marker, head in heads):
+        return False
+    if jpeg.frame.process == _LOSSLESS:
+        return True
+    is_jfif = any(marker == 0xE0 and head.startswith(b"JFIF\0") for marker, head in heads)
+    frame = next(head for marker, head in heads if marker == jpeg.frame.process)
+    return not is_jfif and len(set(frame[7::3])) == 1
 
 
 def _jpeg_ls(data: bytes, _: PixelHeader, __: list[Warn]) -> Any:
@@ -64,13 +83,52 @@ def _htj2k(data: bytes, _: PixelHeader, __: list[Warn]) -> Any:
         return imagecodecs.htj2k_decode(data)
 
 
-def _rle(data: bytes, px: PixelHeader, _: list[Warn]) -> Any:
+def _rle(data: bytes, px: PixelHeader, warnings: list[Warn]) -> Any:
     sample = np.dtype(f"<u{px.bits_allocated // 8}")
     # The bound: 128 bytes of runs become 64 times as many.
     size = px.rows * px.columns * px.samples * sample.itemsize
-    planes = np.frombuffer(imagecodecs.dicomrle_decode(data, sample.str, out=size), sample)
+    try:
+        decoded = imagecodecs.dicomrle_decode(data, sample.str, out=size)
+    except (ValueError, imagecodecs.DicomrleError):
+        tidied = _without_padding(data, px.samples * sample.itemsize, px.rows * px.columns)
+        decoded = imagecodecs.dicomrle_decode(tidied, sample.str, out=size)
+        warnings.append(Warn.STREAM_REPAIRED)
+    planes = np.frombuffer(decoded, sample)
     # One plane after the other, whatever PlanarConfiguration says (PS3.5 G.2).
     return np.moveaxis(planes.reshape(px.samples, px.rows, px.columns), 0, -1)
+
+
+def _without_padding(data: bytes, count: int, size: int) -> bytes:
+    """An RLE frame (PS3.5 G.5) of `count` segments without the zeros behind them, in their order.
+
+    size: bytes that a segment becomes. Raises ValueError, IndexError or struct.error: it is no such frame.
+    """
+    told, *places = struct.unpack_from("<16I", data)
+    if told != count:
+        raise ValueError(f"{told} RLE segments, not {count}")
+    ends = dict(pairwise(sorted([*places[:count], len(data)])))
+    segments = [_segment(data[place : ends[place]], size) for place in places[:count]]
+    starts = list(accumulate(map(len, segments), initial=_RLE_HEADER))[:-1]
+    return struct.pack("<16I", count, *starts, *[0] * (15 - count)) + b"".join(segments)
+
+
+_RLE_HEADER = 64
+
+
+def _segment(data: bytes, size: int) -> bytes:
+    """The runs that become `size` bytes (PS3.5 G.3.2). Raises ValueError, IndexError."""
+    at = made = 0
+    while made < size:
+        run = data[at]
+        if run < 128:
+            at, made = at + run + 2, made + run + 1
+        elif run > 128:
+            at, made = at + 2, made + 257 - run
+        else:
+            at += 1
+    if data[at:].strip(b"\0"):
+        raise ValueError("an RLE segment goes on behind its pixels")
+    return data[:at]
 
 
 _DECODERS: dict[str, tuple[str, _Decode]] = {

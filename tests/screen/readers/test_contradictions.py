@@ -1,5 +1,6 @@
 """Files whose headers contradict their data: each is refused by name, or read right where that is certain."""
 
+import io
 import struct
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -299,6 +302,61 @@ def test_edges_of_borders_say_nothing_of_signs(read_bytes: Any) -> None:
         found = film(read_bytes(dicom_file(values)))
         np.testing.assert_array_equal(found.pixels.values, values)
         assert Warn.SIGN_CONTRADICTED not in found.warnings
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("has_jfif", [True, False])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+def test_ycbcr_that_is_called_rgb(
+    read_bytes: Any, subsampling: str, has_jfif: bool, photometric: str
+) -> None:
+    """JFIF's, or with subsampled chroma; where neither is so, RGB is what DICOM says."""
+    grey = (film_values(120, 100) >> 4).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack([grey] * 3)).save(buffer, "JPEG", quality=95, subsampling=subsampling)
+    whole = buffer.getvalue()
+    assert whole[2:4] == b"\xff\xe0"
+    comment = b"\xff\xfe" + struct.pack(">H", 9) + b"Adobe \0"
+    frame = whole[:2] + comment + whole[2 if has_jfif else 20 :]
+    if not has_jfif and subsampling == "4:4:4" and photometric == "RGB":
+        return
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": photometric, "PlanarConfiguration": 0}
+    rgb = np.dstack([grey] * 3)
+    found = film(read_bytes(dicom_file(rgb, JPEGBaseline8Bit, bits_stored=8, frame=frame, **tags)))
+    assert np.abs(found.pixels.values.astype(int) - grey).max() < 16
+
+
+def test_rgb_in_a_jpeg_that_does_not_say_so(read_bytes: Any) -> None:
+    rgb = np.dstack([GREY, GREY[::-1], GREY])
+    whole = bytes(imagecodecs.jpeg8_encode(rgb, level=98, colorspace="RGB", outcolorspace="RGB"))
+    at = whole.index(b"\xff\xee")
+    frame = whole[:at] + whole[at + 2 + struct.unpack_from(">H", whole, at + 2)[0] :]
+    assert b"Adobe" not in frame
+    assert b"JFIF" not in frame
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    found = film(read_bytes(dicom_file(rgb, JPEGBaseline8Bit, bits_stored=8, frame=frame, **tags)))
+    luminance = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    assert np.abs(found.pixels.values.astype(int) - luminance).max() < 8
+
+
+def rle(segments: list[bytes], places: list[int]) -> bytes:
+    return struct.pack("<16I", len(segments), *places, *[0] * (15 - len(segments))) + b"".join(segments)
+
+
+def test_zeros_behind_the_segments_of_rle(read_bytes: Any) -> None:
+    whole = encoded(DEEP, RLELossless)
+    first, second = struct.unpack_from("<2I", whole, 4)
+    high, low = whole[first:second], whole[second:]
+    frames = [whole + bytes(n) for n in (1, 2, 3, 16, 1000)]
+    frames += [rle([high + bytes(n), low], [64, 64 + len(high) + n]) for n in (2, 5)]
+    frames += [rle([high + bytes(2), low], [64, 66 + len(high)]), rle([low, high], [64 + len(low), 64])]
+    for frame in frames:
+        found = film(read_bytes(dicom_file(DEEP, RLELossless, frame=frame)))
+        np.testing.assert_array_equal(found.pixels.values, DEEP)
+    for frame in (whole + b"ab", whole[:-300], whole[:-300] + bytes(300), rle([low], [64]), whole[:40]):
+        broken = read_bytes(dicom_file(DEEP, RLELossless, frame=frame))
+        assert isinstance(broken, Unscreened)
+        assert broken.reason is Reason.CORRUPT_PIXELS
 
 
 def greys(found: Film) -> NDArray[Any]:
