@@ -284,8 +284,11 @@ def signs_borne_out(samples: NDArray[Any], syntax: str, px: PixelHeader) -> tupl
     cell = samples.dtype.type
     is_cell = syntax in UNCOMPRESSED or syntax == RLELossless
     shift = px.high_bit + 1 - px.bits_stored if is_cell else 0
+    # Rows lie together in memory: nearly always they settle it.
+    if not _speaks_against(px, [_stored(part, shift, px) for part in _some_lines(samples)[:1]]):
+        return px, []
     lines = [part >> cell(shift) for part in _some_lines(samples)]
-    stored = [part & cell((1 << px.bits_stored) - 1) for part in lines]
+    stored = [_stored(part, shift, px) for part in _some_lines(samples)]
     if not px.signed and _steps(lines) < _steps(stored):
         return px, []  # the film has more bits than the header says
     unsigned, signed = _smooth_crossings(stored, px.bits_stored)
@@ -294,6 +297,17 @@ def signs_borne_out(samples: NDArray[Any], syntax: str, px: PixelHeader) -> tupl
         return px, []
     is_certain = other > _MANY_TIMES * told + _LINES  # one a line, at least
     return replace(px, signed=px.signed != is_certain), [Warn.SIGN_CONTRADICTED]
+
+
+def _stored(part: NDArray[Any], shift: int, px: PixelHeader) -> NDArray[Any]:
+    cell = part.dtype.type
+    return np.asarray((part >> cell(shift)) & cell((1 << px.bits_stored) - 1))
+
+
+def _speaks_against(px: PixelHeader, parts: list[NDArray[Any]]) -> bool:
+    """Whether lines are smoother with the other sign than with the header's."""
+    unsigned, signed = _smooth_crossings(parts, px.bits_stored)
+    return unsigned > signed if px.signed else signed > unsigned
 
 
 _LINES = 64
