@@ -281,13 +281,12 @@ def signs_borne_out(samples: NDArray[Any], syntax: str, px: PixelHeader) -> tupl
     # Two's complement of 8 bits is not told to be unsigned; captured screens are black and white.
     if samples.dtype.kind != "u" or samples.ndim != 2 or not (px.signed or px.bits_stored > 8):
         return px, []
-    cell = samples.dtype.type
     is_cell = syntax in UNCOMPRESSED or syntax == RLELossless
     shift = px.high_bit + 1 - px.bits_stored if is_cell else 0
     # Rows lie together in memory, and a few settle it nearly always.
     if not _speaks_against(px, [_stored(part[::4], shift, px) for part in _some_lines(samples)[:1]]):
         return px, []
-    lines = [part >> cell(shift) for part in _some_lines(samples)]
+    lines = [part.astype(np.int32) >> shift for part in _some_lines(samples)]
     stored = [_stored(part, shift, px) for part in _some_lines(samples)]
     if not px.signed and _steps(lines) < _steps(stored):
         return px, []  # the film has more bits than the header says
@@ -299,9 +298,8 @@ def signs_borne_out(samples: NDArray[Any], syntax: str, px: PixelHeader) -> tupl
     return replace(px, signed=px.signed != is_certain), [Warn.SIGN_CONTRADICTED]
 
 
-def _stored(part: NDArray[Any], shift: int, px: PixelHeader) -> NDArray[Any]:
-    cell = part.dtype.type
-    return np.asarray((part >> cell(shift)) & cell((1 << px.bits_stored) - 1))
+def _stored(part: NDArray[Any], shift: int, px: PixelHeader) -> NDArray[np.int32]:
+    return (part.astype(np.int32) >> shift) & ((1 << px.bits_stored) - 1)
 
 
 def _speaks_against(px: PixelHeader, parts: list[NDArray[Any]]) -> bool:
@@ -324,15 +322,14 @@ def _some_lines(values: NDArray[Any]) -> list[NDArray[Any]]:
 
 def _steps(parts: list[NDArray[Any]]) -> int:
     """The sum of all steps from one pixel to the next along lines."""
-    return sum(int(np.abs(np.diff(part.astype(np.int32), axis=1)).sum(dtype=np.int64)) for part in parts)
+    return sum(int(np.abs(np.diff(part, axis=1)).sum(dtype=np.int64)) for part in parts)
 
 
 def _smooth_crossings(parts: list[NDArray[Any]], bits: int) -> tuple[int, int]:
     """Steps across half the range that are small if values are unsigned, and that are if they are signed."""
     half = 1 << (bits - 1)
     counts = [0, 0]
-    for part in parts:
-        wide = part.astype(np.int32)
+    for wide in parts:
         # Borders lie at the ends of the range, whichever these are.
         inner = ((wide + 1) & (half - 1)) > 1
         before, behind = wide[:, :-1], wide[:, 1:]
@@ -362,6 +359,8 @@ def stored_values(
         if px.bits_stored < 8 * samples.itemsize and int(values.max()) > top:
             if px.signed or shift or _has_junk(values, px.bits_stored):
                 values = values & cell(top)
+            elif _is_a_handful(values, top):
+                values = np.minimum(values, cell(top))
             else:
                 px = replace(px, bits_stored=int(values.max()).bit_length())
         return values ^ cell(1 << (px.bits_stored - 1)) if px.signed else values, px
@@ -381,6 +380,8 @@ def _whole_values(
         wide = _without_signs(samples, bits)
     elif not px.signed and high >> bits and _has_junk(samples, bits):
         wide = samples & samples.dtype.type((1 << bits) - 1)
+    elif not px.signed and high >> bits and _is_a_handful(samples, (1 << bits) - 1):
+        wide = np.minimum(samples, samples.dtype.type((1 << bits) - 1))
     if px.signed:
         bits = max(bits, max(high, -low - 1).bit_length() + 1)
         wide = wide + (1 << (bits - 1))
@@ -395,9 +396,17 @@ def _has_junk(values: NDArray[Any], bits: int) -> bool:
     return _roughness(values & values.dtype.type((1 << bits) - 1)) < _roughness(values)
 
 
+_HANDFUL = 1000
+
+
+def _is_a_handful(values: NDArray[Any], top: int) -> bool:
+    """Whether so few pixels go beyond it that the film ends there: dead pixels of a detector."""
+    return int(np.count_nonzero(values > top)) * _HANDFUL <= values.size
+
+
 def _roughness(values: NDArray[Any]) -> int:
-    """The sum of all steps from one pixel to the next along every fourth row."""
-    return int(np.abs(np.diff(values[::4].astype(np.int32), axis=1)).sum(dtype=np.int64))
+    """The sum of all steps from one pixel to the next along every fourth row and column."""
+    return _steps([values[::4].astype(np.int32), values[:, ::4].T.astype(np.int32)])
 
 
 def _without_signs(samples: NDArray[Any], bits: int) -> NDArray[np.int32]:

@@ -359,5 +359,29 @@ def test_zeros_behind_the_segments_of_rle(read_bytes: Any) -> None:
         assert broken.reason is Reason.CORRUPT_PIXELS
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEG2000Lossless])
+def test_a_handful_of_pixels_beyond_the_stored_bits_is_not_the_films(read_bytes: Any, syntax: str) -> None:
+    values = film_values(150, 131)
+    whole = film(read_bytes(dicom_file(values, syntax)))
+    for row in (30, 33):
+        hot = values.copy()
+        hot[row, 7] = 65535
+        found = film(read_bytes(dicom_file(hot, syntax)))
+        assert np.median(greys(found)) == pytest.approx(np.median(greys(whole)), rel=0.25)
+    for rows in (slice(1), slice(149, 150), slice(60)):
+        junk = values.copy()
+        junk[rows] |= 0x7000
+        np.testing.assert_array_equal(greys(film(read_bytes(dicom_file(junk, syntax)))), greys(whole))
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_stream_of_fewer_bits_than_the_header_says(read_bytes: Any, signed: int) -> None:
+    grey = (DEEP >> 4).astype(np.uint8)
+    data = dicom_file(
+        DEEP, JPEG2000Lossless, frame=encoded(grey, JPEG2000Lossless), PixelRepresentation=signed
+    )
+    film(read_bytes(data))
+
+
 def greys(found: Film) -> NDArray[Any]:
     return found.pixels.lookup[found.pixels.values]
