@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -33,6 +34,7 @@ from screen.readers.header import (
 )
 from screen.readers.limits import Limits, PixelDigest, Refusal
 from screen.readers.lookup import (
+    WHITE,
     full_range_pixels,
     grey_from_palette,
     grey_from_rgb,
@@ -156,7 +158,8 @@ def _whole(parsed: Parsed, px: PixelHeader, lookup_header: LookupHeader, frame: 
             with quietly():
                 lookup_header = lookup_header_from_tags(parsed.tags, px)
         values, px = stored_values(samples, syntax, px)
-        lookup = lookup_from_header(values, px, lookup_header)
+        reach = 255 if samples.dtype == np.uint8 and not px.signed else WHITE
+        lookup = lookup_from_header(values, px, lookup_header, reach)
         pixels = Pixels(values, lookup.table, opposite=lookup.opposite)
         return _Picture(pixels, decoder, [*warnings, *lookup.warnings], other_voi=lookup.other)
     is_colour, grey = _luminance(samples, syntax, decoder, px)

@@ -63,11 +63,16 @@ def full_range_pixels(grey: NDArray[Any]) -> Pixels:
 
 
 def lookup_from_header(
-    values: NDArray[np.uint8] | NDArray[np.uint16], px: PixelHeader, header: LookupHeader
+    values: NDArray[np.uint8] | NDArray[np.uint16],
+    px: PixelHeader,
+    header: LookupHeader,
+    reach: int = WHITE,
 ) -> Lookup:
     """The table for one film.
 
-    values: [H, W], smallest stored value 0 (signed ones shifted by 2^(bits stored - 1)).
+    values: [H, W], smallest stored value 0 (signed ones shifted by 2^(bits stored - 1)). reach: the largest
+    that they could have, where a code stream has fewer bits than the header says: a table or window with its
+    middle beyond it is for others.
     Modality table or rescale, then the first VOI table or window that leaves something to see (PS3.3 C.11.2;
     LINEAR, LINEAR_EXACT, SIGMOID), then polarity; padding is black, unless it covers the picture. Without a
     window: up to 8 bits the full range of the stored bits, above it the range from the smallest to the
@@ -83,7 +88,7 @@ def lookup_from_header(
     if padded.any() and _covers_picture(padded, values):
         padded[:] = False
         warnings.append(Warn.BAD_PADDING)
-    place, t = _first_that_shows(x, header, values, padded)
+    place, t = _first_that_shows(x, header, values, padded, reach)
     if header.bad or place > 0:
         warnings.append(Warn.BAD_WINDOW)
     elif t is None and px.bits_stored > 8:
@@ -99,14 +104,22 @@ def lookup_from_header(
     return Lookup(_table(grey, padded, size), _table(opposite, padded, size), tuple(warnings), other)
 
 
+def _middle(voi: Table | Window) -> float:
+    return voi.first + len(voi.entries) / 2 if isinstance(voi, Table) else voi[0]
+
+
 def _first_that_shows(
     x: NDArray[np.float64],
     header: LookupHeader,
     values: NDArray[np.uint8] | NDArray[np.uint16],
     padded: NDArray[np.bool_],
+    reach: int,
 ) -> tuple[int, NDArray[np.float64] | None]:
     """Which of the header's VOI tables and windows leaves something to see, and its t; how many, if none."""
+    low, high = float(x[: reach + 1].min()), float(x[: reach + 1].max())
     for place, voi in enumerate(header.vois):
+        if reach + 1 < len(x) and not low <= _middle(voi) <= high:
+            continue
         t = _voi(x, voi, header.function)
         if t is not None and not _hides_all(t, values, padded):
             return place, t

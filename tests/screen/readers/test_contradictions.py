@@ -383,5 +383,25 @@ def test_a_stream_of_fewer_bits_than_the_header_says(read_bytes: Any, signed: in
     film(read_bytes(data))
 
 
+def test_a_window_for_more_bits_than_the_stream_has(read_bytes: Any) -> None:
+    """It would show a film that is nearly black."""
+    grey = (DEEP >> 4).astype(np.uint8)
+    frame = encoded(grey, JPEG2000Lossless)
+    plain = film(read_bytes(dicom_file(DEEP, JPEG2000Lossless, frame=frame)))
+    beyond = dicom_file(DEEP, JPEG2000Lossless, frame=frame, WindowCenter=2048, WindowWidth=4096)
+    found = film(read_bytes(beyond))
+    assert Warn.BAD_WINDOW in found.warnings
+    np.testing.assert_array_equal(greys(found), greys(plain))
+    several = dicom_file(
+        DEEP, JPEG2000Lossless, frame=frame, WindowCenter=[2048, 128], WindowWidth=[4096, 256]
+    )
+    fits = dicom_file(DEEP, JPEG2000Lossless, frame=frame, WindowCenter=128, WindowWidth=256)
+    assert Warn.BAD_WINDOW not in film(read_bytes(fits)).warnings
+    np.testing.assert_array_equal(greys(film(read_bytes(several))), greys(film(read_bytes(fits))))
+    other = several.replace(b"128 ", b"120 ").replace(b"\\128", b"\\120")
+    assert other != several
+    assert film(read_bytes(other)).pixel_digest != film(read_bytes(several)).pixel_digest
+
+
 def greys(found: Film) -> NDArray[Any]:
     return found.pixels.lookup[found.pixels.values]
