@@ -17,6 +17,7 @@ from screen.readers.frames import (
     Frame,
     borne_out,
     first_frame,
+    leaps,
     samples_from_frame,
     signs_borne_out,
     stored_values,
@@ -135,7 +136,7 @@ def _reduced(
         return None
     check_frame(frame, parsed.syntax, px)
     reduced = reduced_frame(frame, parsed.syntax, px, aim)
-    if reduced is None or signs_borne_out(reduced.values, parsed.syntax, px)[1]:
+    if reduced is None or leaps(reduced.values, px):
         return None
     lookup = lookup_from_header(reduced.values, px, lookup_header)
     if lookup.other is not None:

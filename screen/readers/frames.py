@@ -298,6 +298,16 @@ def signs_borne_out(samples: NDArray[Any], syntax: str, px: PixelHeader) -> tupl
     return replace(px, signed=px.signed != is_certain), [Warn.SIGN_CONTRADICTED]
 
 
+def leaps(values: NDArray[Any], px: PixelHeader) -> bool:
+    """Whether a picture of fewer pixels [H, W] may have a contradicted sign: it has smoothed what breaks off.
+
+    A border has two such edges a row. All pixels tell for certain.
+    """
+    rows = _some_lines(values)[0].astype(np.int32)
+    steps = np.abs(np.diff(rows, axis=1))
+    return px.bits_stored > 8 and int(np.count_nonzero(steps > _LEAP * (1 << px.bits_stored))) > 2 * len(rows)
+
+
 def _stored(part: NDArray[Any], shift: int, px: PixelHeader) -> NDArray[np.int32]:
     return (part.astype(np.int32) >> shift) & ((1 << px.bits_stored) - 1)
 
@@ -308,6 +318,8 @@ def _speaks_against(px: PixelHeader, parts: list[NDArray[Any]]) -> bool:
     return unsigned > signed if px.signed else signed > unsigned
 
 
+_LEAP = 3 / 8
+"""Of the range."""
 _LINES = 64
 _MANY_TIMES = 4
 _SMALL = 8

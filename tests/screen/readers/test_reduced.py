@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.uid import JPEG2000, HTJ2KLossless, JPEG2000Lossless, JPEGBaseline8Bit
 
+from screen.codes import Warn
 from screen.decode import Decoded, Outcome, decode
 from screen.discover import Source
 from screen.film import Unscreened
@@ -196,6 +197,15 @@ def test_what_is_unusual_is_decoded_in_full(run: Run, name: str, data: bytes) ->
     assert short.policy == FULL
     assert short.decoder == full.decoder
     np.testing.assert_array_equal(short.square, full.square)
+
+
+def test_values_that_wrap_around_are_decoded_in_full(run: Run) -> None:
+    """Two's complement under an unsigned header is mended from all pixels."""
+    window = {"WindowCenter": 0, "WindowWidth": 4096}
+    data = dicom_file(VALUES, JPEG2000Lossless, frame=jpeg_2000(VALUES ^ 2048), **window)
+    found = decoded(run(data))
+    assert REDUCED not in found.policy
+    assert Warn.SIGN_CONTRADICTED in found.warnings
 
 
 def test_a_lookup_that_turns_comes_before_the_halving(run: Run) -> None:
