@@ -195,7 +195,7 @@ def test_odd_files_cost_a_row_or_nothing(tmp_path: Path, model: Path) -> None:
         "caf%E9.png": "screened",
         "dangling.dcm": "unreadable",
         "itself.dcm": "unreadable",
-        "sparse.dcm": "not_an_image",
+        "sparse.dcm": "empty_file",
         "sparse.png": "too_large",
     }
 

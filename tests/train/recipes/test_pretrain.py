@@ -288,7 +288,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch 1/1") == 1
+    assert done.stderr.count("epoch 1/1: loss") == 1
     one = CliRunner().invoke(cli, [*command, str(tmp_path / "one")], catch_exceptions=False)
     assert one.exit_code == 0, one.output
     (alone,), (together,) = (rows(tmp_path / f"{name}.csv") for name in ("one", "two"))
