@@ -93,7 +93,7 @@ def test_arrays_are_what_a_file_of_the_same_pixels_is(tmp_path: Path) -> None:
         before = children()
         wide = np.asarray(grey, np.uint16) * 257
         of_arrays = list(screener.predict([grey, wide, np.asfortranarray(grey), shown]))
-        assert children() == before  # no file, no process
+        assert children() <= before  # no file, no process
         of_files = list(screener.predict([picture, tmp_path / "film.dcm"]))
     assert [verdict.file for verdict in of_arrays] == ["array 0", "array 1", "array 2", "array 3"]
     expected = [of_files[0].probability] * 3 + [of_files[1].probability]
@@ -167,7 +167,7 @@ def test_an_endless_source_is_read_as_it_is_used_and_closing_leaves_no_process(
             str(EXAMPLES / "nodule.jpg")
         ]
         list(screener.predict(film for _ in range(5)))
-    assert children() == before
+    assert children() <= before
 
 
 def test_an_error_of_the_callers_own_ends_it_and_nothing_more() -> None:

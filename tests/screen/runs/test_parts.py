@@ -266,8 +266,9 @@ def test_pseudonyms_hide_the_names_and_keep_the_order(
 def test_a_part_that_was_killed_goes_on(films: Path, model: Path, one: Path, tmp_path: Path) -> None:
     slow = tmp_path / "films"
     shutil.copytree(films, slow, ignore=shutil.ignore_patterns("pipe"))
-    for seed in range(40):
-        png(slow / f"{seed:02}-slow.png", 50 + seed)
+    # Rows are committed by 64: so many that a part is not done with the second commit.
+    for seed in range(600):
+        png(slow / f"{seed:03}-slow.png", 50 + seed)
     alone = tmp_path / "alone"
     assert run(slow, alone, model) == 3
     parts, out = folders(tmp_path), tmp_path / "out"
