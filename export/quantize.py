@@ -28,7 +28,7 @@ MIN_FILMS = 256
 _FLOAT_PARTS = ("image", "embedding", "logits", "heatmap", "distance", "gate")
 """First words of the names of the nodes that are never quantised."""
 _FLOAT_NODES = ("stem.", "layer1.", "layer2.")
-"""Nor are these, nor the sums of the residual stream, by measurement: see docs/decisions.md."""
+"""Nor are these, nor the sums of the residual stream, by measurement: see docs/decisions/int8.md."""
 _GATE_FEATURES = "gate.features"
 _NEEDED = {"head.bias", "distance.normal.mean", "gate.mean"}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 MARGIN = 2.5
 """Pixels of a film's longer side for each one of the network's input that no shortcut goes below: see
-docs/decisions.md."""
+docs/decisions/shortcuts.md."""
 
 
 class Shortcut(StrEnum):

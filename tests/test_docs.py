@@ -19,10 +19,11 @@ from screen.runs import RunSettings
 from tests.places import ROOT
 
 README = ROOT / "README.md"
+PACKAGES = ("screen", "train", "export", "benchmarks")
 
 
 def pages() -> list[Path]:
-    folders = [ROOT / name for name in ("docs", "examples", "export", "screen", "train", "benchmarks")]
+    folders = [ROOT / name for name in ("docs", "examples", *PACKAGES)]
     return [README, *(path for folder in folders for path in sorted(folder.rglob("*.md")))]
 
 
@@ -109,15 +110,27 @@ def test_the_first_block_that_screens_is_the_one_to_paste() -> None:
     assert "python3 -m venv .venv" in first[0]
 
 
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere() -> None:
-    for page in [
-        README,
-        *(ROOT / "docs").glob("*.md"),
-        *ROOT.glob("*/README.md"),
-        *ROOT.glob("*/*/README.md"),
-    ]:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    lost = []
+    for page in [*pages(), *ROOT.glob("*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+            to = (page.parent / target) if target else page
+            if not to.exists() or (anchor and anchor not in anchors(to)):
+                lost.append(f"{page.relative_to(ROOT)}: {target}#{anchor}")
+    assert lost == []
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    code = [path for name in (*PACKAGES, "tests", "examples") for path in (ROOT / name).rglob("*.py")]
+    named = {found for path in code for found in re.findall(r"docs/[\w/-]+\.md", path.read_text())}
+    assert {page for page in named if not (ROOT / page).is_file()} == set()
 
 
 def test_the_changelog_has_this_version() -> None:

@@ -83,10 +83,10 @@ def test_the_docs_quote_differences_and_few_labels() -> None:
         assert f"{point['value']:.3f} [{point['low']:.3f}, {point['high']:.3f}]" in PAGE, point["start"]
 
 
-def test_decisions_quote_the_ingredients() -> None:
-    decisions = (ROOT / "docs/decisions.md").read_text()
+def test_the_experiment_quotes_the_ingredients() -> None:
+    page = (ROOT / "docs/experiments/ingredients.md").read_text()
     measured = json.loads((ROOT / "docs/evaluation/at-128/metrics.json").read_text())
-    rows = {row.split(" | ")[0].strip("| "): row for row in decisions.splitlines() if row.startswith("|")}
+    rows = {row.split(" | ")[0].strip("| "): row for row in page.splitlines() if row.startswith("|")}
     for recipe in measured["recipes"]:
         (value,) = (
             f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]"

@@ -98,7 +98,7 @@ class Bounds:
 
 
 DECODE_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.03, farthest_flip=0.02, auc_change=0.005)
-"""Of decode shortcuts, for scores that spread as far as version 7's: see docs/decisions.md."""
+"""Of decode shortcuts, for scores that spread as far as version 7's: see docs/decisions/shortcuts.md."""
 FP16_BOUNDS = Bounds(
     mean_probability_difference=1.0,
     flips=1.0,

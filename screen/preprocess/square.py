@@ -5,7 +5,7 @@ Before CLAHE a judge looks whether greys are inverted; such a film is made again
 
 The resize works on 16 bits and the stretch comes after it, so a film costs one pass over its full size,
 and a window that leaves the film dark, or none at all, loses nothing. CLAHE sees the film alone: black
-padding would fill the border tiles' histograms. Padding, not cropping: see docs/decisions.md.
+padding would fill the border tiles' histograms. Padding, not cropping: see docs/decisions/padding.md.
 """
 
 import hashlib

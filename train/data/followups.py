@@ -1,8 +1,8 @@
 """Which labels a patient's other films bear out.
 
 Labels that were mined from reports err, one film at a time; what is in a chest mostly stays there. So a label
-that other films' reports repeat is likelier to be right, without anybody looking at a film (docs/decisions.md
-has how much likelier, by what radiologists saw, and what that does not prove).
+that other films' reports repeat is likelier to be right, without anybody looking at a film. How
+much likelier, by what radiologists saw, and what that does not prove: docs/decisions/labels-borne-out.md.
 """
 
 from collections import defaultdict

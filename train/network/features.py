@@ -45,7 +45,7 @@ def gate_features(maps: list[torch.Tensor]) -> torch.Tensor:
     """The maps after layer1 … layer3 -> [N, GATE_WIDTH]: what edges and textures lie where.
 
     Early ones with their place kept: later layers know chests only and see them everywhere
-    (docs/decisions.md).
+    (docs/decisions/gate.md).
     """
     fields = [F.avg_pool2d(early, *gate_pooling(early.shape[-1])).flatten(1) for early in maps[:2]]
     return torch.cat([*fields, maps[2].mean((2, 3))], 1)

@@ -3,7 +3,7 @@
 Two parts look at the same features (early and middle maps, coarsely pooled), and a picture has to pass both.
 The distance from chest films turns away what is like nothing known, a ramp or a test pattern; small networks
 that were shown other pictures turn away what is much like a film and is none, a lateral view or a detail.
-Each alone lets through what the other stops (docs/decisions.md).
+Each alone lets through what the other stops (docs/decisions/gate.md).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from train.network.gaussian import Gaussian
 
 HIDDEN = 48
 NETWORKS = 4
-"""Whose mean counts: alone, each passes other pictures that it was not shown (docs/decisions.md)."""
+"""Whose mean counts: alone, each passes other pictures that it was not shown (docs/decisions/gate.md)."""
 DIRECTIONS = 48
 SHRINKAGE = 0.1
 LOSES = 0.0025

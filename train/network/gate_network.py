@@ -2,7 +2,7 @@
 
 A small network of its own, on the square made small: two lungs and what lies between them show at 56 pixels,
 and what tells one hospital from another hardly does. It has no part in the classifier's features, which were
-learned from few hospitals' films and took a larger plate for something else (docs/decisions.md).
+learned from few hospitals' films and took a larger plate for something else (docs/decisions/own-gate.md).
 """
 
 import torch

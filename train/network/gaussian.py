@@ -43,7 +43,8 @@ class RelativeDistance:
     """How much farther a film is from normal films than from films as they come, sick or well: a ratio.
 
     Most of how one film differs from another is no disease: build, exposure, detector. It makes a film as far
-    from all films as from normal ones, and cancels (Ren et al., arXiv 2106.09022; docs/decisions.md).
+    from all films as from normal ones, and cancels (Ren et al., arXiv 2106.09022; see
+    docs/decisions/distance.md).
     """
 
     normal: Gaussian

@@ -591,7 +591,7 @@ def test_the_whole_film_is_judged_by_its_own_part_too(whole: bool) -> None:
 
 
 def test_the_whole_films_part_begins_at_random(films: LabelledFilms, tmp_path: Path) -> None:
-    """From zero it asked nothing of the layers below, and stayed there (docs/decisions.md)."""
+    """From zero it asked nothing of the layers below, and stayed there (docs/decisions/whole-film.md)."""
     settings = FinetuneSettings(stages=((1, 32, 2),), samples=16, batch_size=16, few=0)
     finetune(films, settings, finetuning.ResNet18().state_dict(), tmp_path / "f", {}, lambda line: None)
     film = under(load_checkpoint(tmp_path / "f")[0], "training.")["film.weight"]
