@@ -1,4 +1,4 @@
-"""Every status, reason and warning code: the one table. The README shows it; a test holds the two equal.
+"""Every status, reason and warning code: the one table. docs/codes.md shows it; a test holds the two equal.
 
 A reason explains a row without a score; its status is `skipped` (deliberately: nothing to look after)
 or `failed` (somebody must look). A warning stands beside a score. Codes are only ever appended.
@@ -60,30 +60,30 @@ class Reason(StrEnum):
 
 
 _SKIPPED = {
-    Reason.NOT_AN_IMAGE: "no image by its first bytes (text, archive, program, …)",
-    Reason.DICOMDIR: "an index of DICOM files, no image itself",
+    Reason.NOT_AN_IMAGE: "not an image: its first bytes say text, archive, program, …",
+    Reason.DICOMDIR: "an index of DICOM files, not an image",
     Reason.NOT_A_RADIOGRAPH: "a DICOM object of another kind (CT, MR, report, structure set, …)",
     Reason.NOT_CHEST: "a radiograph whose tags name another body part",
-    Reason.LATERAL_VIEW: "a lateral or oblique chest film: the network knows frontal ones only",
-    Reason.FOR_PROCESSING: "a detector image (For Processing) that is not meant to be looked at",
-    Reason.DERIVED: "somebody's result (an earlier report, a reformatted or captured picture), no film",
-    Reason.UNLIKE_CHEST: "the tags say nothing and the picture does not look like a chest radiograph",
+    Reason.LATERAL_VIEW: "a lateral or oblique chest film: the network knows only frontal films",
+    Reason.FOR_PROCESSING: "raw data of a detector (For Processing), not meant for reading",
+    Reason.DERIVED: "somebody's result (an earlier report, a screen capture, …), not a film",
+    Reason.UNLIKE_CHEST: "the tags do not say what it shows, and it does not look like a chest radiograph",
 }
 _FAILED = {
-    Reason.EMPTY_FILE: "no bytes in it, or nothing but zeros: a transfer that broke off?",
-    Reason.UNREADABLE: "the file cannot be opened or read (permissions, I/O error)",
-    Reason.FOLDER_UNREADABLE: "the folder cannot be listed: what is in it is unknown",
-    Reason.CORRUPT_HEADER: "the header cannot be parsed or lacks what is needed to decode",
+    Reason.EMPTY_FILE: "no bytes in it, or only zeros: perhaps the transfer was interrupted",
+    Reason.UNREADABLE: "the file cannot be opened or read (permissions, disk error)",
+    Reason.FOLDER_UNREADABLE: "the folder cannot be listed: nobody knows what is in it",
+    Reason.CORRUPT_HEADER: "the header cannot be read, or lacks what is needed to decode the pixels",
     Reason.CORRUPT_PIXELS: "the pixel data are damaged or cut short",
-    Reason.UNSUPPORTED_SYNTAX: "no decoder for this transfer syntax or file format",
-    Reason.UNSUPPORTED_PIXELS: "pixels of a kind that no radiograph has (float, 1 bit, 32 bits, …)",
+    Reason.UNSUPPORTED_SYNTAX: "there is no decoder for this transfer syntax or file format",
+    Reason.UNSUPPORTED_PIXELS: "a kind of pixels that no radiograph has (float, 1 bit, 32 bits, …)",
     Reason.NO_PIXELS: "a chest radiograph without pixel data",
-    Reason.TOO_LARGE: "more pixels than the limit: a decompression bomb, or no film",
-    Reason.TOO_SMALL: "fewer than 32 pixels on a side: nothing to see",
-    Reason.DECODER_CRASHED: "the decoder brought its process down",
+    Reason.TOO_LARGE: "more pixels or memory than the limit: not a film, or made to do harm",
+    Reason.TOO_SMALL: "fewer than 32 pixels on a side: too small to see anything",
+    Reason.DECODER_CRASHED: "the decoder crashed on this file",
     Reason.TIMED_OUT: "reading took longer than the limit",
     Reason.CHANGED_WHILE_READ: "the file changed while it was read: run again when it is complete",
-    Reason.READER_ERROR: "a fault of this program that the file brought to light: report it with the log",
+    Reason.READER_ERROR: "an error in this program that the file brought to light: report it with the log",
 }
 _REASONS = {code: _Entry(Status.SKIPPED, text) for code, text in _SKIPPED.items()} | {
     code: _Entry(Status.FAILED, text) for code, text in _FAILED.items()
@@ -130,31 +130,31 @@ class Warn(StrEnum):
 
 
 _WARNINGS = {
-    Warn.UNLIKE_CHEST: "the tags say chest, the picture does not look like one: look at it",
+    Warn.UNLIKE_CHEST: "the tags say chest, but it does not look like a chest radiograph: look at it",
     Warn.UID_REUSED: "another file has the same SOP Instance UID but other pixels, encoding or polarity",
-    Warn.KNOWN: "known from an earlier night: screened then, its result is reused; or it failed then, too",
+    Warn.KNOWN: "known from an earlier night and not read again: its result, or its failure, is reused",
     Warn.NO_WINDOW: "more than 8 bits and no window or VOI LUT: the full range of the stored values is used",
-    Warn.SEVERAL_WINDOWS: "several windows or VOI LUTs in the header: the first is used",
-    Warn.BAD_WINDOW: "a window or VOI LUT that makes no sense (width < 1, no number, hides all) is ignored",
-    Warn.SEVERAL_FRAMES: "several frames or pages: the first is screened",
-    Warn.COLOUR: "a colour picture: its luminance is screened",
-    Warn.NO_PREAMBLE: "the DICOM preamble is missing: read all the same",
-    Warn.PIXELS_SHORT: "the pixel data end less than a row early: the row above fills the gap",
-    Warn.UPSCALED: "fewer pixels than the network's input: enlarged",
-    Warn.BLANK: "all pixels are (nearly) equal: there is nothing on this film",
-    Warn.POLARITY_CONTRADICTED: "its greys look inverted, against its tags: screened the other way round",
+    Warn.SEVERAL_WINDOWS: "several windows or VOI LUTs in the header: the first one is used",
+    Warn.BAD_WINDOW: "a window or VOI LUT that cannot be right (width < 1, hides all, …) is ignored",
+    Warn.SEVERAL_FRAMES: "several frames or pages: the first one is screened",
+    Warn.COLOUR: "a colour picture: its brightness is screened",
+    Warn.NO_PREAMBLE: "the DICOM preamble is missing: the file is read all the same",
+    Warn.PIXELS_SHORT: "less than one row of pixels is missing at the end: the row above fills the gap",
+    Warn.UPSCALED: "fewer pixels than the network takes: the film was enlarged",
+    Warn.BLANK: "all pixels are nearly equal: nothing can be seen on this film",
+    Warn.POLARITY_CONTRADICTED: "it looks inverted, and its tags deny that: screened the other way round",
     Warn.ON_ITS_SIDE: "the film seems to lie on its side: screened as it lies",
     Warn.UPSIDE_DOWN: "the film seems to be upside down: screened as it lies",
-    Warn.IDENTITY_DIFFERS: "the same film is filed under another patient or study, too: which one is right?",
-    Warn.PERHAPS_NO_CHEST: "the tags say nothing, and the picture may be no chest radiograph: look at it",
-    Warn.BAD_PADDING: "what the header calls padding covers the picture, and is shown",
-    Warn.CHANNEL_IGNORED: "a further channel that is no transparency, or hides the picture, is left out",
-    Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format, which costs none of them",
-    Warn.PERHAPS_DAMAGED: "zeros as damage leaves them, too, or an encoding that hides holes: look at it",
-    Warn.PIXELS_LONG: "more pixel data than the header says, by a row or more: the rest is left out",
+    Warn.IDENTITY_DIFFERS: "the same film is also filed under another patient or study: which one is right?",
+    Warn.PERHAPS_NO_CHEST: "the tags do not say what it shows, perhaps no chest radiograph: look at it",
+    Warn.BAD_PADDING: "the padding value in the header would hide the picture: it is ignored",
+    Warn.CHANNEL_IGNORED: "an extra channel that is not transparency, or hides the picture, is left out",
+    Warn.STREAM_REPAIRED: "the compressed pixels break a rule of their format; no pixel is lost",
+    Warn.PERHAPS_DAMAGED: "long runs of zeros, or an encoding in which damage cannot be seen: look at it",
+    Warn.PIXELS_LONG: "a row or more of pixels too many for its header: the rest is not used",
     Warn.NOT_SQUARE: "its pixels are not square: shown in the proportions that its header says",
-    Warn.PERHAPS_SQUEEZED: "pixels are said not to be square, but not for certain: shown as if they were",
-    Warn.SIGN_CONTRADICTED: "unsigned values under a signed header, or the reverse: mended where certain",
+    Warn.PERHAPS_SQUEEZED: "the header says, perhaps wrongly, that pixels are not square: shown as square",
+    Warn.SIGN_CONTRADICTED: "signed or unsigned: header and values disagree; corrected where that is certain",
 }
 
 

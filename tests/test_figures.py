@@ -1,6 +1,7 @@
 """What docs and model card say was measured stands in `metrics.json`, and is about the shipped model."""
 
 import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -60,8 +61,17 @@ def test_the_docs_quote_every_recipe(name: str) -> None:
         assert quoted(name, recipe) in PAGE, recipe
 
 
-def test_the_readme_quotes_the_headline() -> None:
-    assert quoted("auc_within_source") in README
+def test_the_readme_quotes_the_shipped_model() -> None:
+    said = set(re.findall(r"^\| (?:AUC|sensitivity|specificity).* \| (.*) \|$", README, re.M))
+    (point,) = (p for p in METRICS["calibration"]["operating_points"] if p["name"] == "balanced")
+    rates = {
+        f"{point[kind]:.3f} [{low:.3f}, {high:.3f}]"
+        for kind in ("sensitivity", "specificity")
+        for low, high in [point[f"{kind}_interval"]]
+    }
+    aucs = {quoted(name) for name in ("auc_within_source", "auc_within_source_borne_out", "auc_jsrt")}
+    assert said == aucs | rates
+    assert f"measured, model version {load_model(None).card.version} " in README
 
 
 def test_the_docs_quote_calibration_and_operating_points() -> None:

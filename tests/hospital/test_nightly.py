@@ -135,8 +135,9 @@ def test_night_after_night(hospital: Hospital, tmp_path: Path) -> None:
         f"cxr-screen-{step}.prom" for step in ("fetch", "run", "send")
     }
     for name in ("report.html", "flagged.csv", "results.csv"):
-        assert (machine.readers / name).read_bytes() == (first / name).read_bytes()
-        assert (machine.readers / name).stat().st_mode & 0o777 == 0o640
+        given = machine.readers / "latest" / name
+        assert given.read_bytes() == (first / name).read_bytes()
+        assert given.stat().st_mode & 0o777 == 0o640
 
     # The archive is down: what is there is screened, and nothing is made or sent again.
     archives = hospital.home / ".config" / "cxr-screen" / "archives.toml"
@@ -145,15 +146,21 @@ def test_night_after_night(hospital: Hospital, tmp_path: Path) -> None:
     time.sleep(1.1)  # nights are named by the second
     assert machine.night(fetched=1)[0] == "alert"
     assert machine.nights() == [first, (machine.results / "latest").resolve()]
+    # Who did not read yesterday's page finds it: its cases stand in no other.
+    names = sorted(path.name for path in machine.readers.iterdir() if not path.is_symlink())
+    assert names == [night.name for night in machine.nights()]
+    assert (machine.readers / first.name / "flagged.csv").read_bytes() == (first / "flagged.csv").read_bytes()
     archives.write_text(reachable)
 
     # What is old goes, the last complete night stays.
     old = first.rename(first.with_name("2020-01-02T030405"))
+    given = (machine.readers / first.name).rename(machine.readers / old.name)
     films = list((machine.films / "films").rglob("*.dcm"))
     os.utime(films[0], (0, 0))
     time.sleep(1.1)
     assert "warning" not in machine.night()
     assert not old.exists()
+    assert not given.exists()
     assert not films[0].exists()
     assert all(film.exists() for film in films[1:])
     assert hospital.objects().keys() == objects.keys()
