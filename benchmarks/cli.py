@@ -16,15 +16,17 @@ folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
 file_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 new_file_type = click.Path(dir_okay=False, path_type=Path)
 
-json_option = click.option("--json", "json_file", type=new_file_type, help="Write the figures here, too.")
-plot_option = click.option("--plot", "plot_file", type=new_file_type, help="Draw the figures here, as PNG.")
-model_option = click.option("--model", "model_file", type=file_type, help="Default: the shipped one.")
+json_option = click.option("--json", "json_file", type=new_file_type, help="Write the figures as JSON, too.")
+plot_option = click.option("--plot", "plot_file", type=new_file_type, help="Draw the figures as PNG.")
+model_option = click.option(
+    "--model", "model_file", type=file_type, help="Model file. [default: the one in the package]"
+)
 films_option = click.option(
     "--from",
     "films_folder",
     type=folder_type,
     default=_FILMS,
-    help="Real films to start from. Default: the examples.",
+    help="Folder of real films to start from. [default: the examples]",
 )
 folders_argument = click.argument("folders", nargs=-1, required=True, type=folder_type)
 
@@ -56,10 +58,11 @@ batch_sizes_option = click.option(
     multiple=True,
     default=(1, 4, 16, 32),
     show_default=True,
+    help="Films at a time. May be given several times.",
 )
 
 
-device_option = click.option("--device", default="cpu", show_default=True, help="As of screen run.")
+device_option = click.option("--device", default="cpu", show_default=True, help="Device, as for screen run.")
 device_batch_sizes_option = click.option(
     "--batch-size",
     "batch_sizes",
@@ -67,8 +70,11 @@ device_batch_sizes_option = click.option(
     multiple=True,
     default=(1, 8, 32, 128, 256),
     show_default=True,
+    help="Films at a time. May be given several times.",
 )
-alone_option = click.option("--alone", is_flag=True, help="Without ONNX Runtime and torch beside it.")
+alone_option = click.option(
+    "--alone", is_flag=True, help="Leave out the comparison with ONNX Runtime and torch."
+)
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
@@ -79,14 +85,14 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
 
 @click.group()
 def cli() -> None:
-    """Measure speed, memory, survival, and the decisions that rest on data."""
+    """Measure speed and memory, damage films, kill runs, and make films to measure with."""
 
 
 @cli.command()
 @click.argument("data", type=folder_type)
 @json_option
 def fit(data: Path, json_file: Path | None) -> None:
-    """Padding or cropping: lesions that a centre crop would lose, on the films of DATA.
+    """Count the lesions that a centre crop would cut off, on the films of DATA.
 
     DATA holds nih-labels/, cxr/labels.csv and dicom/MANIFEST.csv.
     """
@@ -100,11 +106,16 @@ def fit(data: Path, json_file: Path | None) -> None:
 @cli.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @films_option
-@click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="Films.")
+@click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="How many films.")
 @click.option(
-    "--syntax", "names", multiple=True, help="One folder of OUT each; repeatable. Default: all, and png."
+    "--syntax",
+    "names",
+    multiple=True,
+    help="Encoding, a folder of OUT each. May be given several times. [default: all, and png]",
 )
-@click.option("--size", type=click.IntRange(min=32), default=3056, show_default=True, help="Longer side.")
+@click.option(
+    "--size", type=click.IntRange(min=32), default=3056, show_default=True, help="Longer side in pixels."
+)
 @json_option
 def films(
     out: Path, films_folder: Path, count: int, names: tuple[str, ...], size: int, json_file: Path | None
@@ -128,7 +139,9 @@ def films(
 @cli.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @films_option
-@click.option("--count", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Films.")
+@click.option(
+    "--count", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="How many films."
+)
 def small(out: Path, films_folder: Path, count: int) -> None:
     """Make small films (64 × 64, 12 bits) in OUT, a thousand to a folder, no two of them alike."""
     from benchmarks.material import make_small
@@ -140,10 +153,10 @@ def small(out: Path, films_folder: Path, count: int) -> None:
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--from", "packages", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with unpacked packages of Debian, each under its name: see material/make_pictures.py.",
+    help="Folder of unpacked Debian packages, each under its name (benchmarks/README.md has them).",
 )  # fmt: skip
 def pictures(out: Path, packages: Path) -> None:
-    """Put pictures that are no chest film into OUT, a folder a kind: to fit the gate with, or to try it."""
+    """Put pictures that are no chest film into OUT, a folder for each kind: to train or try the gate."""
     from benchmarks.material import make_pictures
 
     for kind, count in make_pictures.make(out, packages).items():
@@ -152,11 +165,11 @@ def pictures(out: Path, packages: Path) -> None:
 
 @cli.command()
 @folders_argument
-@sample_option(24, "Films of each folder.")
-@repeats_option(3, "Times that each film is read.")
+@sample_option(24, "How many films of each folder.")
+@repeats_option(3, "How often each film is read.")
 @json_option
 def decode(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
-    """From file to pixels and to the square, ms on one processor: our way, with shortcuts, pydicom's way.
+    """Time from file to pixels and to square on one processor: screen's way, and pydicom's.
 
     FOLDERS hold one syntax's films each. Needs the extra train.
     """
@@ -169,11 +182,11 @@ def decode(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path
 
 @cli.command()
 @folders_argument
-@sample_option(24, "Films of each folder.")
-@repeats_option(3, "Times that each square is made.")
+@sample_option(24, "How many films of each folder.")
+@repeats_option(3, "How often each square is made.")
 @json_option
 def preprocess(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
-    """From pixels in memory to the square, ms on one processor: lookup, resize, stretch, CLAHE.
+    """Time from pixels in memory to the square on one processor, step by step.
 
     FOLDERS hold one syntax's films each.
     """
@@ -186,11 +199,15 @@ def preprocess(folders: tuple[Path, ...], sample: int, repeats: int, json_file: 
 
 @cli.command()
 @click.option(
-    "--model", "models", type=file_type, multiple=True, help="Repeatable. Default: the shipped one."
+    "--model",
+    "models",
+    type=file_type,
+    multiple=True,
+    help="Model file; may be given several times. [default: the one in the package]",
 )
 @batch_sizes_option
-@repeats_option(3, "Turns of all rows.")
-@seconds_option(2, "Of each row in each turn.")
+@repeats_option(3, "How often all is measured.")
+@seconds_option(2, "Seconds for each row, each time.")
 @json_option
 def model(
     models: tuple[Path, ...],
@@ -199,7 +216,7 @@ def model(
     seconds: float,
     json_file: Path | None,
 ) -> None:
-    """Images a second of the network alone: runtimes × threads × streams × batch sizes, on the CPU.
+    """Images a second of the network alone on the CPU, by runtime, threads and batch size.
 
     OpenVINO if it is installed. Needs the extras cpu and train.
     """
@@ -214,7 +231,7 @@ def model(
 @model_option
 @device_option
 @device_batch_sizes_option
-@seconds_option(10, "Of each engine at each batch size.")
+@seconds_option(10, "Seconds for each engine at each batch size.")
 @alone_option
 @json_option
 @plot_option
@@ -227,7 +244,7 @@ def latency(
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """A batch's time in the network: p50, p95 and p99 by batch size, beside ONNX Runtime and torch.
+    """Time of a batch in the network (p50, p95, p99), beside ONNX Runtime and torch.
 
     Needs the extras cpu or gpu, and train.
     """
@@ -247,8 +264,8 @@ def latency(
 @model_option
 @device_option
 @device_batch_sizes_option
-@repeats_option(3, "Turns of all parts.")
-@seconds_option(5, "Of each engine at each batch size, and of each way to squares.")
+@repeats_option(3, "How often all is measured.")
+@seconds_option(5, "Seconds for each engine at each batch size, and for each way to make squares.")
 @alone_option
 @json_option
 @plot_option
@@ -263,9 +280,10 @@ def throughput(
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Images a second on a device: engine only, pixels in memory to scores, and INPUTS to report.
+    """Images a second on a device: the engine alone, from pixels in memory, and from INPUTS to report.
 
-    Beside ONNX Runtime and torch, and what the GPU's data allow. Needs the extras cpu or gpu, and train.
+    Beside ONNX Runtime, torch, and what the GPU can do by its data sheet. Needs the extras cpu or gpu,
+    and train.
     """
     from benchmarks.gpu import throughput as measurement
 
@@ -283,7 +301,7 @@ def throughput(
 @model_option
 @device_option
 @device_batch_sizes_option
-@sample_option(256, "Films.")
+@sample_option(256, "How many films.")
 @json_option
 def parity(
     folders: tuple[Path, ...],
@@ -293,7 +311,7 @@ def parity(
     sample: int,
     json_file: Path | None,
 ) -> None:
-    """Scores of the device against the CPU's over the films of FOLDERS, at every batch size.
+    """Compare a device's scores with the CPU's, on the films of FOLDERS, at every batch size.
 
     Needs the extras cpu or gpu, and export.
     """
@@ -306,11 +324,11 @@ def parity(
 
 @cli.command("gpu-frames")
 @folders_argument
-@sample_option(24, "Films of each folder.")
-@repeats_option(3, "Times that each film is read.")
+@sample_option(24, "How many films of each folder.")
+@repeats_option(3, "How often each film is read.")
 @json_option
 def gpu_frames(folders: tuple[Path, ...], sample: int, repeats: int, json_file: Path | None) -> None:
-    """Lossless frames by nvImageCodec and by the CPU's decoders: equal, ms. Needs gpu-decode and a GPU."""
+    """Compare nvImageCodec with the CPU's decoders on lossless films. Needs gpu-decode and a GPU."""
     from benchmarks.gpu import gpu_frames as measurement
 
     try:
@@ -330,12 +348,14 @@ def gpu_frames(folders: tuple[Path, ...], sample: int, repeats: int, json_file: 
     multiple=True,
     default=("cuda",),
     show_default=True,
-    help="As of screen run; repeatable.",
+    help="Device, as for screen run. May be given several times.",
 )
-@click.option("--minutes", type=click.FloatRange(0.1), default=9.5, show_default=True, help="For everything.")
-@click.option("--quick", is_flag=True, help="Little of everything, to try it.")
+@click.option(
+    "--minutes", type=click.FloatRange(0.1), default=9.5, show_default=True, help="Time for everything."
+)
+@click.option("--quick", is_flag=True, help="A little of everything, to try it.")
 def gpu(out: Path, model_file: Path | None, devices: tuple[str, ...], minutes: float, quick: bool) -> None:
-    """Measure all of it on a GPU machine that is lent, and leave logs, JSON and plots in OUT.
+    """Run all measurements that need a GPU, and write logs, JSON and plots into OUT.
 
     Exit code 1 if a step failed. Needs the extras export, gpu and gpu-decode; CuPy if it is installed.
     """
@@ -347,15 +367,33 @@ def gpu(out: Path, model_file: Path | None, devices: tuple[str, ...], minutes: f
 
 
 @cli.command()
-@click.option("--size", type=click.IntRange(32), default=224, show_default=True, help="Side of a view.")
-@click.option("--cached-size", type=click.IntRange(32), help="Side of the cached squares. Default: --size.")
-@click.option("--batch-size", type=click.IntRange(2), default=128, show_default=True, help="Films.")
-@click.option("--method", default="simclr", show_default=True, help="As of screen train pretrain.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=None, help="Default: on CUDA.")
-@repeats_option(3, "Turns of all parts.")
-@seconds_option(5, "Of each part in each turn.")
+@click.option(
+    "--size", type=click.IntRange(32), default=224, show_default=True, help="Side of the square in pixels."
+)
+@click.option("--cached-size", type=click.IntRange(32), help="Side of the squares on disk. [default: --size]")
+@click.option(
+    "--batch-size", type=click.IntRange(2), default=128, show_default=True, help="Films in a batch."
+)
+@click.option("--method", default="simclr", show_default=True, help="Method, as for screen train pretrain.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="As for screen train pretrain.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="As for screen train pretrain.",
+)
+@click.option(
+    "--compile/--no-compile", "compiled", default=None, help="Use torch.compile. [default: on CUDA]"
+)
+@repeats_option(3, "How often all is measured.")
+@seconds_option(5, "Seconds for each part, each time.")
 @json_option
 def train(
     size: int,
@@ -369,7 +407,7 @@ def train(
     seconds: float,
     json_file: Path | None,
 ) -> None:
-    """Images a second of pre-training: loader, augmentation and network alone, and all together.
+    """Images a second of pre-training: each part alone, and all together.
 
     Needs the extra train.
     """
@@ -386,14 +424,14 @@ def train(
 
 @cli.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@sample_option(200, "Files for the plain loop.")
-@repeats_option(3, "Turns of all parts.")
+@sample_option(200, "How many files the plain loop reads.")
+@repeats_option(3, "How often all is measured.")
 @model_option
 @click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="As of screen run; the plain loop is always on the CPU.",
+    help="Device, as for screen run. The plain loop is always on the CPU.",
 )
 @json_option
 def pipeline(
@@ -404,7 +442,7 @@ def pipeline(
     device: str,
     json_file: Path | None,
 ) -> None:
-    """Files to report: speed and memory of `screen run` beside a plain loop over the same films.
+    """Speed and memory of `screen run`, beside a plain loop over the same films.
 
     INPUTS are what `screen run` takes. Needs the extras cpu and train.
     """
@@ -418,10 +456,10 @@ def pipeline(
 @cli.command()
 @folders_argument
 @model_option
-@click.option("--int8", type=file_type, help="This model in int8, as well.")
-@click.option("--openvino", is_flag=True, help="--device openvino, as well.")
-@repeats_option(3, "Turns of all parts.")
-@seconds_option(20, "Of each peer and each stage in each turn, about: they get a sample of the films.")
+@click.option("--int8", type=file_type, help="Measure this int8 model, too.")
+@click.option("--openvino", is_flag=True, help="Measure --device openvino, too.")
+@repeats_option(3, "How often all is measured.")
+@seconds_option(20, "Seconds for each other program and each step, about: they get a part of the films.")
 @json_option
 @plot_option
 def compare(
@@ -434,7 +472,7 @@ def compare(
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Files to report: `screen run` beside other ways to write it, and beside what its stages allow.
+    """Speed of `screen run`, beside other programs and beside each of its steps alone.
 
     FOLDERS hold one syntax's films each. Needs the extras cpu and train.
     """
@@ -459,13 +497,13 @@ def compare(
     multiple=True,
     default=(1000, 10_000),
     show_default=True,
-    help="Films, one run each; repeatable.",
+    help="How many films, a run for each. May be given several times.",
 )
 @click.option(
     "--parts",
     type=click.IntRange(2, 500),
     metavar="N",
-    help="One run beside N parts, one after the other, and their merge.",
+    help="Also screen in N parts, one after the other, and merge them.",
 )
 @json_option
 @plot_option
@@ -477,7 +515,7 @@ def scale(
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """What a file costs by the number of files, and memory: `screen run` without a network.
+    """Time and memory of `screen run` without a network, by the number of files.
 
     Small films that FOLDER lacks are made there first, as by `screen bench small`.
     """
@@ -494,16 +532,18 @@ def scale(
 
 @cli.command()
 @click.argument("corpora", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--count", type=click.IntRange(min=1), default=20_000, show_default=True, help="Damaged files.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another one makes other files.")
-@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so long.")
-@click.option("--workers", type=click.IntRange(min=1), help="Default: one for each processor.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=20_000, show_default=True, help="How many damaged files."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another number makes other files.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so many seconds.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes. [default: one for each processor]")
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("fuzz-findings"),
     show_default=True,
-    help="Folder for files that broke the rule, crashed a decoder or took too long.",
+    help="Folder for files with no result or several, that crashed a decoder, or took too long.",
 )
 @json_option
 def fuzz(
@@ -515,7 +555,7 @@ def fuzz(
     keep: Path,
     json_file: Path | None,
 ) -> None:
-    """Damage the files of CORPORA in many ways, and decode them: each must end as exactly one result.
+    """Damage the files of CORPORA in many ways and read them: each must have exactly one result.
 
     Exit code 1 if one did not.
     """
@@ -530,12 +570,14 @@ def fuzz(
 
 @cli.command()
 @films_option
-@click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="Films.")
-@click.option("--size", type=click.IntRange(min=256), default=1024, show_default=True, help="Longer side.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another one damages other places.")
+@click.option("--count", type=click.IntRange(min=1), default=60, show_default=True, help="How many films.")
+@click.option(
+    "--size", type=click.IntRange(min=256), default=1024, show_default=True, help="Longer side in pixels."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another number damages other places.")
 @json_option
 def damage(films_folder: Path, count: int, size: int, seed: int, json_file: Path | None) -> None:
-    """Damage the pixels of films in every encoding: what is noticed, and what the rest does to the square."""
+    """Damage the pixels of films in every encoding, and count what is noticed."""
     from benchmarks.survival import damage as measurement
     from screen.machine import usable_cpus
     from screen.model import load_model
@@ -547,18 +589,18 @@ def damage(films_folder: Path, count: int, size: int, seed: int, json_file: Path
 
 @cli.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True, help="Kills in all.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another one kills at other moments.")
+@click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True, help="How many kills.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another number kills at other moments.")
 @click.option(
     "--model",
     "model_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Default: the shipped one.",
+    help="Model file. [default: the one in the package]",
 )
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the runs' folders go; those that differ stay. Default: a temporary folder.",
+    help="Folder for the runs; those that differ stay. [default: a temporary folder]",
 )
 @json_option
 def chaos(
@@ -566,7 +608,7 @@ def chaos(
 ) -> None:
     """Kill `screen run FOLDER` at random moments, resume it, and compare its tables with a run left alone.
 
-    A FOLDER that takes some seconds is best. Exit code 1 if anything differs.
+    Best with a FOLDER that takes some seconds. Exit code 1 if anything differs.
     """
     import tempfile
 

@@ -26,38 +26,44 @@ _BOUNDS = click.option(
     nargs=5,
     type=click.FloatRange(0, 1),
     metavar="MEAN FLIPS FARTHEST AUC MAX",
-    help="Agreement with fp32: mean |Δp|, share of verdicts that flip at an operating point, farthest "
-    "of them from its threshold, |ΔAUC|, largest |Δp|. [default: fp16 1 1 .002 1 .005, int8 .003 .005 "
-    ".005 .003 1]",
+    help="How far scores may be from fp32's: mean difference of probabilities, share of verdicts that change "
+    "at a threshold, how far from it the farthest of them lies, difference of AUC, largest difference of "
+    "probabilities. [default: fp16 1 1 .002 1 .005, int8 .003 .005 .005 .003 1]",
 )
 
 
 @click.group()
 def cli() -> None:
-    """Make model files and engines from checkpoints."""
+    """Make model files and engines of a trained model."""
 
 
 @cli.command()
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @_OUT
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Precision of the file.",
+)
 @click.option(
     "--probes",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="For fp32: folder or file with real films (repeatable). Up to 32 are compared with the trained "
-    "network; the first four are stored in the model, scaled down: take films that may be passed on.",
+    help="For fp32: folder or file of real films; may be given several times. Up to 32 are compared with the "
+    "trained network. The first four are stored in the model, scaled down: take films that may be passed on.",
 )
 @click.option(
     "--films",
     type=click.Path(exists=True, path_type=Path),
-    help="Folder with films like those to be screened. For fp16: to compare with fp32; for int8: 512 of them "
-    "set the ranges.",
+    help="For fp16 and int8: folder of films like those to be screened. fp16 is compared on them; 512 of "
+    "them set the ranges of int8.",
 )
 @click.option(
     "--labels",
     type=click.Path(exists=True, path_type=Path),
-    help="For fp16: table that says which of them have the finding; then AUCs are compared too.",
+    help="For fp16: table of labels; then AUCs are compared too.",
 )
 @_BOUNDS
 def onnx(
@@ -69,13 +75,14 @@ def onnx(
     labels: Path | None,
     bounds: tuple[float, float, float, float, float] | None,
 ) -> None:
-    """Write a one-file model.
+    """Write a model file.
 
-    In fp32 of the checkpoint SOURCE, which 'screen train calibrate' made: the file is compared with the
-    trained network on the films of --probes, and not written if it differs. In fp16 or int8 of the fp32 model
-    file SOURCE (without it: the model that the package ships): fp16 is compared with SOURCE on --films and
-    not written beyond --bounds; 'screen run' takes int8 once 'screen export certify --against' has measured
-    how it agrees with SOURCE, on other films than those.
+    fp32: SOURCE is a checkpoint of 'screen train calibrate'. The file is compared with it on the films of
+    --probes, and not written if it differs.
+
+    fp16 and int8: SOURCE is an fp32 model file (without it: the model in the package). fp16 is compared with
+    it on --films, and not written beyond --bounds. int8 runs once 'screen export certify --against' has
+    compared it, on other films.
     """
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: the folder {out.parent} is not there")
@@ -178,31 +185,30 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     "--films",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of films, as many as can be had.",
+    help="Folder of films, as many as you have.",
 )
 @click.option(
     "--labels",
     type=click.Path(exists=True, path_type=Path),
-    help="Table that says which of them have the finding, as for 'screen train evaluate': then AUCs are "
-    "compared too.",
+    help="Table of labels, as for 'screen train evaluate'; then AUCs are compared too.",
 )
 @_OUT
 @click.option(
     "--policies",
     multiple=True,
     type=click.Choice(["all", *map(str, Shortcut)]),
-    help="Decode shortcuts to certify (repeatable).",
+    help="Decode shortcuts to certify. May be given several times.",
 )
 @click.option(
     "--devices",
     multiple=True,
     type=click.Choice(["openvino", "cuda"]),
-    help="Ways to certify beside ONNX Runtime on the CPU (repeatable).",
+    help="Devices to certify. May be given several times.",
 )
 @click.option(
     "--against",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The fp32 model file that the fp16 or int8 MODEL was made from.",
+    help="The fp32 model file that MODEL (fp16 or int8) was made from.",
 )
 @_BOUNDS
 @click.option(
@@ -212,8 +218,7 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     default=astuple(DECODE_BOUNDS)[:4],
     show_default=True,
     metavar="MEAN FLIPS FARTHEST AUC",
-    help="For decode shortcuts: mean |Δp|, share of verdicts that flip at an operating point, farthest of "
-    "them from its threshold, |ΔAUC|.",
+    help="The same for decode shortcuts, without the last.",
 )
 def certify(
     model: Path | None,
@@ -226,11 +231,12 @@ def certify(
     bounds: tuple[float, float, float, float, float] | None,
     decode_bounds: tuple[float, float, float, float],
 ) -> None:
-    """Measure how other ways to MODEL's scores agree, and write MODEL with the certificates to --out.
+    """Measure what other devices, precisions and decode shortcuts do to MODEL's scores.
 
-    MODEL is the shipped one if it is not named; weights, and so every earlier result, stay what they are.
-    Decode shortcuts are tried on the films made as large and noisy as detectors' (about 0.3 s each).
-    What is beyond the bounds gets no certificate, and an earlier one for it is taken away.
+    MODEL (without it: the model in the package) is written to --out with what was measured: certificates.
+    Weights stay as they are, and so do earlier results. Decode shortcuts are tried on films that are made as
+    large and noisy as a detector's (about 0.3 s each). What is beyond the bounds has no certificate, and
+    loses an earlier one.
 
     Exit code 1 if nothing that was asked for could be certified.
     """
@@ -269,14 +275,14 @@ def certify(
     "--films",
     required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Folder of films that may be passed on, or a file that lists them, one path a line.",
+    help="Folder of films that may be passed on, or a file with one path a line.",
 )
 @_OUT
 def parity_set(model: Path | None, films: Path, out: Path) -> None:
-    """Choose the squares on which engines of MODEL are certified where they run.
+    """Choose the squares on which engines of MODEL are checked where they run.
 
-    MODEL is the shipped one if it is not named. Most of the squares are those of films next to its operating
-    points.
+    Without MODEL it is the one in the package. Most squares are of films whose scores lie next to a
+    threshold.
     """
     from export.choose_parity_set import write_parity_set
     from screen.discover import discover
@@ -316,14 +322,14 @@ def _profile(context: click.Context, option: click.Parameter, text: str) -> tupl
     callback=_targets,
     default="",
     metavar="SM,…",
-    help="GPUs to build ahead of time for, by compute capability, as sm75,sm86,sm89,sm120 (TensorRT-RTX; no "
-    "GPU needed). [default: the GPU that is here]",
+    help="GPUs to build for, by compute capability: sm75,sm86,sm89,sm120. This needs TensorRT-RTX and no "
+    "GPU. [default: the GPU of this machine]",
 )
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="The engine to write; its manifest goes beside it, with .json behind the name.",
+    help="Engine to write. What it says about itself is written beside it, as FILE.json.",
 )
 @click.option(
     "--batch",
@@ -332,20 +338,20 @@ def _profile(context: click.Context, option: click.Parameter, text: str) -> tupl
     default=",".join(map(str, PROFILE)),
     show_default=True,
     metavar="MIN,OPT,MAX",
-    help="Films per forward pass: at least, what it is made best for, at most.",
+    help="Films that the engine takes at a time: at least, best, at most.",
 )
-@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Memory between layers, at most.")
+@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="Scratch memory, at most.")
 @click.option(
     "--timing-cache",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Where TensorRT keeps its measurements; a file of your own. Not for TensorRT-RTX.",
+    help="File in which TensorRT keeps its timings. Not for TensorRT-RTX.",
 )
 @click.option(
     "--sign-key",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="KEY",
-    help="Ed25519 key to sign with, for other machines. Without it the engine is for you on this machine.",
+    help="Ed25519 private key to sign with. Without it the engine works for you on this machine only.",
 )
 def trt(
     model: Path | None,
@@ -356,9 +362,9 @@ def trt(
     timing_cache: Path | None,
     sign_key: Path | None,
 ) -> None:
-    """Build a TensorRT engine in fp16 of the model file MODEL (without it: the model that the package ships).
+    """Build a TensorRT engine in fp16 of MODEL (without it: the model in the package).
 
-    Where it can run, its scores are compared with MODEL's first, and nothing is written if they differ.
+    If this machine can run it, its scores are compared with MODEL's first. Nothing is written if they differ.
     """
     from export.engine import EngineRequest, build_engine
     from screen.model import load_model

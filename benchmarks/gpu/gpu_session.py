@@ -1,4 +1,4 @@
-"""All that is to be measured on a GPU, in one command of under ten minutes: for a machine that is lent.
+"""All that is to be measured on a GPU, in one command of under ten minutes.
 
 Each step is a command of its own with a time limit; one that fails or takes too long is written down, and the
 next one goes on. One folder holds what they printed, their JSON and plots, and `session.json`.

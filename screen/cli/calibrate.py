@@ -11,12 +11,10 @@ from screen.errors import UsageError
 @click.command("calibrate")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--flag-rate", type=float, metavar="R", help="Share of cases to flag: 0.05 is one in twenty.")
-@click.option("--labels", type=FILE, metavar="CSV", help="What is known of the films.")
-@click.option(
-    "--prevalence", type=float, metavar="P", help="Share of films with the finding where the decision is for."
-)
-@click.option("--finding", metavar="F", help="One of the model's. [default: the primary one]")
-@click.option("--out", required=True, type=FILE, metavar="FILE", help="The decision file.")
+@click.option("--labels", type=FILE, metavar="CSV", help="Table of labels: what is known of the films.")
+@click.option("--prevalence", type=float, metavar="P", help="Share of films with the finding at your site.")
+@click.option("--finding", metavar="F", help="A finding of the model. [default: the main one]")
+@click.option("--out", required=True, type=FILE, metavar="FILE", help="The decision file to write.")
 @label_options
 def cli(
     folder: Path, flag_rate: float | None, labels: Path | None, prevalence: float | None, finding: str | None,

@@ -22,7 +22,7 @@ def _kinds(context: click.Context, option: click.Parameter, text: str) -> tuple[
     default="sr,sc",
     show_default=True,
     metavar="KINDS",
-    help="sr: a report for each case; sc: a picture of each flagged film.",
+    help="sr: a structured report for each case; sc: a picture of each flagged film.",
 )
 @click.option(
     "--cases",
@@ -32,10 +32,11 @@ def _kinds(context: click.Context, option: click.Parameter, text: str) -> tuple[
     help="Which cases get a report.",
 )
 def cli(night: Path, kinds: tuple[str, ...], cases: str) -> None:
-    """Make DICOM objects of the results of NIGHT, a finished run's folder: NIGHT/dicom and dicom.csv.
+    """Make DICOM objects of the results in NIGHT, a finished run's folder: NIGHT/dicom and dicom.csv.
 
-    One structured report for each case and one secondary capture for each flagged film, in the films' own
-    studies. The same command again makes the same objects, equal to the byte, and those that are missing.
+    Each flagged case gets a structured report, each flagged film a secondary capture (a picture with its heat
+    map), in the films' own studies. Type it again to make what is missing: the objects are the same, byte for
+    byte.
 
     Exit codes: 0 all were made; 3 some were not, because a film is gone or has changed; 2 wrong usage; 1 the
     run is not finished or has failed; 130 or 143 stopped.

@@ -5,7 +5,7 @@ import click
 
 @click.command("doctor")
 def cli() -> None:
-    """What works on this machine, what is missing, and how to get it. Everything is really tried.
+    """Say what works on this machine, what is missing, and how to get it. Everything is really tried.
 
     Exit code 0 if `screen run` will work here, 1 if not.
     """

@@ -9,8 +9,10 @@ from screen.cli.labels import FILE, label_options
 
 @click.command("evaluate")
 @click.argument("results", metavar="RESULTS", type=click.Path(exists=True, path_type=Path))
-@click.option("--labels", required=True, type=FILE, metavar="CSV", help="What is known of the films.")
-@click.option("--finding", metavar="NAME", help="One of the model's. [default: that of results.csv]")
+@click.option(
+    "--labels", required=True, type=FILE, metavar="CSV", help="Table of labels: what is known of the films."
+)
+@click.option("--finding", metavar="NAME", help="A finding of the model. [default: that of results.csv]")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder for the figures."
 )
@@ -19,7 +21,7 @@ def cli(
     results: Path, labels: Path, finding: str | None, out: Path,
     file_column: str, label_column: str, patient_column: str, source_column: str,
 ) -> None:  # fmt: skip
-    """How good is a finished run on films with labels?
+    """Say how good a finished run is, on films with labels.
 
     RESULTS is the run's folder, its results.csv or its findings.csv. A label finds its film by the column
     sop_instance_uid, if there is one, else by its file: the name in results.csv, or an end of either's path.

@@ -15,19 +15,21 @@ from screen.errors import UsageError
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FILMS",
-    help="Folder for the films; it stays from night to night.",
+    help="Folder for the films. Use the same one every night.",
 )
 @click.option(
     "--since",
     default="2d",
     show_default=True,
     metavar="DAYS|DATE",
-    help="First study date: 2d is two days ago, or 2026-01-31.",
+    help="First study date: 2d (two days ago) or 2026-01-31.",
 )
-@click.option("--until", metavar="DAYS|DATE", help="Last study date. [default: none]")
-@click.option("--modality", default="DX,CR", show_default=True, metavar="NAMES", help="What to ask for.")
+@click.option("--until", metavar="DAYS|DATE", help="Last study date. [default: no limit]")
+@click.option(
+    "--modality", default="DX,CR", show_default=True, metavar="NAMES", help="Modalities to ask for."
+)
 @metrics_option
-@click.option("--allow-empty", is_flag=True, help="Finding no film is no failure.")
+@click.option("--allow-empty", is_flag=True, help="Do not fail if there is no film.")
 def cli(
     archive: str,
     out: Path,
@@ -40,8 +42,8 @@ def cli(
 ) -> None:
     """Fetch the radiographs of ARCHIVE, a name in archives.toml, by study date.
 
-    FILMS then holds films/, for `screen run`, and fetch.csv, which says what became of each film. What is
-    there is not fetched again, unless its patient or study in the archive is another one now.
+    FILMS then holds films/, for `screen run`, and fetch.csv: a line for each film. Films that are there are
+    not fetched again, unless the archive has moved them to another patient or study.
 
     Exit codes: 0 all is there; 3 complete, but some films could not be had; 2 wrong usage, unknown archive,
     refused credentials or certificate; 1 the archive cannot be reached, or gave nothing; 130 or 143 stopped.

@@ -11,11 +11,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("inspect")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--out", type=_FILE, metavar="PNG", help="Write the picture that the network gets.")
-@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one that is shipped]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--out", type=_FILE, metavar="PNG", help="Write the picture that the network gets, as PNG.")
+@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one in the package]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def cli(file: Path, out: Path | None, model: Path | None, as_json: bool) -> None:
-    """What the reader saw in FILE, what was decided, and the picture that the network gets.
+    """Show what was read from FILE, what was decided, and the picture that the network gets.
 
     Names, dates and numbers of patients are left out. Exit code 3 if the file could not be read.
     """

@@ -18,20 +18,26 @@ from screen.log import secure_standard_streams
 from screen.text import printable
 
 _COMMANDS = {
-    "run": ("screen.cli.run", "Screen folders and files; the reports land in one folder."),
-    "report": ("screen.cli.report", "Write a finished run's reports again, decided anew."),
-    "fetch": ("screen.cli.fetch", "Films out of an archive, by DICOMweb (extra 'dicom')."),
+    "run": ("screen.cli.run", "Screen folders and files, and write the reports into one folder."),
+    "report": (
+        "screen.cli.report",
+        "Write a finished run's reports again, with another threshold if you like.",
+    ),
+    "fetch": ("screen.cli.fetch", "Get films out of the archive, by DICOMweb (extra 'dicom')."),
     "dicom": ("screen.cli.dicom", "Make DICOM objects of a finished run's results (extra 'dicom')."),
-    "send": ("screen.cli.send", "DICOM results into an archive, proved by a query (extra 'dicom')."),
-    "inspect": ("screen.cli.inspect", "What the reader saw and decided about one file."),
-    "doctor": ("screen.cli.doctor", "What works here, what is missing, and how to get it."),
-    "evaluate": ("screen.cli.evaluate", "How good a finished run is on films with labels."),
-    "calibrate": ("screen.cli.calibrate", "A site's own thresholds from a finished run."),
-    "monitor": ("screen.cli.monitor", "Is this week like the weeks before? Drift, against chance."),
+    "send": (
+        "screen.cli.send",
+        "Put these into the archive, and ask it whether they arrived (extra 'dicom').",
+    ),
+    "inspect": ("screen.cli.inspect", "Show what was read from one file, and what was decided."),
+    "doctor": ("screen.cli.doctor", "Say what works on this machine, what is missing, and how to get it."),
+    "evaluate": ("screen.cli.evaluate", "Say how good the model is on your own films with labels."),
+    "calibrate": ("screen.cli.calibrate", "Set your own thresholds, from a finished run."),
+    "monitor": ("screen.cli.monitor", "Compare this week with the weeks before."),
     "model": ("screen.cli.model", "Show or verify a model file."),
-    "train": ("train.cli.main", "Pre-train, fine-tune, calibrate, evaluate (extra 'train')."),
-    "export": ("export.cli", "Make model files and engines from checkpoints (extra 'export')."),
-    "bench": ("benchmarks.cli", "Measure speed and memory (needs a checkout)."),
+    "train": ("train.cli.main", "Train a model on your own films (extra 'train')."),
+    "export": ("export.cli", "Make model files and engines of a trained model (extra 'export')."),
+    "bench": ("benchmarks.cli", "Measure speed and memory (needs a clone of the repository)."),
 }
 _EXTRAS = {
     "fetch": "dicom",
@@ -82,9 +88,9 @@ class Commands(click.Group):
 @click.command(cls=Commands)
 @click.version_option(__version__, prog_name="screen")
 def cli() -> None:
-    """Batch screening of chest radiographs.
+    """Screen chest radiographs, a night's worth at a time.
 
-    `screen run ./dicom_dir` is all that one types; typing it again resumes. Research use only, not for
+    Type `screen run ./dicom_dir`. Type it again if it was stopped: it goes on. Research use only, not for
     clinical use.
     """
 

@@ -29,7 +29,7 @@ metrics_option: Callable[[Any], Any] = click.option(
     "--metrics",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.prom",
-    help="Write how it went for Prometheus (node_exporter's textfile), on failure too.",
+    help="Write how it ended for Prometheus (node_exporter's textfile), after a failure too.",
 )
 
 

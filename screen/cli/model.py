@@ -26,7 +26,7 @@ def cli() -> None:
 @cli.command()
 @_FILE
 def show(file: Path | None) -> None:
-    """What FILE, a model or an engine, says about itself (without FILE: the model that the package ships)."""
+    """Show what a model or an engine says about itself (without FILE: the model in the package)."""
     from rich.console import Console
 
     from screen.model import load_model
@@ -48,10 +48,10 @@ def show(file: Path | None) -> None:
     "--engine-key",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="PUBLIC_KEY",
-    help="For an engine: of who signed it; without it, it must be built by you on this machine.",
+    help="For an engine: public key of who signed it. Without it you must have built it on this machine.",
 )
 def verify(file: Path | None, engine_key: Path | None) -> None:
-    """Check FILE: a model's structure, digests and probes (on the CPU); an engine's seal and bytes."""
+    """Check a model file (structure, checksums, test inputs) or an engine (signature, checksum)."""
     from screen.model.engine_file import manifest_path
 
     if file is not None and manifest_path(file).is_file():

@@ -37,14 +37,14 @@ def _one_by_one(arguments: Iterable[str]) -> Iterator[str]:
     multiple=True,
     type=FILE,
     metavar="LEDGER...",
-    help="Nights before the others, to hold them against.",
+    help="ledger.sqlite of earlier nights, to compare with.",
 )
 @click.option(
     "--feedback",
     multiple=True,
     type=FILE,
     metavar="CSV...",
-    help="What readers said of flagged cases, as the page saves it.",
+    help="feedback.csv that readers saved from the page.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder for the report."
@@ -52,7 +52,7 @@ def _one_by_one(arguments: Iterable[str]) -> Iterator[str]:
 def cli(
     ledgers: tuple[Path, ...], reference: tuple[Path, ...], feedback: tuple[Path, ...], out: Path
 ) -> None:
-    """Is this week like the weeks before?
+    """Compare this week with the weeks before.
 
     LEDGER is ledger.sqlite of a finished run; give those of many nights. Their films are counted by week (of
     the exam) and device, and each week is held against what came before it: scores, flagged films, files that

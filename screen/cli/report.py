@@ -16,38 +16,42 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("more", metavar="", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
-@click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
+@click.option(
+    "--operating-point",
+    metavar="NAME",
+    help="A named threshold of the model. [default: the one that the model says]",
+)
+@click.option("--threshold", type=float, metavar="P", help="Flag cases from this probability on.")
 @click.option(
     "--decision",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="A site's own calibration and thresholds.",
+    help="Your own thresholds, made by 'screen calibrate'.",
 )
 @click.option(
     "--flag",
     callback=names,
     metavar="FINDING,…",
-    help="Findings that flag a case. [default: the primary one]",
+    help="Findings that flag a case. [default: the model's main one]",
 )
 @viewer_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR2",
-    help="Write the reports there, new or with earlier reports in it. [default: DIR, in place of its own]",
+    help="Folder for these reports. [default: DIR, in place of its own]",
 )
 @click.option(
     "--parts",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR...",
-    help="Of the parts of one run, their folders, all of them: DIR gets the reports of the whole.",
+    help="The folders of all parts of one run. DIR gets one report of the whole.",
 )
 @click.option(
     "--listed",
     is_flag=True,
-    help="These reports will be read: later nights need not list their cases again.",
+    help="These are the reports that people read: later nights do not list their cases again.",
 )
 def cli(
     folder: Path,
@@ -61,10 +65,10 @@ def cli(
     parts: tuple[Path, ...],
     listed: bool,
 ) -> None:
-    """Write the reports of DIR again, decided anew from what the run kept there.
+    """Write the reports of the finished run in DIR again.
 
-    Nothing is screened again: films are opened for their pictures only, and one that is gone costs just that.
-    Without an option the model's own operating point counts, whatever the run was told.
+    No score is computed again. Films are opened for their pictures only; a film that is gone has no picture.
+    Without an option the threshold is the model's own, whatever the run used.
 
     With --parts, DIR gets one report of a run that was screened in parts ('screen run --part K/N'), and a
     ledger, as if one run had screened all: decided as the parts were told, unless options here say otherwise.

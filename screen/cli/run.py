@@ -32,7 +32,7 @@ def names(context: click.Context, option: click.Parameter, text: str | None) -> 
 viewer_option: Callable[[Any], Any] = click.option(
     "--viewer-url",
     metavar="TEMPLATE",
-    help="Link each case to a viewer: an address with {study_instance_uid} or {accession_number} in it.",
+    help="Link each case to your viewer: its address, with {study_instance_uid} or {accession_number} in it.",
 )
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -45,25 +45,25 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Folder for the reports. [default: INPUT-screened]",
 )
-@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one that is shipped]")
+@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one in the package]")
 @click.option(
     "--device",
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    help="auto, cpu, openvino, cuda[:N,…] or tensorrt[:N,…].",
+    help="Where the network runs: auto, cpu, openvino, cuda[:N,…] or tensorrt[:N,…].",
 )
 @click.option(
     "--engine",
     type=_FILE,
     metavar="FILE",
-    help="TensorRT engine of 'screen export trt', instead of one that is built here on first use.",
+    help="TensorRT engine, made by 'screen export trt'. Without it one is built here on first use.",
 )
 @click.option(
     "--engine-key",
     type=_FILE,
     metavar="PUBLIC_KEY",
-    help="Of who signed FILE; without it FILE must be built by you on this machine.",
+    help="Public key of who signed the engine. Without it you must have built it on this machine.",
 )
 @click.option(
     "--batch-size",
@@ -71,7 +71,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="N|auto",
     default="auto",
     show_default=True,
-    help="Films per forward pass.",
+    help="Films that the network gets at a time.",
 )
 @click.option(
     "--workers",
@@ -79,7 +79,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="N|auto",
     default="auto",
     show_default=True,
-    help="Processes that decode.",
+    help="Processes that read films.",
 )
 @click.option(
     "--gpu-decoders",
@@ -87,38 +87,47 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=0,
     show_default=True,
     metavar="N",
-    help="Further processes that decode, with a GPU for lossless films where it proves faster.",
+    help="More processes that read films. They use a GPU for lossless films, where it is faster.",
 )
-@click.option("--operating-point", metavar="NAME", help="One of the model's. [default: the model's own]")
-@click.option("--threshold", type=float, metavar="P", help="Flag at this probability instead.")
-@click.option("--decision", type=_FILE, metavar="FILE", help="A site's own calibration and thresholds.")
+@click.option(
+    "--operating-point",
+    metavar="NAME",
+    help="A named threshold of the model. [default: the one that the model says]",
+)
+@click.option("--threshold", type=float, metavar="P", help="Flag cases from this probability on.")
+@click.option(
+    "--decision", type=_FILE, metavar="FILE", help="Your own thresholds, made by 'screen calibrate'."
+)
 @click.option(
     "--flag",
     callback=names,
     metavar="FINDING,…",
-    help="Findings that flag a case. [default: the primary one]",
+    help="Findings that flag a case. [default: the model's main one]",
 )
 @click.option(
     "--known",
     multiple=True,
     type=_FILE,
     metavar="LEDGER",
-    help="Reuse an earlier night's results; repeatable.",
+    help="ledger.sqlite of an earlier night: reuse its results. May be given several times.",
 )
 @click.option(
     "--part",
     metavar="K/N",
-    help="Screen the K-th of N parts of INPUT; 'screen report OUT --parts DIR...' puts them together.",
+    help="Screen part K of N. 'screen report OUT --parts DIR...' puts the parts together.",
 )
 @click.option(
     "--identifiers",
     type=click.Choice(["full", "pseudonym", "none"]),
     default="full",
     show_default=True,
-    help="Who is named in the output.",
+    help="Patients' identifiers in the reports: as they are, replaced, or left out.",
 )
 @click.option(
-    "--identities", type=_FILE, metavar="FILE", help="Keep the mapping from pseudonyms, outside DIR."
+    "--identities",
+    type=_FILE,
+    metavar="FILE",
+    help="Write who is behind each pseudonym into FILE. It must not lie in DIR.",
 )
 @click.option(
     "--heatmaps",
@@ -126,7 +135,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=500,
     show_default=True,
     metavar="N",
-    help="Overlays at most.",
+    help="How many heat maps to write, at most.",
 )
 @click.option(
     "--file-seconds",
@@ -134,7 +143,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=120,
     show_default=True,
     metavar="S",
-    help="Time that one file may take; then it is failed (timed_out).",
+    help="Seconds that one file may take. Then it has failed (timed_out), and the run goes on.",
 )
 @click.option(
     "--file-memory",
@@ -142,7 +151,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=4096,
     show_default=True,
     metavar="MIB",
-    help="Memory that one file may take (too_large).",
+    help="MiB of memory that one file may take (too_large).",
 )
 @click.option(
     "--file-pixels",
@@ -150,26 +159,27 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=80,
     show_default=True,
     metavar="MILLIONS",
-    help="Pixels that one frame may have (too_large).",
+    help="Million pixels that one film may have (too_large).",
 )
 @viewer_option
 @metrics_option
-@click.option("--timings", is_flag=True, help="Write timings.csv.")
-@click.option("--retry-failed", is_flag=True, help="Try files again that failed before.")
-@click.option("--allow-empty", is_flag=True, help="Finding no file is no failure.")
-@click.option("--dry-run", is_flag=True, help="Say what would be read and reused; write nothing.")
-@click.option("--fresh", is_flag=True, help="Forget what is in DIR and start over.")
+@click.option("--timings", is_flag=True, help="Write timings.csv: how long each file took.")
+@click.option("--retry-failed", is_flag=True, help="Try files that failed before again.")
+@click.option("--allow-empty", is_flag=True, help="Do not fail if there is no file.")
+@click.option("--dry-run", is_flag=True, help="Say how many files would be read or reused. Write nothing.")
+@click.option("--fresh", is_flag=True, help="Delete the results in DIR and start again.")
 def cli(
     inputs: tuple[Path, ...], out: Path | None, metrics: Path | None, dry_run: bool, **options: Any
 ) -> None:
     """Screen every file in INPUT (folders, files, or - for a list of paths on standard input).
 
-    The same command again resumes: what is done is kept, what is new or changed is screened. DIR then holds
-    flagged.csv (cases in reading order), results.csv (every file), report.html, summary.json and heatmaps/.
+    Type the same command again to go on: finished files are kept, new and changed ones are screened. DIR then
+    holds flagged.csv (flagged cases in reading order), results.csv (every file), report.html, summary.json
+    and heatmaps/.
 
-    Exit codes: 0 everything was screened or deliberately skipped; 3 complete, but somebody must look (files
-    that could not be read; or nothing screened but radiographs whose tags do not say what they show); 2 wrong
-    usage; 1 the run failed; 130 or 143 stopped, can be resumed.
+    Exit codes: 0 every file was screened or skipped for a reason; 3 complete, but somebody must look: some
+    files could not be read, or the tags of all radiographs leave open what they show; 2 wrong usage; 1 the
+    run failed; 130 or 143 it was stopped, type it again.
     """
     listed = inputs == (Path("-"),)
     if Path("-") in inputs and not listed:

@@ -11,11 +11,13 @@ from screen.cli.metrics import metrics_file, metrics_option
 @click.argument("night", metavar="NIGHT", type=click.Path(path_type=Path))
 @click.argument("archive", metavar="ARCHIVE")
 @metrics_option
-@click.option("--dry-run", is_flag=True, help="Ask the archive, send nothing: send.csv says what would be.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only ask the archive. Nothing is sent; send.csv says what would be."
+)
 def cli(night: Path, archive: str, metrics: Path | None, *, dry_run: bool) -> None:
     """Send the DICOM objects of NIGHT, made by `screen dicom`, to ARCHIVE, a name in archives.toml.
 
-    What the archive has is not sent again. NIGHT/send.csv says what became of each object.
+    Objects that the archive has are not sent again. NIGHT/send.csv has a line for each object.
 
     Exit codes: 0 all are stored; 3 complete, but some are not, or no query finds them; 2 wrong usage, unknown
     archive, refused credentials or certificate; 1 the archive cannot be reached, or took nothing; 130 or 143

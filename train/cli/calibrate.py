@@ -14,25 +14,25 @@ from train.progress import progress_bar
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--others", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
-    help="Pictures that are no chest film, for the gate; repeat it: each folder counts alike.",
+    help="Folder of pictures that are no chest film, for the gate. Give several: each counts alike.",
 )  # fmt: skip
 @click.option(
     "--predictions", type=FILE,
-    help="Calibrate on out-of-fold predictions of the table's films, not on the validation split.",
+    help="predictions.csv of 'crossvalidate', to calibrate on. Without it: the validation split.",
 )  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model's checkpoint.")
-@click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
-@click.option("--name", default="cxr-screen-resnet18", show_default=True)
-@click.option("--model-version", default="1", show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
+@click.option("--finding", default="tumor", show_default=True, help="Name of the finding in reports.")
+@click.option("--name", default="cxr-screen-resnet18", show_default=True, help="Name of the model.")
+@click.option("--model-version", default="1", show_default=True, help="Version of the model.")
 @data_options
 @table_options
 def calibrate(
     checkpoint: Path, table: Path, others: tuple[Path, ...], predictions: Path | None, out: Path,
     finding: str, name: str, model_version: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """A model's checkpoint of a classifier: probabilities, operating points, distance from normal, gate.
+    """Make a trained classifier ready for export: probabilities, thresholds, distance from normal, gate.
 
-    `screen calibrate` fits a finished model to a site.
+    To set thresholds for your site, use `screen calibrate`.
     """
     from screen.discover import discover
     from screen.preprocess import PreprocessSpec

@@ -15,19 +15,19 @@ from train.progress import progress_bar
 )
 @click.option(
     "--predictions", multiple=True, metavar="NAME=FILE",
-    help="Out-of-fold predictions of a recipe; the first is shipped, the others are compared with it.",
+    help="predictions.csv of 'crossvalidate'. The first is the recipe to judge; others are compared with it.",
 )  # fmt: skip
 @click.option(
     "--efficiency", multiple=True, metavar="NAME@PERCENT=FILE",
-    help="Predictions after fine-tuning from the start NAME with the labels of so many patients.",
+    help="Predictions of the start NAME with the labels of PERCENT of the patients.",
 )  # fmt: skip
-@click.option("--model", type=FILE, help="Model file that the first recipe made, for the model card.")
+@click.option("--model", type=FILE, help="Model file of the first recipe, for the model card.")
 @click.option(
     "--follow-up-table",
     type=FILE,
-    help="NIH's Data_Entry_2017*.csv[.gz]: with --predictions, measures apart what other films bear out.",
+    help="NIH's Data_Entry_2017*.csv[.gz]: also measure on labels that the patient's other films confirm.",
 )
-@click.option("--finding", default="tumor", show_default=True, help="What reports call the finding.")
+@click.option("--finding", default="tumor", show_default=True, help="Name of the finding in reports.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for figures, plots and card."
 )
@@ -37,10 +37,10 @@ def evaluate(
     inputs: tuple[Path, ...], predictions: tuple[str, ...], efficiency: tuple[str, ...], model: Path | None,
     follow_up_table: Path | None, finding: str, out: Path, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """Measure recipes by their out-of-fold predictions, or one model on the test split.
+    """Measure recipes on patients that they never saw, or one model on the test split.
 
-    TABLE... --predictions NAME=FILE [--predictions …] [--efficiency …] compares recipes, cross-validated.
-    CHECKPOINT TABLE measures a calibrated checkpoint on the test split's patients.
+    TABLE... --predictions NAME=FILE [--predictions …] compares recipes, by what 'crossvalidate' wrote.
+    CHECKPOINT TABLE measures a calibrated checkpoint on the patients of the test split.
     """
     from screen.errors import UsageError
     from screen.model import load_model

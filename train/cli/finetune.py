@@ -45,18 +45,23 @@ def _films(
 @click.command()
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Checkpoint; resumed if it is there."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Checkpoint to write. If it is there, training goes on.",
 )
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="Checkpoint of `pretrain`; else random weights."
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Checkpoint of `pretrain` to begin with. [default: random weights]",
 )
 @click.option(
     "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="One more table, to train on but never to be judged on.",
+    help="A table of more films to train on; they are never used to judge. May be given several times.",
 )  # fmt: skip
 @click.option(
     "--everything", is_flag=True,
-    help="Train on all patients: for a recipe that `crossvalidate` has measured.",
+    help="Train on all patients. Measure the recipe by `crossvalidate` first.",
 )  # fmt: skip
 @head_option
 @size_option
@@ -67,7 +72,7 @@ def finetune(
     table: Path, out: Path, weights: Path | None, training_table: tuple[Path, ...], everything: bool,
     head_alone: bool, size: int, device: str, precision: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """Learn one finding from a table of labels, or from a folder in the NIH's layout."""
+    """Train for one finding, with a table of labels or a folder as NIH publishes it."""
     from train.data.folds import Split
     from train.network.compute import Compute
     from train.recipes import finetune as engine
@@ -88,26 +93,32 @@ def finetune(
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path),
-    help="Folder for the folds' checkpoints and predictions.csv; resumed if it is there.",
+    help="Folder for checkpoints and predictions.csv. If it is there, the command goes on.",
 )  # fmt: skip
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="Checkpoint of `pretrain`; else random weights."
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Checkpoint of `pretrain` to begin with. [default: random weights]",
 )
 @click.option(
     "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="One more table, to train on but never to be judged on.",
+    help="A table of more films to train on; they are never used to judge. May be given several times.",
 )  # fmt: skip
-@click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
+@click.option("--seeds", default=1, show_default=True, help="How often each fold is trained.")
 @click.option(
-    "--fold", "folds", multiple=True, type=click.IntRange(0, 4), help="Hold out this fold only; repeatable."
+    "--fold",
+    "folds",
+    multiple=True,
+    type=click.IntRange(0, 4),
+    help="Only this fold. May be given several times.",
 )
 @click.option(
     "--label-share", default=1.0, show_default=True, type=click.FloatRange(0, 1),
-    help="Share of the patients whose labels are used; 0: none, the head of `pretrain` judges.",
+    help="Share of the patients whose labels are used. 0: no label, only what `pretrain` learned.",
 )  # fmt: skip
 @click.option(
     "--without", multiple=True, metavar="INGREDIENT",
-    help="Leave a part of the recipe out, to see what it is worth; see train/recipes/settings.py.",
+    help="Leave a part of the recipe out, to see what it is worth (train/README.md has the names).",
 )  # fmt: skip
 @head_option
 @size_option
@@ -119,7 +130,7 @@ def crossvalidate(
     folds: tuple[int, ...], label_share: float, without: tuple[str, ...], head_alone: bool, size: int,
     device: str, precision: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """Measure a recipe: fine-tune once for every fold of patients, judge the fold that was held out.
+    """Measure a recipe: five times, train without a fifth of the patients, and judge these.
 
     predictions.csv has a row for each film, fold and seed, for `evaluate` and `calibrate`.
     """

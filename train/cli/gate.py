@@ -12,10 +12,10 @@ from train.cli.options import columns_of, data_options, say, size_option, square
 @click.argument("tables", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--others", required=True, multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="Pictures that are no chest film; repeat it: folders in a folder are kinds.",
+    help="Folder of pictures that are no chest film; folders in it are kinds. May be given several times.",
 )  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The gate's checkpoint.")
-@click.option("--steps", default=3000, show_default=True, help="Of the optimizer, in each fit.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
+@click.option("--steps", default=3000, show_default=True, help="Training steps of each round.")
 @size_option
 @data_options
 @table_options
@@ -23,9 +23,9 @@ def gate(
     tables: tuple[Path, ...], others: tuple[Path, ...], out: Path, steps: int, size: int,
     cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
-    """Fit what tells chest films from everything else, and measure it on hospitals that it never saw.
+    """Train the gate (chest film or not), and measure it on hospitals that it never saw.
 
-    It has a network of its own and needs none of `finetune`. What its rounds said is kept in --cache.
+    It has a network of its own and needs no `finetune`. Finished rounds are kept in --cache.
     """
     import json
 

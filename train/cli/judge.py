@@ -10,13 +10,13 @@ from train.cli.options import columns_of, say, table_options
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The judge's parameters (.npz).")
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write (.npz).")
+@click.option("--seed", default=0, show_default=True, help="Start of all random numbers.")
 @table_options
 def judge(tables: tuple[Path, ...], out: Path, seed: int, **options: Any) -> None:
-    """Fit the judge of polarity and orientation, and measure it across patients.
+    """Train the judge that notices films that are inverted, on their side or upside down, and measure it.
 
-    It is part of preprocessing: with another judge, squares are others, and models have to be trained anew.
+    It is part of preprocessing: models have to be trained again for another judge.
     """
     from screen.discover import discover
     from screen.evaluation.folds import fold_of

@@ -13,7 +13,7 @@ from train.cli.recipe import recipe
 
 @click.group()
 def cli() -> None:
-    """Train on your own films: pre-train without labels, fine-tune with few, calibrate, measure."""
+    """Train a model on your own films: without labels first, then with few, and measure it."""
 
 
 for command in (pretrain, finetune, crossvalidate, recipe, judge, gate, calibrate, evaluate):

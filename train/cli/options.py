@@ -12,33 +12,48 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 def table_options(command: FC) -> FC:
     """How a table of labels names what is needed."""
     for option in (
-        click.option("--file-column", default="file", show_default=True, help="Path, relative to the table."),
-        click.option("--patient-column", default="patient_id", show_default=True),
-        click.option("--label-column", default="tumor", show_default=True, help="1, 0, or empty: unknown."),
         click.option(
-            "--source-column", default="source", show_default=True, help="Collection; may be missing."
+            "--file-column",
+            default="file",
+            show_default=True,
+            help="Column of the film's path, relative to the table.",
+        ),
+        click.option(
+            "--patient-column", default="patient_id", show_default=True, help="Column of the patient."
+        ),
+        click.option(
+            "--label-column",
+            default="tumor",
+            show_default=True,
+            help="Column of the label: 1, 0, or empty for unknown.",
+        ),
+        click.option(
+            "--source-column",
+            default="source",
+            show_default=True,
+            help="Column of the collection; may be missing.",
         ),
         click.option(
             "--findings-column",
             default="findings_raw",
             show_default=True,
-            help="All findings, A|B|…; may be missing. They help to learn the label.",
+            help="Column of all findings, A|B|…; may be missing. They help to learn the label.",
         ),
         click.option(
             "--abnormal-column",
             default="abnormal",
             show_default=True,
-            help="0 is a normal film; may be missing.",
+            help="Column that is 0 for a normal film; may be missing.",
         ),
         click.option(
             "--readers",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Folder with Google's tables of what radiologists saw on NIH's films: see train/README.md.",
+            help="Folder with Google's tables of what radiologists saw on NIH's films (train/README.md).",
         ),
         click.option(
             "--true-size-table",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="NIH's Data_Entry_2017*.csv[.gz]: squeezed pictures get their film's aspect back.",
+            help="NIH's Data_Entry_2017*.csv[.gz]: gives squeezed pictures their film's shape back.",
         ),
     ):
         command = option(command)
@@ -50,10 +65,12 @@ def data_options(command: FC) -> FC:
     for option in (
         click.option(
             "--cache", type=click.Path(path_type=Path),
-            help="Folder for the films' squares, private: made once, and for several commands if it is the "
-            "same. [default: --out with .cache behind it]",
+            help="Folder for the films' squares (pictures of patients). Commands with the same folder share "
+            "them. [default: --out with .cache behind it]",
         ),
-        click.option("--seed", default=0, show_default=True, help="Of the split and of everything random."),
+        click.option(
+            "--seed", default=0, show_default=True, help="Start of all random numbers, of the split too."
+        ),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -68,7 +85,7 @@ def size_option(command: FC) -> FC:
     """What the network gets."""
     return click.option(
         "--size", default=224, show_default=True, type=click.IntRange(32, 2048),
-        help="Side of the square that the network gets, pixels.",
+        help="Side of the square that the network gets, in pixels.",
     )(command)  # fmt: skip
 
 
@@ -76,7 +93,7 @@ def head_option(command: FC) -> FC:
     """What learns."""
     return click.option(
         "--head-alone", is_flag=True,
-        help="The network stays as pre-training left it, and its head is fitted at once: needs --weights.",
+        help="Leave the network as pre-training left it, and fit its last layer only: needs --weights.",
     )(command)  # fmt: skip
 
 
@@ -84,11 +101,12 @@ def compute_options(command: FC) -> FC:
     """On what, and in which precision, is trained."""
     for option in (
         click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+            help="Where to train.",
         ),
         click.option(
             "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-            help="auto: bf16 on CUDA, and on CPUs that multiply it (AMX, AVX-512 BF16).",
+            help="auto: bf16 on CUDA and on CPUs that have it (AMX, AVX-512 BF16), else fp32.",
         ),
     ):  # fmt: skip
         command = option(command)

@@ -20,34 +20,44 @@ from train.progress import progress_bar, quiet
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Checkpoint; resumed if it is there."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Checkpoint to write. If it is there, training goes on.",
 )
-@click.option("--epochs", default=20, show_default=True)
-@click.option("--batch-size", default=128, show_default=True, help="Films, of all processes together.")
-@click.option("--size", default=128, show_default=True, help="Side of a view, pixels.")
-@click.option("--method", default="simclr", show_default=True, help="simclr or planted.")
+@click.option("--epochs", default=20, show_default=True, help="Passes over the films.")
+@click.option(
+    "--batch-size", default=128, show_default=True, help="Films in a batch, of all processes together."
+)
+@click.option(
+    "--size", default=128, show_default=True, help="Side of the square that the network gets, in pixels."
+)
+@click.option("--method", default="simclr", show_default=True, help="simclr or planted (drawn lesions).")
 @click.option(
     "--method-option", "method_options", multiple=True, metavar="NAME=NUMBER",
-    help="Of the method, as temperature=0.1 or faintest=0.06; see train/network/methods.py.",
+    help="Setting of the method: temperature=0.1 (simclr), faintest=0.06 (planted).",
 )  # fmt: skip
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Checkpoint of `pretrain` to begin with; else random weights.",
+    help="Checkpoint of `pretrain` to begin with. [default: random weights]",
 )
 @click.option(
     "--source-power", default=0.5, show_default=True, type=click.FloatRange(0, 1),
-    help="A source of n films has a share ~ n ** POWER of an epoch; 1 takes films as they come.",
+    help="How collections share an epoch: 1 by their films, 0 all alike, .5 by the square root.",
 )  # fmt: skip
 @click.option(
     "--same-patient", default=0.5, show_default=True, type=click.FloatRange(0, 1),
-    help="How often the second view is of another film of the patient.",
+    help="How often the second view is another film of the same patient.",
 )  # fmt: skip
 @compute_options
-@click.option("--compile/--no-compile", "compiled", default=None, help="Default: on CUDA, with one process.")
 @click.option(
-    "--leave-out-test", is_flag=True, help="Keep the films of the test split's patients out (needs patients)."
+    "--compile/--no-compile",
+    "compiled",
+    default=None,
+    help="Use torch.compile. [default: on CUDA, with one process]",
 )
+@click.option("--leave-out-test", is_flag=True, help="Leave out films of the test split's patients.")
 @data_options
 @table_options
 def pretrain(
@@ -56,9 +66,9 @@ def pretrain(
     device: str, precision: str, compiled: bool | None, leave_out_test: bool, cache: Path | None, seed: int,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Learn from films without labels: folders and files as `screen run` takes them, or tables of labels.
+    """Train without labels, on folders and files as for `screen run`, or on tables of labels.
 
-    Several processes: `torchrun --nproc-per-node N -m train pretrain …`.
+    With several processes: `torchrun --nproc-per-node N -m train pretrain …`.
     """
     import numpy as np
 

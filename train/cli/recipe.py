@@ -12,16 +12,21 @@ from train.cli.options import data_options, say, size_option, squares_folder
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="One more table, to train on but never to be judged on.",
+    help="A table of more films to train on; they are never used to judge.",
 )  # fmt: skip
 @click.option(
     "--others", required=True, multiple=True, type=click.Path(exists=True, path_type=Path),
-    help="Pictures that are no chest film, for the gate.",
+    help="Folder of pictures that are no chest film, for the gate. May be given several times.",
 )  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder; resumed if it is there.")
-@click.option("--epochs", default=3, show_default=True, help="Of pre-training at full size.")
-@click.option("--seeds", default=1, show_default=True, help="Fine-tunings in each fold.")
-@click.option("--ablations", is_flag=True, help="The recipe without each of its ingredients, too.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write. If it is there, it goes on.",
+)
+@click.option("--epochs", default=3, show_default=True, help="Passes of pre-training at full size.")
+@click.option("--seeds", default=1, show_default=True, help="How often each fold is trained.")
+@click.option("--ablations", is_flag=True, help="Also measure the recipe without each of its parts.")
 @size_option
 @data_options
 def recipe(
@@ -29,10 +34,11 @@ def recipe(
     table: Path, training_table: tuple[Path, ...], others: tuple[Path, ...], out: Path,
     epochs: int, seeds: int, ablations: bool, size: int, cache: Path | None, seed: int,
 ) -> None:  # fmt: skip
-    """The shipped model from a table of labels, and what proves it: pre-training, five folds beside a random
-    start, all labels, a tenth of them and none, the model from all patients, calibrated on the folds.
+    """Make a model as the shipped one was made, and measure it.
 
-    Columns must have their usual names. Every command is printed before it runs.
+    Pre-training; five folds, beside a random start, with all labels, a tenth of them and none; then the model
+    from all patients, calibrated on the folds. Columns must have their usual names. Every command is printed
+    before it runs.
     """
     import shlex
 
