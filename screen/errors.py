@@ -15,6 +15,9 @@ A file that cannot be screened is no error: it is an `Unscreened` result (`scree
 as a row with a reason code. Messages say what to do next; they name files, never patients.
 """
 
+import sys
+from pathlib import Path
+
 
 class ScreenError(Exception):
     """A failure with a message for the operator."""
@@ -64,4 +67,35 @@ class MissingExtraError(UsageError):
     """A part of the product that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the extra '{extra}': pip install 'cxr-screen[{extra}]'")
+        super().__init__(f"{what} needs the extra '{extra}': {how_to_install(extra)}")
+
+
+def how_to_install(extra: str = "") -> str:
+    """What to type for cxr-screen with an extra."""
+    return install_line(f"cxr-screen[{extra}]" if extra else "cxr-screen")
+
+
+def install_line(*words: str) -> str:
+    """What to type for packages: into the environment that is running, in the versions that were tested."""
+    import shlex
+
+    constraints = _constraints()
+    tested = ("-c", str(constraints)) if constraints else ()
+    return shlex.join([sys.executable, "-m", "pip", "install", *tested, *words])
+
+
+def _constraints() -> Path | None:
+    """`constraints.txt` of the clone that is running, or that was installed from; a wheel has none."""
+    import json
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    clones = [Path(__file__).parent.parent]
+    try:
+        origin = metadata.distribution("cxr-screen").read_text("direct_url.json")
+        if (url := urlsplit(json.loads(origin or "{}").get("url", ""))).scheme == "file":
+            clones.append(Path(unquote(url.path)))
+    except (metadata.PackageNotFoundError, ValueError):
+        pass
+    found = (clone / "constraints.txt" for clone in clones if (clone / "pyproject.toml").is_file())
+    return next((file for file in found if file.is_file()), None)

@@ -92,29 +92,6 @@ def test_every_command_is_documented() -> None:
     assert missing == []
 
 
-def test_every_option_is_documented() -> None:
-    said = set(re.findall(r"--[a-z][a-z0-9-]*", documentation()))
-    missing = {
-        f"{path} {option}"
-        for path, command in commands(cli, "screen")
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and not parameter.hidden
-        for option in parameter.opts
-        if option.startswith("--") and option not in said
-    }
-    assert sorted(missing) == []
-
-
-def test_no_option_is_documented_that_does_not_exist() -> None:
-    options = {"--help", "--version"}
-    for _, command in commands(cli, "screen"):
-        for parameter in command.params:
-            options |= {*parameter.opts, *parameter.secondary_opts}
-    shown = re.findall(r"`(?:cxr-)?screen [^`]*`", documentation())
-    unknown = {option for line in shown for option in re.findall(r"--[a-z][a-z0-9-]*", line)} - options
-    assert unknown == set()
-
-
 def bash_blocks(text: str) -> list[list[str]]:
     return [block.splitlines() for block in re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)]
 

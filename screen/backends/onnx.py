@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.backends.base import Backend, DeviceInfo, Outputs
-from screen.errors import BackendError, MemoryRefusedError, MissingExtraError, UsageError
+from screen.errors import BackendError, MemoryRefusedError, MissingExtraError, UsageError, how_to_install
 from screen.gpus import Gpu
 from screen.machine import network_streams
 from screen.model import Model
@@ -168,7 +168,8 @@ def _runtime(kind: str) -> Any:
     if len(wheels) > 1:
         raise BackendError(
             f"{' and '.join(wheels)} are both installed and overwrite each other: uninstall both "
-            f"(pip uninstall {' '.join(_WHEELS)}), then install the one extra 'cpu' or 'gpu'"
+            f"(pip uninstall {' '.join(_WHEELS)}), then install the one extra you want: "
+            f"{how_to_install('cpu')}, or [gpu]"
         )
     try:
         import onnxruntime
@@ -231,7 +232,7 @@ def _info(model: Model, kind: str, device: str, uuid: str = "") -> DeviceInfo:
 def _cuda_advice(what: str) -> str:
     return (
         f"{what}: --device cuda needs an NVIDIA driver and the extra 'gpu' instead of 'cpu' "
-        "(pip uninstall onnxruntime; pip install 'cxr-screen[gpu]'); or use --device cpu"
+        f"(pip uninstall onnxruntime, then {how_to_install('gpu')}); or use --device cpu"
     )
 
 

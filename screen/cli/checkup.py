@@ -24,7 +24,7 @@ from screen.backends import onnx, openvino, tensorrt_binding
 from screen.backends.devices import no_gpu_advice
 from screen.decode import Decoded, DecodePool
 from screen.discover import Source
-from screen.errors import ScreenError
+from screen.errors import ScreenError, how_to_install, install_line
 from screen.gpus import gpus
 from screen.machine import library_version, library_versions, usable_cpus
 from screen.model import Model, load_model
@@ -40,6 +40,7 @@ _LIBRARIES = (
 )  # fmt: skip
 _FOR_ARCHIVES = ("highdicom", "httpx")
 """Of the extra 'dicom', for whoever has an archive."""
+_AGAIN = install_line("--force-reinstall", "--no-deps", "imagecodecs")
 _BATCH = 2
 _ROOM = 2**30
 """Bytes that a night's folder easily takes."""
@@ -81,13 +82,13 @@ def _libraries() -> Iterator[Check]:
         if found := library_version(name):
             yield Check(name, State.OK, found)
         else:
-            yield Check(name, State.BAD, "not installed: pip install cxr-screen")
+            yield Check(name, State.BAD, f"not installed: {how_to_install()}")
     extra = library_versions(_FOR_ARCHIVES)
     if len(extra) == len(_FOR_ARCHIVES):
         said = ", ".join(f"{name} {version}" for name, version in extra.items())
         yield Check("fetch, dicom, send", State.OK, said)
     else:
-        yield Check("fetch, dicom, send", State.NOTE, "not installed: pip install 'cxr-screen[dicom]'")
+        yield Check("fetch, dicom, send", State.NOTE, f"not installed: {how_to_install('dicom')}")
     grey = cv2.LUT(np.array([[0, 65535]], np.uint16), np.arange(65536, dtype=np.uint16)[::-1].copy())
     works = grey.tolist() == [[65535, 0]]
     yield Check("16-bit lookup", State.OK if works else State.BAD, "OpenCV" if works else "needs OpenCV 5")
@@ -103,11 +104,11 @@ def _decoders() -> Iterator[Check]:
         try:
             decoded, decoder, _ = decode_frame(bytes(encode(values)), syntax, _pixel_header(values))
         except Refusal as refusal:
-            yield Check(name, State.BAD, f"{refusal.detail}: pip install --force-reinstall imagecodecs")
+            yield Check(name, State.BAD, f"{refusal.detail}: {_AGAIN}")
             continue
         error = int(np.abs(decoded.astype(int) - values.astype(int)).max())
         good = error <= (8 if eight_bits else 0)
-        detail = decoder if good else f"{decoder} gives other values: reinstall imagecodecs"
+        detail = decoder if good else f"{decoder} gives other values: {_AGAIN}"
         yield Check(name, State.OK if good else State.BAD, detail)
 
 
@@ -171,7 +172,7 @@ def _runtime_and_model() -> Iterator[Check]:
             "runtime", State.BAD, f"{' and '.join(wheels)} overwrite each other: uninstall both, then one"
         )
     else:
-        yield Check("runtime", State.BAD, "none: pip install 'cxr-screen[cpu]' (or [gpu])")
+        yield Check("runtime", State.BAD, f"none: {how_to_install('cpu')} (or [gpu])")
     try:
         model = load_model(None)
     except ScreenError as error:
@@ -185,7 +186,7 @@ def _runtime_and_model() -> Iterator[Check]:
         if openvino.installed():
             yield _device(model, "openvino", State.NOTE)
         else:
-            yield Check("--device openvino", State.NOTE, "not installed: pip install 'cxr-screen[openvino]'")
+            yield Check("--device openvino", State.NOTE, f"not installed: {how_to_install('openvino')}")
         found = gpus()
         for gpu in found:
             yield Check(f"GPU {gpu.index}", State.OK, f"{gpu.name}, {gpu.uuid}")
@@ -216,7 +217,7 @@ def _tensorrt() -> Check:
     """Beside a GPU: the libraries. What an engine computes is tried when it is loaded."""
     name, here = "--device tensorrt", tensorrt_binding.installed()
     if not here:
-        return Check(name, State.NOTE, "no TensorRT is installed: pip install 'cxr-screen[trt]'")
+        return Check(name, State.NOTE, f"no TensorRT is installed: {how_to_install('trt')}")
     return Check(name, State.OK, f"{' and '.join(here)}; it runs what 'screen export trt' builds")
 
 

@@ -19,6 +19,7 @@ from pydicom import Dataset
 
 from screen.archive import results
 from screen.cli import cli
+from screen.errors import how_to_install
 from screen.files import write_whole
 from screen.ledger import Ledger
 from tests.places import EXAMPLES, ROOT
@@ -649,4 +650,4 @@ def test_the_missing_extra_is_named(night: Path, monkeypatch: pytest.MonkeyPatch
     for name in [name for name in sys.modules if name.startswith("screen.archive")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    assert "pip install 'cxr-screen[dicom]'" in screen("dicom", night, code=2)
+    assert how_to_install("dicom") in screen("dicom", night, code=2)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from screen.cli import cli, main
+from screen.errors import how_to_install
 from tests.places import ROOT
 
 HEAVY = {
@@ -80,7 +81,7 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(extra: str, arg
     )
     assert done.returncode == 2, done.stdout + done.stderr
     said = json.loads(done.stderr.splitlines()[-1])
-    assert f"pip install 'cxr-screen[{extra}]'" in said["message"]
+    assert how_to_install(extra) in said["message"]
 
 
 def test_our_own_missing_module_is_a_bug_and_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
