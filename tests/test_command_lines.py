@@ -21,7 +21,9 @@ from tests.places import EXAMPLES, ROOT
 PROGRAMS = {"screen", "cxr-screen"}
 MODULES = {"screen": "", "train": "train", "export": "export", "benchmarks": "bench"}
 """What stands behind `python -m`, and the command group that it is."""
-LEAVES = {"train/README.md": "train", "docs/training.md": "train", "benchmarks/README.md": "bench"}
+LEAVES = dict.fromkeys(("train/README.md", "docs/training.md", "docs/evaluation.md"), "train") | {
+    "benchmarks/README.md": "bench"
+}
 """Pages that are about one command group, and may leave `screen train` and the like out."""
 
 
@@ -29,7 +31,7 @@ def pages() -> list[Path]:
     """All pages but those that tell what was done in the past."""
     folders = [ROOT / name for name in ("docs", "examples", "train", "export", "benchmarks")]
     found = [*ROOT.glob("*.md"), *(page for folder in folders for page in sorted(folder.rglob("*.md")))]
-    past = {"CHANGELOG.md", "docs/experiments", "docs/evaluation"}
+    past = {"CHANGELOG.md", "docs/experiments/", "docs/evaluation/"}
     return [page for page in found if not any(name(page).startswith(left_out) for left_out in past)]
 
 
@@ -160,13 +162,12 @@ def test_options_in_a_table_of_options_are_there() -> None:
     """A table whose first column is called `option` is about the commands of its section."""
     unknown = []
     for page in pages():
-        for part in re.split(r"^(?=## )", page.read_text(), flags=re.M):
-            if table := re.search(r"^\| option \|.*?(?=^[^|]|\Z)", part, re.M | re.S):
-                told = set(
-                    re.findall(r"--[a-z][a-z0-9-]*", " ".join(re.findall(r"^\|([^|]*)", table[0], re.M)))
-                )
-                about = next(about for about, named in sections(page) if told <= named)
-                there = {option for path in about for option in options(COMMANDS[path])}
+        parts = re.split(r"^(?=## )", page.read_text(), flags=re.M)
+        for part, (about, _) in zip(parts, sections(page), strict=True):
+            there = {option for path in about for option in options(COMMANDS[path])}
+            for table in re.findall(r"^\| option .*?(?=^[^|]|\Z)", part, re.M | re.S):
+                first = " ".join(re.findall(r"^\|([^|]*)", table, re.M))
+                told = set(re.findall(r"--[a-z][a-z0-9-]*", first))
                 unknown += [f"{name(page)}: {option}" for option in told - there]
     assert unknown == []
 
@@ -182,6 +183,7 @@ def test_every_line_can_be_parsed(page: str, line: str, monkeypatch: pytest.Monk
 
 
 RUN = {"run", "report", "dicom", "evaluate", "calibrate", "monitor", "inspect", "doctor"}
+RUN |= {"model show", "model verify"}
 NOT_HERE = re.compile(r"--engine|--device (cuda|tensorrt|openvino)|/opt/|\b(podman|parallel|pip|sh -c)\b")
 """What needs a GPU, an archive, a registry, another program or another machine."""
 
@@ -198,7 +200,7 @@ for page, line in LINES:
         FIRST.setdefault(re.sub(r"\s+#.*", "", line), page)
 PICTURES = ("dicom_dir", "films", "next-night", "FILMS", "ward-a", "ward-b", "data/films")
 DICOM = ("archive", "srv/cxr-screen/films/films", "srv/radiographs")
-NIGHTS = ("data/2026-09-30", "data/2026-10-01", "data/2026-11-22")
+NIGHTS = ("data/2026-09-30", "data/2026-10-01", "data/2026-11-22", "dicom_dir-screened")
 
 
 def shell(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -250,6 +252,8 @@ def test_lines_run_as_they_stand(page: str, made: Path, tmp_path: Path) -> None:
         shutil.copytree(made / "night", tmp_path / place)
     (tmp_path / "film.dcm").symlink_to(EXAMPLES / "study-1" / "film-1.dcm")
     (tmp_path / "labels.csv").symlink_to(made / "labels.csv")
+    for model in ("FILE", "model.onnx"):
+        (tmp_path / model).symlink_to(ROOT / "screen" / "models" / "default.onnx")
     (tmp_path / "data/feedback").mkdir()
     (tmp_path / "data/feedback/reader.csv").write_text(",".join(COLUMNS) + "\n")
     for line in (line for line, first in FIRST.items() if first == page):
