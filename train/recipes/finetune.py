@@ -4,6 +4,7 @@ the head alone.
 
 import copy
 import csv
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -111,9 +112,15 @@ def _fit_head(
         checkpoint, tensors, {**about, "kind": KIND, "epoch": 0, "settings": _plain_settings(settings)}
     )
     report(
-        f"head fitted on {np.count_nonzero(weights)} films: "
-        f"validation AUC within source {within:.3f}, pooled {pooled:.3f}"
+        f"head fitted on {np.count_nonzero(weights)} films, the network left as it is: "
+        f"{_judged(within, pooled)}"
     )
+
+
+def _judged(within: float, pooled: float) -> str:
+    if math.isnan(pooled):
+        return "no films held back to validate on"
+    return f"validation AUC within source {within:.3f}, pooled {pooled:.3f}"
 
 
 def _begun(encoder: Mapping[str, Tensor]) -> ResNet18:
@@ -211,7 +218,7 @@ def _train_layers(
         _log(checkpoint, epoch, [size, parts, loss_sum / per_epoch, *measured, films_per_second])
         report(
             f"epoch {epoch + 1}/{len(plan)} ({size} px, {parts} parts): loss {loss_sum / per_epoch:.4f}, "
-            f"validation AUC within source {measured[0]:.3f}, pooled {measured[1]:.3f}, "
+            f"{_judged(*measured)}, "
             f"{films_per_second:.1f} films/s"
         )
 

@@ -182,6 +182,14 @@ def test_frozen_parts_keep_weights_and_statistics(films: LabelledFilms, tmp_path
     assert not {"layer4.0.conv1.weight", "layer4.0.bn1.running_mean", "fc.weight"} & same
 
 
+def test_who_holds_no_film_back_is_told_so(films: LabelledFilms, tmp_path: Path) -> None:
+    everything = replace(films, splits=np.full_like(films.splits, Split.TRAIN))
+    lines: list[str] = []
+    settings = FinetuneSettings(head_alone=True).at(32)
+    finetune(everything, settings, planted_start(), tmp_path / "head", {}, lines.append)
+    assert lines == ["head fitted on 120 films, the network left as it is: no films held back to validate on"]
+
+
 def test_the_head_alone_learns_if_that_is_asked_for(films: LabelledFilms, tmp_path: Path) -> None:
     start = planted_start()
     lines: list[str] = []
