@@ -104,6 +104,23 @@ def fit(data: Path, json_file: Path | None) -> None:
 
 
 @cli.command()
+@films_option
+@sample_option(500, "Films.")
+@click.option("--reports", type=click.IntRange(1), default=100, show_default=True, help="Of each kind.")
+@json_option
+def drift(films_folder: Path, sample: int, reports: int, json_file: Path | None) -> None:
+    """`screen monitor` on real films: is a new device told once, and how often is chance an alarm?
+
+    Needs the extra train.
+    """
+    from benchmarks.decisions import drift as measurement
+
+    figures = measurement.measure(films_folder, sample, reports)
+    measurement.report(figures, Console())
+    write_json(json_file, figures)
+
+
+@cli.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @films_option
 @click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="How many films.")

@@ -122,6 +122,8 @@ class Warn(StrEnum):
     NOT_SQUARE = "not_square"
     PERHAPS_SQUEEZED = "perhaps_squeezed"
     SIGN_CONTRADICTED = "sign_contradicted"
+    CHILD = "child"
+    NOT_HUMAN = "not_human"
 
     @property
     def meaning(self) -> str:
@@ -155,11 +157,16 @@ _WARNINGS = {
     Warn.NOT_SQUARE: "its pixels are not square: shown in the proportions that its header says",
     Warn.PERHAPS_SQUEEZED: "the header says, perhaps wrongly, that pixels are not square: shown as square",
     Warn.SIGN_CONTRADICTED: "signed or unsigned: header and values disagree; corrected where that is certain",
+    Warn.CHILD: "the tags say that the patient is under 18 years: most models are meant for adults",
+    Warn.NOT_HUMAN: "the tags say that it shows an animal or a test object (phantom), no person",
 }
 
 
 OF_POSE = frozenset({Warn.POLARITY_CONTRADICTED, Warn.ON_ITS_SIDE, Warn.UPSIDE_DOWN})
 """What the judge says of a film (`screen.preprocess.pose`)."""
+
+OF_PATIENT = (Warn.CHILD, Warn.NOT_HUMAN)
+"""What a film is screened for all the same, though the model may not be meant for it."""
 
 OF_GATE = (Warn.UNLIKE_CHEST, Warn.PERHAPS_NO_CHEST)
 """What the gate says of a film that is screened all the same."""

@@ -85,6 +85,13 @@ class Chromium:
         self.click(selector)
         self._call("Input.insertText", text=text)
 
+    def press(self, key: str, code: int) -> None:
+        """A key without a letter, by its name and its number."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **named, **text)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **named)
+
     def downloaded(self, name: str) -> bytes:
         """A file that the page has handed out."""
         end = time.monotonic() + _PATIENCE

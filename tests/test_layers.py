@@ -61,7 +61,8 @@ LINES = {
         plots
         gpu survival
         speed
-        material decisions memory sources hardware rates
+        decisions
+        material memory sources hardware rates
     """,
 }
 """From the top down. What stands on one line never imports each other."""

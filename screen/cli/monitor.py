@@ -55,8 +55,9 @@ def cli(
     """Compare this week with the weeks before.
 
     LEDGER is ledger.sqlite of a finished run; give those of many nights. Their films are counted by week (of
-    the exam) and device, and each week is held against what came before it: scores, flagged films, files that
-    could not be read, films unlike a chest film. What chance explains is no alarm.
+    the exam) and device, and each week is compared with what came before it: scores, distance from normal
+    films, flagged films, files that could not be read, films unlike a chest film. What chance explains is no
+    alarm.
 
     DIR then holds drift.csv and drift.html. Films are not opened, ledgers are only read.
     """

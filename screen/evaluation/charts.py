@@ -87,7 +87,7 @@ def weeks_chart(weeks: Sequence[Week], what: str, label: str) -> str:
         parts.append(
             f'<text x="{x:.1f}" y="{_y(0) + 16:.1f}" text-anchor="{anchor}">{text(weeks[at].name, 12)}</text>'
         )
-    return _chart(parts, (f"week, and share of {what}", ""), top, label, named=True)
+    return _chart(parts, (f"share of {what}, by week", ""), top, label, named=True)
 
 
 def _chart(

@@ -31,8 +31,8 @@ FALSE_ALARMS = 0.05
 """Of so many reports on weeks that are all alike, one alarm or more is chance's at most."""
 ENOUGH = 50
 """Films: fewer are nothing to hold others against."""
-_TESTS = 4
-"""Of each week and device: scores, flagged, failed, unlike_chest."""
+_TESTS = 5
+"""Of each week and device: scores, distance, flagged, failed, unlike_chest."""
 
 
 class Device(NamedTuple):
@@ -249,6 +249,9 @@ def _line(week: str, device: Device, films: Films, earlier: Films, least: float)
         by_chance["flagged"] = other_by_chance(*numbers)
         counts = counts_by_quantile(_array(earlier.probabilities), _array(films.probabilities))
         seen, chance, by_chance["scores"] = psi_by_chance(*counts, least)
+        # Preprocessing takes most of a device's greys out of the scores; the distance still knows them.
+        counts = counts_by_quantile(_array(earlier.distances), _array(films.distances))
+        _, _, by_chance["distance"] = psi_by_chance(*counts, least)
     alarms = tuple(name for name in sorted(by_chance) if by_chance[name] <= least)
     return Watched(week, device, films, seen, chance, alarms)
 

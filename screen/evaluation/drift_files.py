@@ -59,10 +59,11 @@ def told(line: Watched) -> str:
 
 
 _WORDS = {
+    "distance": "films lie nearer to normal films, or further from them, than before",
     "failed": "more files that could not be read",
-    "flagged": "another share of flagged films",
-    "scores": "other scores",
-    "unlike_chest": "more films unlike a chest film",
+    "flagged": "more or fewer films flagged than before",
+    "scores": "other scores than before",
+    "unlike_chest": "more films that do not look like a chest film",
 }
 
 
@@ -86,8 +87,8 @@ def _page(drift: Drift) -> bytes:
         subline=f"{count(films, 'film')} of {count(len(weeks), 'week')}{between}.",
         alarms=_alarms(alarms),
         charts=_charts(drift),
-        charts_note="Share of films that are flagged, with Wilson's 95 % interval; large points: an alarm. "
-        f"The {_CHARTS} devices with most films.",
+        charts_note="Points: share of films that are flagged. Lines: its 95 % interval. Large: an alarm. "
+        f"Shown are the {_CHARTS} devices with most films.",
         feedback=_feedback(drift),
         figures=_figures(drift.lines),
         provenance=_provenance(drift),
@@ -96,9 +97,9 @@ def _page(drift: Drift) -> bytes:
 
 def _alarms(alarms: Sequence[Watched]) -> str:
     said = (
-        f"Of 100 such reports on weeks that are all alike, {FALSE_ALARMS * 100:.0f} at most have an alarm. A "
-        "week of a device is held against the films of that device before it; of one with fewer than "
-        f"{ENOUGH} of these, against all earlier films."
+        f"If nothing has changed, at most {FALSE_ALARMS * 100:.0f} of 100 such reports have an alarm. Each "
+        "week of a device is compared with all earlier films of that device. If these are fewer than "
+        f"{ENOUGH}, it is compared with the earlier films of all devices."
     )
     if not alarms:
         return f"<section><p>{said}</p></section>"
@@ -151,7 +152,7 @@ def _feedback(drift: Drift) -> str:
         (w.name, f"{agree} of {agree + disagree}", f"{w.value:.0%} ({w.low:.0%} – {w.high:.0%})")
         for w, (agree, disagree) in zip(values, weeks.values(), strict=True)
     ]
-    note = "Verdicts on flagged cases alone say nothing about what was missed: fit no threshold to them."
+    note = "These verdicts say nothing about films that were missed: choose no threshold by them."
     chart = weeks_chart(values, "flags that were right", "Positive predictive value by week")
     figures = table(("Week", "Agreed", "Right among flagged (95 %)"), lines, "What readers said")
     both = f'<div class="charts"><div>{chart}</div><div>{figures}</div></div>'
@@ -164,7 +165,11 @@ def _figures(lines: Iterable[Watched]) -> str:
     columns = [column.replace("_", " ") for column in COLUMNS]
     more = len(shown) - len(cells)
     rest = f'<p class="small">{more:,} earlier lines are in drift.csv.</p>' if more else ""
-    return f'<div class="wide">{table(columns, cells, "By week and device")}</div>{rest}'
+    meaning = (
+        '<p class="small">psi says how far the scores lie from earlier ones: 0 is no difference. If nothing '
+        "has changed, it stays under psi by chance in 95 of 100 weeks. All columns: docs/watching.md.</p>"
+    )
+    return f'<div class="wide">{table(columns, cells, "By week and device")}</div>{rest}{meaning}'
 
 
 def _provenance(drift: Drift) -> str:
@@ -174,7 +179,7 @@ def _provenance(drift: Drift) -> str:
         ("Ledgers", f"{drift.ledgers:,}"),
         ("Model", text(f"{card.name} {card.version}")),
         ("Weights", text(card.weights_digest)),
-        ("All nights decided as the last one", text(points, 400)),
+        ("Thresholds, of the last night, used for all", text(points, 400)),
         ("Version", f"cxr-screen {__version__}"),
     ]
-    return table(("What", ""), entries, "Provenance")
+    return table(("What", ""), entries, "How it was made")

@@ -1,10 +1,10 @@
 """Earlier nights' ledgers: they lend their results, such films are not sent through the network again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from screen.codes import Reason
 from screen.errors import LedgerError, UsageError
@@ -12,6 +12,8 @@ from screen.ledger.foreign import Expected
 from screen.ledger.objects import DicomObject
 from screen.ledger.rows import Inference, Row
 from screen.ledger.store import Ledger
+
+_T = TypeVar("_T")
 
 BINDING = ("weights_digest", "decode_policy", "identifiers")
 """Settings under which an earlier result is this run's as well."""
@@ -36,14 +38,15 @@ class KnownFilm:
 class Known:
     """The ledgers given with `--known`, read-only; the one given first has the first word.
 
-    ignored: screened rows in ledgers of other weights, another decode policy or other identifiers.
+    ignored: screened rows in ledgers of other weights, another decode policy or other identifiers;
+    ignored_ledgers: how many these are.
     """
 
     def __init__(
         self, paths: Sequence[Path], settings: dict[str, str], expected: Expected, own: Path
     ) -> None:
         """expected: what this run's model makes of films. Raises UsageError for what cannot be used."""
-        self.ignored = 0
+        self.ignored = self.ignored_ledgers = 0
         self._ledgers: list[tuple[Ledger, str]] = []
         self._of_any_weights: list[Ledger] = []
         with ExitStack() as stack:
@@ -60,6 +63,7 @@ class Known:
                         self._ledgers.append((ledger, ledger.decided))
                     else:
                         self.ignored += ledger.count_screened()
+                        self.ignored_ledgers += 1
             self._stack = stack.pop_all()
 
     def find(self, row: Row) -> KnownFilm | None:
@@ -85,6 +89,14 @@ class Known:
                 if other is not None and other.inference is not None:
                     return KnownFilm(other.inference, same_identity=False)
         return None
+
+    def each(self, look: Callable[[Ledger], _T]) -> list[_T]:
+        """What `look` makes of every ledger that lends results. Raises UsageError for one that is damaged."""
+        found = []
+        for ledger, _ in self._ledgers:
+            with _refused_by_name(ledger.path):
+                found.append(look(ledger))
+        return found
 
     def has_failed(self, file: str, change_token: str, reason: Reason | None) -> bool:
         """Whether the same file failed for the same reason in an earlier night, whatever the model."""

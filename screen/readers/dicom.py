@@ -42,6 +42,7 @@ from screen.readers.lookup import (
     grey_from_ycbcr,
     lookup_from_header,
 )
+from screen.readers.patient import warnings_from_patient
 from screen.readers.reduced import WHOLE, Aim, reduced_frame
 from screen.readers.signature import Kind
 from screen.readers.tags import Parsed, parse_dicom, quietly
@@ -64,6 +65,7 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
         eligibility = eligibility_from_tags(described_from_tags(parsed.tags))
         identity = identity_from_tags(parsed.tags, eligibility.view)
         aspect, is_told = aspect_from_tags(parsed.tags)
+        about_the_patient = warnings_from_patient(parsed.tags)
     digest = PixelDigest()
     try:
         px, lookup_header, frame = _checked(parsed, eligibility, kind, limits, digest)
@@ -85,6 +87,7 @@ def film_from_dicom(stream: BinaryIO, kind: Kind, limits: Limits, aim: Aim = WHO
         warnings.append(Warn.NO_PREAMBLE)
     if px.frames > 1:
         warnings.append(Warn.SEVERAL_FRAMES)
+    warnings += about_the_patient
     return Film(
         identity=identity,
         pixels=pixels,

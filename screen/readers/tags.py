@@ -53,6 +53,8 @@ _KEYWORDS = """
     WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelPaddingValue PixelPaddingRangeLimit
     PixelAspectRatio PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing
     StationName InstitutionName AcquisitionDate PatientSex PatientAge
+    PatientBirthDate PatientSpeciesCodeSequence PatientSpeciesDescription PatientSexNeutered
+    QualityControlImage
 """
 
 

@@ -82,6 +82,24 @@ def probability_bar(score: Score) -> str:
     )
 
 
+def interval_bar(
+    share: float, interval: tuple[float, float], usual: tuple[float, float] | None, top: float, *, hot: bool
+) -> str:
+    """A share with its interval on an axis from 0 to `top`, before the range that is usual."""
+    at, low, high = (200 * value / top for value in (share, *interval))
+    band = ""
+    if usual is not None:
+        left, right = (200 * min(value / top, 1) for value in usual)
+        band = f'<rect class="usual" x="{left:.2f}" y="0" width="{max(1.5, right - left):.2f}" height="14"/>'
+    kind = "hot" if hot else "fill"
+    return (
+        '<svg class="bar" viewBox="0 0 200 14" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="track" y="6" width="200" height="2"/>{band}'
+        f'<rect class="{kind}" x="{low:.2f}" y="5" width="{max(1.5, high - low):.2f}" height="4" rx="1"/>'
+        f'<rect class="{kind}" x="{max(0.0, at - 1.5):.2f}" y="1" width="3" height="12"/></svg>'
+    )
+
+
 def share_bar(share: float) -> str:
     """A plain bar for a share of 0 … 1: something that is not nothing stays visible."""
     width = 0 if share <= 0 else max(1.5, 200 * share)
@@ -119,7 +137,7 @@ def histogram_chart(films: Histogram) -> str:
     parts.append(f'<text x="{_LEFT - 8}" y="{floor}" text-anchor="end">0</text>')
     parts.append(
         f'<text x="{_LEFT + inner_width / 2:.0f}" y="{_HEIGHT - 4}" text-anchor="middle">'
-        f"calibrated probability of {text(films.finding, 40)} (logit scale)</text>"
+        f"probability of {text(films.finding, 40)} (the axis is stretched at both ends)</text>"
     )
     at_threshold = x(threshold)
     anchor = "start" if at_threshold < _WIDTH * 0.75 else "end"

@@ -14,6 +14,7 @@ from screen.decide import Case, Decision, Verdict, expected
 from screen.decide.cases import Totals, UnscreenedStudy
 from screen.decide.rates import FlagRate, flag_rate
 from screen.report.charts import Histogram
+from screen.report.nights import Beside, NewFiles, Night, beside, digest_of
 from screen.report.viewer import Viewer
 
 
@@ -29,6 +30,7 @@ class RunFacts:
     (`known_ignored`, `gpu_decoder_losses`, …). limits: `screen.readers.Limits` of one file, as a dict.
     part: `K/N` if this was a part, else empty; listing: then the digest of what all parts list.
     parts: how many the run was screened in: times and counts are the sums of theirs.
+    nights: those given with `--known`, by their time.
     Fields that came later have defaults: kept nights lack them.
     """
 
@@ -55,6 +57,7 @@ class RunFacts:
     part: str = ""
     listing: str = ""
     parts: int = 1
+    nights: tuple[Night, ...] = ()
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -66,8 +69,13 @@ class RunFacts:
 
         Raises ValueError or TypeError if one is missing that every version has.
         """
-        plain: dict[str, Any] = json.loads(text)
-        return cls(**{each.name: plain[each.name] for each in fields(cls) if each.name in plain})
+        plain = _known_fields(cls, json.loads(text))
+        plain["nights"] = tuple(Night(**_known_fields(Night, night)) for night in plain.get("nights", ()))
+        return cls(**plain)
+
+
+def _known_fields(kind: type[RunFacts] | type[Night], plain: dict[str, Any]) -> dict[str, Any]:
+    return {each.name: plain[each.name] for each in fields(kind) if each.name in plain}
 
 
 LINES = 80
@@ -83,8 +91,6 @@ NO_IMAGE = frozenset(
 """What is no image, or cannot even be opened."""
 QUIET = frozenset({Warn.KNOWN, Warn.NO_PREAMBLE, Warn.NOT_SQUARE})
 """Warnings that ask nothing of anybody; they stay in the CSV and beside the case."""
-GROWN_UP = 18
-"""Years."""
 
 
 @dataclass(slots=True)
@@ -98,8 +104,8 @@ class Tally:
     that it does not.
     failed, known_failures: the first new failed files, and the first that failed in an earlier night, too;
     failed_known: how many of the latter. failed_names: new ones first. unknown_kind: failed images of which
-    nothing says that they are chest films. warned: screened files by warning code, the first of them by name.
-    children: screened films of people under 18, by their tags; child_files: the first of them.
+    nothing says that they are chest films. new: what no earlier night had. warned: screened files by warning
+    code, the first of them by name.
     """
 
     outcomes: Counter[tuple[Status, Reason | None]] = field(default_factory=Counter)
@@ -115,8 +121,7 @@ class Tally:
     failed_known: int = 0
     known_failures: list[Verdict] = field(default_factory=list)
     unknown_kind: int = 0
-    children: int = 0
-    child_files: list[str] = field(default_factory=list)
+    new: NewFiles = field(default_factory=NewFiles)
     _new_names: list[str] = field(default_factory=list)
     _known_names: list[str] = field(default_factory=list)
     warned: Counter[str] = field(default_factory=Counter)
@@ -124,6 +129,7 @@ class Tally:
 
     def add(self, verdict: Verdict) -> None:
         """Count one."""
+        self.new.add(verdict)
         status = verdict.status
         self.outcomes[status, verdict.reason] += 1
         self.declared_chest |= verdict.row.declared_chest
@@ -135,11 +141,6 @@ class Tally:
             self.images_screened += 1
             self.images_flagged += verdict.flagged
             self.flagged_by.update(score.finding for score in verdict.scores if score.flagged)
-            years = age_in_years(verdict.row.identity.patient_age)
-            if years is not None and years < GROWN_UP:
-                self.children += 1
-                if len(self.child_files) < LINES:
-                    self.child_files.append(verdict.row.file)
         if status is Status.FAILED:
             self._add_failed(verdict)
         for code in verdict.warnings:
@@ -196,14 +197,6 @@ class Tally:
         return 3 if self.with_status(Status.FAILED) else 0
 
 
-def age_in_years(age: str) -> int | None:
-    """PatientAge (PS3.5 6.2, AS) in whole years: 045Y -> 45, 030M -> 2. None for what is no age."""
-    if len(age) != 4 or not age.isascii() or not age[:3].isdigit() or age[3] not in "DWMY":
-        return None
-    count = int(age[:3])
-    return count if age[3] == "Y" else count // {"M": 12, "W": 52, "D": 365}[age[3]]
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """JPEGs of one film for the page, and the PNG's path relative to DIR (empty if there is none)."""
@@ -243,6 +236,11 @@ class Report:
     def rates(self) -> dict[str, FlagRate]:
         """Of the findings that flag."""
         return flag_rates(self.tally, self.decision)
+
+    @property
+    def beside(self) -> Beside:
+        """Tonight beside the nights before."""
+        return beside(self.tally.new, self.facts.nights, digest_of(self.decision))
 
 
 def flag_rates(tally: Tally, decision: Decision) -> dict[str, FlagRate]:

@@ -41,8 +41,8 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def probability(value: float) -> str:
-    """Three decimals, more where they would say 0."""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+    """Three decimals, more where they would say 0 and it is not."""
+    return f"{value:.3f}" if value >= 0.001 or value == 0 else f"{value:.1e}"
 
 
 def whose(identity: Identity) -> str:

@@ -17,10 +17,11 @@
 
   const body = document.querySelector(".worklist tbody");
   if (!body) return;
+  const list = body.closest(".worklist");
   const rows = [...body.rows];
   const sample = byId("sample") ? [...byId("sample").content.querySelectorAll("tbody tr")] : [];
   const every = [...rows, ...sample];
-  const weights = body.closest(".worklist").dataset.weights;
+  const weights = list.dataset.weights;
   const verdicts = new Map();
 
   // Each verdict lies under its case and these weights. The key names nobody.
@@ -79,6 +80,40 @@
     showRow(row);
   }
 
+  // A click or Enter on a case's pictures shows them large; while a reader is blind, the film alone.
+  const large = byId("large");
+  const showLarge = (pair) => {
+    const row = pair.closest("tr");
+    const blind = list.classList.contains("blind");
+    const images = [...pair.querySelectorAll("img")].slice(0, blind ? 1 : 2);
+    byId("large-pictures").replaceChildren(...images.map((image) => image.cloneNode()));
+    const said = [".rank", ".score", ".facts dd"].map((name) => row.querySelector(name)?.textContent);
+    byId("large-title").textContent = blind ? "The film" : said.filter(Boolean).join(" · ");
+    const file = blind ? null : pair.getAttribute("href");
+    byId("large-file").hidden = !file;
+    if (file) byId("large-file").href = file;
+    large.showModal();
+  };
+  byId("large-close").addEventListener("click", () => large.close());
+  // Beside the pictures is the dialog itself.
+  large.addEventListener("click", ({ target }) => target === large && large.close());
+  for (const pair of every.flatMap((row) => [...row.querySelectorAll(".pair")])) {
+    pair.role = "button";
+    pair.tabIndex = 0;
+    pair.title = "show large";
+    pair.addEventListener("click", (event) => {
+      // Whoever wants the file in a tab of its own gets it.
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      showLarge(pair);
+    });
+    pair.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      showLarge(pair);
+    });
+  }
+
   const cell = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   byId("save").addEventListener("click", () => {
     const lines = [["study_instance_uid", "weights_digest", "finding", "verdict", "at"]];
@@ -130,15 +165,15 @@
 
   // Read blind: flagged cases and others in no order, without what the model said of them.
   const showBlind = (blind, said) => {
-    body.closest(".worklist").classList.toggle("blind", blind);
+    list.classList.toggle("blind", blind);
     byId("tools").hidden = blind;
     byId("mix").textContent = blind
       ? "Done: show which were flagged"
-      : `Read blind, with ${sample.length} random cases among these that were not flagged`;
+      : `Read blind: ${sample.length} random cases that are not flagged are mixed in`;
     byId("mixed").textContent = said;
   };
   byId("mix").addEventListener("click", () => {
-    const blind = !body.closest(".worklist").classList.contains("blind");
+    const blind = !list.classList.contains("blind");
     if (blind) {
       byId("show").value = byId("finding").value = byId("words").value = "";
       const order = new Map(every.map((row) => [row, Math.random()]));
@@ -146,10 +181,9 @@
       for (const link of body.querySelectorAll("a.pair")) {
         link.dataset.href = link.getAttribute("href");
         link.removeAttribute("href");
-        link.removeAttribute("title");
       }
       filter();
-      showBlind(true, "Which of these were flagged is told when you are done.");
+      showBlind(true, "When you are done, the page tells which of these were flagged.");
       return;
     }
     for (const link of body.querySelectorAll("a.pair")) link.href = link.dataset.href;

@@ -9,11 +9,12 @@ from string import Template
 from screen import __version__
 from screen.codes import Reason, Status, Warn
 from screen.decide import expected
-from screen.decide.decision import FILMS
+from screen.decide.decision import FILMS, THRESHOLD
 from screen.model import OperatingPoint
 from screen.report.charts import histogram_chart, share_bar
 from screen.report.content import NO_IMAGE, Report
 from screen.report.markup import count, data_url, name, probability, table, text
+from screen.report.night_table import nights_section, unlike_before
 from screen.report.overlays import scale_bar
 from screen.report.sections import attention
 from screen.report.summary import DISCLAIMER
@@ -37,11 +38,13 @@ def page(report: Report) -> bytes:
         eyebrow=_eyebrow(report),
         headline=_headline(report),
         subline=_subline(report),
-        unexpected=_unexpected(report),
-        matters=_matters(matters),
-        attention=attention_html or "<p>Nothing. Every file was screened or deliberately skipped.</p>",
-        attention_kind="loud" if matters else "calm",
+        unexpected=_unexpected(report) + unlike_before(report),
+        matters=_matters(report, matters),
+        attention=attention_html or _nothing_to_do(report),
+        attention_kind="loud" if matters or not report.tally.files else "calm",
         funnel=_funnel(report),
+        nights=nights_section(report),
+        nights_link='<a href="#nights">Earlier nights</a>' if nights_section(report) else "",
         findings=finding_choices(report),
         worklist=worklist(report),
         legend=_legend(report),
@@ -65,20 +68,25 @@ def _eyebrow(report: Report) -> str:
 
 
 def _headline(report: Report) -> str:
+    if not report.totals.cases:
+        return "No film was screened"
     return f"{report.totals.listed:,} of {count(report.totals.cases, 'case')} flagged"
 
 
 def _subline(report: Report) -> str:
     decision = report.decision
-    parts = [
-        f"{text(f.name, 40)} at <b>{text(decision.point_name(f.name), 40)}</b> "
-        f"(probability ≥ {probability(decision.thresholds[f.name])})"
-        f"{'' if f.name in decision.flagging else ', which flags nothing'}"
-        for f in decision.card.findings
-    ]
-    known = report.totals.flagged - report.totals.listed
-    earlier = f" {count(known, 'flagged case')} of an earlier night left out." if known else ""
-    return f"{', '.join(parts)}.{earlier}"
+    parts = []
+    for name_of in (finding.name for finding in decision.card.findings):
+        flags = name_of in decision.flagging
+        point = decision.point_name(name_of)
+        named = "" if point == THRESHOLD else f" (operating point <b>{text(point, 40)}</b>)"
+        parts.append(
+            f"{'Flagged' if flags else 'Not flagged, but shown'} for {text(name_of, 40)}: probability of "
+            f"{probability(decision.thresholds[name_of])} or more{named}."
+        )
+    if known := report.totals.flagged - report.totals.listed:
+        parts.append(f"{count(known, 'flagged case')} of an earlier night left out.")
+    return " ".join(parts)
 
 
 def _unexpected(report: Report) -> str:
@@ -91,23 +99,33 @@ def _unexpected(report: Report) -> str:
         low, high = (share / FILMS for share in found.flags_range)
         sentences.append(
             f"{'More' if rate.low > high else 'Fewer'} films flagged for {text(finding, 40)} than expected: "
-            f"{rate.flagged:,} of {rate.films:,} ({rate.flagged / rate.films:.1%}, 95 %: {rate.low:.1%} – "
-            f"{rate.high:.1%}); of films like those that the point was measured on, {low:.1%} – {high:.1%} "
-            "would be.<br>"
+            f"{rate.flagged:,} of {rate.films:,}, {rate.flagged / rate.films:.1%} (95 %: {rate.low:.1%} – "
+            f"{rate.high:.1%}). Expected are {low:.1%} to {high:.1%}, as for the films that the model was "
+            "measured on.<br>"
         )
     if not sentences:
         return ""
     return (
-        f'<p class="note">{"".join(sentences)}Other patients, another device, or a threshold that fits other '
-        "films? <code>screen calibrate</code> finds a threshold for this site.</p>"
+        f'<p class="note">{"".join(sentences)}Are the patients or the devices others here? '
+        "<code>screen calibrate</code> finds a threshold for this site.</p>"
     )
 
 
-def _matters(number: int) -> str:
+def _matters(report: Report, number: int) -> str:
+    if not report.tally.files:
+        return '<a class="badge loud" href="#attention">no file was found</a>'
     if not number:
         return '<a class="badge calm" href="#attention">nothing needs a person</a>'
-    matters = count(number, "matter needs", "matters need")
-    return f'<a class="badge loud" href="#attention">{matters} a person</a>'
+    things = count(number, "thing needs", "things need")
+    return f'<a class="badge loud" href="#attention">{things} a person</a>'
+
+
+def _nothing_to_do(report: Report) -> str:
+    if not report.tally.files:
+        return "<p>No file was found. Is this the right folder, and is its disk there?</p>"
+    if not report.totals.cases:
+        return "<p>Nothing. But no film was screened: every file was skipped, the codes below say why.</p>"
+    return "<p>Nothing. Every file was screened, or skipped for a good reason.</p>"
 
 
 def _funnel(report: Report) -> str:
@@ -147,13 +165,10 @@ def _funnel(report: Report) -> str:
 def _legend(report: Report) -> str:
     if not report.pictures or not report.shown:
         return ""
-    finding = report.decision.card.finding(report.shown[0].lead.top.finding)
-    low, high = finding.heatmap_scale
     bar = data_url("png", scale_bar(120, 10))
     return (
-        '<p class="legend soft">Colour shows where the score comes from, on one scale for all films: '
-        f'<span>{low:.3g}</span> <img src="{bar}" alt="pale amber to magenta"> '
-        f"<span>{high:.3g} logits or more</span>. It is no outline of a lesion.</p>"
+        '<p class="legend soft">Colour shows where the score comes from. It is no outline of a lesion. '
+        f'Little <img src="{bar}" alt="pale amber to magenta"> much: the same scale for all films.</p>'
     )
 
 
@@ -183,7 +198,7 @@ def _points(report: Report) -> str:
             )
         )
     columns = ("Finding", "Operating point", "Threshold", "Sensitivity (95 %)", "Specificity (95 %)",
-               "Measured on", "Prevalence", "Flags in 1,000 films", "Right among them")  # fmt: skip
+               "Measured on", "Prevalence assumed", "Flags in 1,000 films", "Right among them")  # fmt: skip
     return table(columns, lines, "Operating points in force")
 
 

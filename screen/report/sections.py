@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from screen.codes import Reason, Status, Warn
+from screen.codes import OF_PATIENT, Reason, Status, Warn
 from screen.decide import Case, Verdict
-from screen.report.content import FAILED_NAMES, GROWN_UP, QUIET, Report
+from screen.report.content import FAILED_NAMES, QUIET, Report, Tally
 from screen.report.markup import count, name, table, text, whose
 from screen.text import escaped
 
@@ -22,7 +22,7 @@ def attention(report: Report) -> tuple[int, str]:
         _incomplete_studies(report),
         _failed_files(report),
         _blank_films(report),
-        _children(report),
+        _of_other_patients(report),
         _warnings(report),
     ]
     return sum(number for number, _ in blocks), "".join(block for _, block in blocks)
@@ -57,12 +57,19 @@ def _failed_files(report: Report) -> tuple[int, str]:
         [(name(verdict.row.file), _reason(verdict), whose(verdict.row.identity)) for verdict in verdicts]
         for verdicts in (tally.failed, tally.known_failures)
     )
-    advice = "Each may be a film that nobody has screened. Mend or send it again, then run the same command."
+    advice = (
+        "Each may be a film that nobody has screened. Repair or send it again, then run the same command."
+    )
     title = f"{count(failed - known, 'file')} could not be read"
     html = _block(title, advice, columns, new_lines, failed - known)
     title = f"{count(known, 'file')} could not be read, as in an earlier night"
     html += _block(
-        title, "These were told before; nobody has mended them since.", columns, known_lines, known, 0
+        title,
+        "An earlier night could not read them, and they are as they were.",
+        columns,
+        known_lines,
+        known,
+        0,
     )
     return failed, html + _to_copy(tally.failed_names, failed)
 
@@ -83,17 +90,17 @@ def _to_copy(names: Sequence[str], total: int) -> str:
     )
 
 
-def _children(report: Report) -> tuple[int, str]:
-    """Their tags say that the patient is under 18; the model's own words say whether that is meant."""
-    tally, meant_for = report.tally, report.decision.card.intended_use
-    title = f"{count(tally.children, 'film')} of children"
+def _of_other_patients(report: Report) -> tuple[int, str]:
+    """Films of somebody the model may not be meant for: its own words say whether it is."""
+    tally = report.tally
+    found = [code for code in OF_PATIENT if tally.warned[code]]
+    lines = [_code_and_films(tally, code) for code in found]
+    title = "Films that the model may not be meant for"
     advice = (
-        f"Their tags give an age under {GROWN_UP} years. They were screened like all others. The model is "
-        f"meant for this: {text(meant_for, 1000)}"
+        "They were screened like all others, but their scores may mean nothing. This is what the model is "
+        f"meant for: “{text(report.decision.card.intended_use, 1000)}”"
     )
-    return tally.children, _block(
-        title, advice, ("File",), [(name(f),) for f in tally.child_files], tally.children
-    )
+    return len(found), _block(title, advice, ("What the tags say", "Films"), lines, len(lines))
 
 
 def _unscreened_studies(report: Report) -> tuple[int, str]:
@@ -153,17 +160,17 @@ def _blank_films(report: Report) -> tuple[int, str]:
 
 def _warnings(report: Report) -> tuple[int, str]:
     tally = report.tally
-    found = [code for code in Warn if tally.warned[code] and code not in QUIET and code is not Warn.BLANK]
-    lines = [
-        (
-            f"{text(code.meaning)} <code>{code}</code>",
-            _named(count(tally.warned[code], "film"), tally.warned_files[code], tally.warned[code]),
-        )
-        for code in found
-    ]
+    elsewhere = (*QUIET, *OF_PATIENT, Warn.BLANK)
+    found = [code for code in Warn if tally.warned[code] and code not in elsewhere]
+    lines = [_code_and_films(tally, code) for code in found]
     title = f"{count(len(found), 'warning')} beside scores"
-    advice = "These films were screened; their scores deserve less trust."
+    advice = "These films were screened, but their scores are less certain."
     return len(found), _block(title, advice, ("Warning", "Films"), lines, len(lines))
+
+
+def _code_and_films(tally: Tally, code: Warn) -> tuple[str, str]:
+    films = _named(count(tally.warned[code], "film"), tally.warned_files[code], tally.warned[code])
+    return f"{text(code.meaning)} <code>{code}</code>", films
 
 
 def _named(summary: str, files: Sequence[str], total: int) -> str:

@@ -24,6 +24,9 @@ def summary_json(report: Report) -> bytes:
         "cases_flagged": totals.flagged,
         "cases_listed": totals.listed,
         "parts": report.facts.parts,
+        "new_files": asdict(report.tally.new),
+        "nights_before": [asdict(night) for night in report.facts.nights],
+        "beside_nights_before": asdict(report.beside),
     }
     return _summary(report.tally, report.decision, report.facts, report.tally.exit_code, of_night)
 
@@ -52,7 +55,7 @@ def _summary(
         },
         "images_screened": tally.images_screened,
         "images_flagged": tally.images_flagged,
-        "images_of_children": tally.children,
+        "images_of_children": tally.warned[Warn.CHILD],
         "images_blank": tally.warned[Warn.BLANK],
         **of_night,
         "images_inferred": facts.images_inferred,

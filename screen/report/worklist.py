@@ -2,10 +2,10 @@
 
 import hashlib
 
-from screen.codes import Warn
+from screen.codes import OF_PATIENT, Warn
 from screen.decide import Case, Decision, Score
 from screen.report.charts import probability_bar
-from screen.report.content import GROWN_UP, QUIET, Picture, Report, age_in_years
+from screen.report.content import QUIET, Picture, Report
 from screen.report.markup import count, data_url, date, name, probability, table, text, whose
 from screen.report.viewer import Viewer
 from screen.text import safe_text
@@ -25,7 +25,7 @@ _LONGEST_URL = 20_000
 def worklist(report: Report) -> str:
     """HTML of the table, or of the sentence that there is nothing in it, and of what was left out."""
     if not report.shown:
-        nothing = "<p>No case reaches the threshold. That is no statement that the films are normal.</p>"
+        nothing = "<p>No case reaches the threshold. That does not say that the films are normal.</p>"
         if report.totals.flagged:
             nothing = "<p>No case is flagged that an earlier night has not listed.</p>"
         return nothing + _left_out(report)
@@ -124,7 +124,7 @@ def _pictures(picture: Picture | None, rank: int) -> str:
         f'<img src="{data_url("jpeg", picture.overlay)}" alt="Case {rank}: the evidence in colour">'
     )
     if picture.path:
-        return f'<a class="pair" href="{text(picture.path)}" title="open larger">{pair}</a>'
+        return f'<a class="pair" href="{text(picture.path)}">{pair}</a>'
     return f'<span class="pair">{pair}</span>'
 
 
@@ -136,7 +136,7 @@ def _finding(case: Case, decision: Decision) -> str:
     distance = lead.normal_distance
     if distance is None:
         return bars
-    return f'{bars}<p class="soft">distance from normal: percentile {distance:.0f}</p>'
+    return f'{bars}<p class="soft">further from normal than {distance:.0f} % of normal films</p>'
 
 
 def _not_flagged(case: Case) -> str:
@@ -181,8 +181,7 @@ def _notes(case: Case) -> str:
         )
     if case.images > 1:
         notes.append(f"<li>{case.images:,} films, {case.images_flagged:,} of them flagged</li>")
-    years = age_in_years(case.identity.patient_age)
-    if years is not None and years < GROWN_UP:
-        notes.append(f'<li class="loud">a child by its tags: under {GROWN_UP} years</li>')
-    notes.extend(f"<li>{text(Warn(code).meaning)}</li>" for code in case.warnings)
+    for code in map(Warn, case.warnings):
+        loud = ' class="loud"' if code in OF_PATIENT else ""
+        notes.append(f"<li{loud}>{text(code.meaning)}</li>")
     return f'<ul class="notes">{"".join(notes)}</ul>' if notes else '<span class="none">–</span>'

@@ -25,10 +25,11 @@ from screen.readers import Limits
 from screen.report import RunFacts
 from screen.runs.finished import FinishedRun
 from screen.runs.folder import LEDGER_NAME, hold_to, locked_folder, remove_all_reports
+from screen.runs.nights import in_order
 from screen.runs.part import Part
 from screen.runs.stopping import Stop
 
-_OF_ALL = frozenset({"known_ignored", "folders_passed_over"})
+_OF_ALL = frozenset({"known_ignored", "known_ledgers_ignored", "folders_passed_over"})
 """Counts that are the same in every part; others are added up."""
 _N = TypeVar("_N", int, float)
 
@@ -194,6 +195,7 @@ def _facts_of_all(parts: Sequence[RunFacts]) -> RunFacts:
         part="",
         listing="",
         parts=len(parts),
+        nights=in_order(night for part in parts for night in part.nights),
     )
 
 

@@ -23,6 +23,7 @@ from screen.machine import library_versions, usable_cpus, usable_memory, workers
 from screen.model import Model, ModelCard, load_model
 from screen.readers import Limits
 from screen.report import SUMMARY_NAME, RunFacts, write_part_summary
+from screen.report.nights import Night
 from screen.report.tables import write_timings
 from screen.report.viewer import Viewer, viewer_from
 from screen.report.writing import PAGE_NAME
@@ -38,6 +39,7 @@ from screen.runs.folder import (
 from screen.runs.identifiers import Identifiers, IdentityFile, identifiers_for
 from screen.runs.inputs import Inputs
 from screen.runs.network import device_for, open_network
+from screen.runs.nights import nights_before
 from screen.runs.part import Part
 from screen.runs.progress import Counts, Progress
 from screen.runs.reopen import decision_kept, reports_from_ledger
@@ -135,6 +137,7 @@ class _Ready:
     folder: Path
     ledger: Ledger
     known: Known
+    nights: tuple[Night, ...]
     model: Model
     decision: Decision
     viewer: Viewer | None
@@ -194,6 +197,7 @@ def _prepare(
     binding = _binding(model, backend, policy, identifiers, part)
     hold_to(earlier, binding, folder)
     known = stack.enter_context(Known(settings.known, binding, _expected(model.card), ledger_path))
+    nights = nights_before(known, decision, stop.check)
     identity_file = None
     if settings.identities is not None:
         identity_file = IdentityFile(settings.identities, folder)
@@ -235,6 +239,7 @@ def _prepare(
         folder=folder,
         ledger=ledger,
         known=known,
+        nights=nights,
         model=model,
         decision=decision,
         viewer=viewer,
@@ -307,9 +312,11 @@ def _screen(ready: _Ready) -> tuple[RunFacts, Counts] | None:
         listing=ready.identifiers.file(screening.listing.digest()) if ready.part else "",
         counts={
             "known_ignored": ready.known.ignored,
+            "known_ledgers_ignored": ready.known.ignored_ledgers,
             "gpu_decoder_losses": ready.pool.gpu_losses,
             "folders_passed_over": screening.passed_over,
         },
+        nights=ready.nights,
     )
     ledger.set_meta("facts", facts.to_json())
     ledger.commit()

@@ -150,6 +150,53 @@ def test_who_reads_blind_sees_others_among_the_flagged_and_is_told_afterwards(
     assert browser.complaints == []
 
 
+LARGE = "document.querySelector('#large')"
+PICTURES = f"[...{LARGE}.querySelectorAll('img')]"
+
+
+def test_pictures_are_shown_large_by_mouse_and_by_key(browser: Chromium, page: Path) -> None:
+    browser.look(1280, 900)
+    browser.open(page)
+    pair = "[data-study='1.1'] .pair"
+    assert not browser.evaluate(f"{LARGE}.open")
+    browser.click(pair)
+    assert browser.evaluate(f"{LARGE}.open")
+    large = browser.evaluate(f"{PICTURES}.map(i => i.clientWidth >= 500 && i.naturalWidth > 0)")
+    assert large == [True, True]
+    title = browser.evaluate("document.querySelector('#large-title').textContent")
+    assert title.startswith("2 · ") and "tumor" in title and "P1" in title
+    file = browser.evaluate("document.querySelector('#large-file').href")
+    assert file == browser.evaluate(f"document.querySelector({pair!r}).href") != ""
+    browser.press("Escape", 27)
+    assert not browser.evaluate(f"{LARGE}.open")
+    # Where the reader was, there the keys go on.
+    assert browser.evaluate(f"document.activeElement === document.querySelector({pair!r})")
+    browser.press("Enter", 13)
+    assert browser.evaluate(f"{LARGE}.open")
+    assert browser.evaluate(f"{LARGE}.contains(document.activeElement)")
+    browser.click("#large-close")
+    assert not browser.evaluate(f"{LARGE}.open")
+    assert browser.evaluate("location.href").endswith("report.html")
+    browser.look(390, 800)
+    browser.click(pair)
+    assert browser.evaluate(f"{LARGE}.scrollWidth <= innerWidth")
+    assert browser.evaluate(f"{PICTURES}.map(i => i.clientWidth > 300)") == [True, True]
+    assert browser.complaints == []
+
+
+def test_who_reads_blind_sees_the_film_alone_large(browser: Chromium, page: Path) -> None:
+    browser.look(1280, 900)
+    browser.open(page)
+    browser.click("#mix")
+    for study in ("1.1", "1.4"):
+        browser.click(f"[data-study='{study}'] .pair")
+        assert browser.evaluate(f"{PICTURES}.length") == 1
+        assert browser.evaluate("document.querySelector('#large-title').textContent") == "The film"
+        assert browser.evaluate("document.querySelector('#large-file').checkVisibility()") is False
+        browser.press("Escape", 27)
+        assert browser.evaluate("document.querySelectorAll('[title]').length") == 6
+
+
 def test_what_is_kept_in_the_browser_names_nobody(browser: Chromium, page: Path) -> None:
     browser.open(page)
     browser.click("[data-study='1.1'] [value='agree']")

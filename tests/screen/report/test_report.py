@@ -440,7 +440,7 @@ _TAGS = set(
         r"\w+",
         "html head meta title style body p header div h1 a b nav main section h2 h3 ol li span svg rect line "
         "path text img table caption thead tbody tr th td dl dt dd ul code br strong bdi details summary "
-        "footer pre script template label select option input button",
+        "footer pre script template label select option input button dialog",
     )
 )
 
@@ -533,8 +533,17 @@ def test_the_page_of_a_quiet_night(tmp_path: Path):
     page = check_harmless((tmp_path / "report.html").read_text("utf-8"))
     assert "nothing needs a person" in page.text
     assert "No case reaches the threshold" in page.text
+    write(tmp_path, [unscreened("notes.txt", Reason.NOT_AN_IMAGE)])
+    page = check_harmless((tmp_path / "report.html").read_text("utf-8"))
+    assert "No film was screened" in page.text and "every file was skipped" in page.text
+
+
+def test_an_empty_night_does_not_look_well(tmp_path: Path):
     write(tmp_path, [])
-    check_harmless((tmp_path / "report.html").read_text("utf-8"))
+    html = (tmp_path / "report.html").read_text("utf-8")
+    page = check_harmless(html)
+    assert "No film was screened" in page.text and "No file was found." in page.text
+    assert "nothing needs a person" not in page.text and 'class="badge calm"' not in html
 
 
 def test_the_page_warns_of_a_run_that_screened_nothing(tmp_path: Path):
@@ -582,15 +591,23 @@ def test_files_of_unknown_kind_are_not_counted_among_chest_films(tmp_path: Path)
     assert "<b>1</b> <span>screened</span>" in html
 
 
-def test_films_of_children_are_marked(tmp_path: Path):
-    def aged(file: str, age: str) -> Row:
-        return screened(file, 1.0, identity=replace(identity(file, file, file), patient_age=age))
-
-    ages = {"a": "017Y", "b": "018Y", "c": "300D", "d": "", "e": "old", "f": "000Y"}
-    write(tmp_path, [aged(file, age) for file, age in ages.items()])
+def test_films_of_who_the_model_is_not_meant_for_are_marked(tmp_path: Path):
+    codes = {"a": ("child",), "b": (), "c": ("child", "no_window"), "d": ("not_human",)}
+    write(
+        tmp_path,
+        [screened(f, 1.0, identity=identity(f, f, f), warnings=codes[f]) for f in codes]
+        + [screened("quiet.dcm", -4.0, warnings=("child",))],
+    )
     html = (tmp_path / "report.html").read_text("utf-8")
-    assert html.count("a child by its tags") == 3
-    assert "3 films of children" in html and CARD.intended_use in html
+    assert html.count(f'<li class="loud">{Warn.CHILD.meaning}</li>') == 2  # beside the cases
+    assert html.count(f'<li class="loud">{Warn.NOT_HUMAN.meaning}</li>') == 1
+    listed = html[html.index("Films that the model may not be meant for") :]
+    assert CARD.intended_use in listed
+    assert [listed.index(word) for word in ("3 films", "quiet.dcm", "1 film<")] == sorted(
+        listed.index(word) for word in ("3 films", "quiet.dcm", "1 film<")
+    )
+    # Each code is one matter, and what is said here is not said again among the other warnings.
+    assert "3 things need a person" in html and "1 warning beside scores" in html
     assert json.loads((tmp_path / "summary.json").read_text())["images_of_children"] == 3
 
 

@@ -226,6 +226,8 @@ def test_earlier_nights_are_known_to_parts_as_to_one_run(films: Path, model: Pat
     assert done.exit_code == 3, done.output
     assert tables(out) == tables(one)
     assert b"known" in tables(one)["results.csv"]
+    nights = [json.loads((folder / "summary.json").read_text())["nights_before"] for folder in (out, one)]
+    assert nights[0] == nights[1] and nights[0][0]["films"] > 0
     with (
         Ledger.open_readonly(out / "ledger.sqlite") as ours,
         Ledger.open_readonly(one / "ledger.sqlite") as other,
