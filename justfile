@@ -24,6 +24,6 @@ format:
     {{ bin }}/ruff check --fix .
     {{ bin }}/ruff format .
 
-# The page of figures, held against what made them, and every link and option in the docs.
+# The page of figures, held against what made them; every link, option and command line in the docs.
 docs:
-    {{ bin }}/pytest tests/test_docs.py tests/test_figures.py
+    {{ bin }}/pytest tests/test_docs.py tests/test_figures.py tests/test_command_lines.py
