@@ -8,18 +8,30 @@ from typing import Any
 import click
 from rich.console import Console
 
+from screen.cli.models import METAVAR, MODEL
 from screen.files import write_whole
 
 _FILMS = Path(__file__).resolve().parent.parent / "examples" / "films"
 
 folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
-file_type = click.Path(exists=True, dir_okay=False, path_type=Path)
 new_file_type = click.Path(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "json_file", type=new_file_type, help="Write the figures as JSON, too.")
 plot_option = click.option("--plot", "plot_file", type=new_file_type, help="Draw the figures as PNG.")
 model_option = click.option(
-    "--model", "model_file", type=file_type, help="Model file. [default: the one in the package]"
+    "--model",
+    "model_file",
+    type=MODEL,
+    metavar=METAVAR,
+    help="Model file, or the name of one in the package. [default: default]",
+)
+models_option = click.option(
+    "--model",
+    "models",
+    type=MODEL,
+    multiple=True,
+    metavar=METAVAR,
+    help="Model file or name; may be given several times. [default: default]",
 )
 films_option = click.option(
     "--from",
@@ -215,13 +227,7 @@ def preprocess(folders: tuple[Path, ...], sample: int, repeats: int, json_file: 
 
 
 @cli.command()
-@click.option(
-    "--model",
-    "models",
-    type=file_type,
-    multiple=True,
-    help="Model file; may be given several times. [default: the one in the package]",
-)
+@models_option
 @batch_sizes_option
 @repeats_option(3, "How often all is measured.")
 @seconds_option(2, "Seconds for each row, each time.")
@@ -472,8 +478,7 @@ def pipeline(
 
 @cli.command()
 @folders_argument
-@model_option
-@click.option("--int8", type=file_type, help="Measure this int8 model, too.")
+@models_option
 @click.option("--openvino", is_flag=True, help="Measure --device openvino, too.")
 @repeats_option(3, "How often all is measured.")
 @seconds_option(20, "Seconds for each other program and each step, about: they get a part of the films.")
@@ -481,8 +486,7 @@ def pipeline(
 @plot_option
 def compare(
     folders: tuple[Path, ...],
-    model_file: Path | None,
-    int8: Path | None,
+    models: tuple[Path, ...],
     openvino: bool,
     repeats: int,
     seconds: float,
@@ -491,17 +495,38 @@ def compare(
 ) -> None:
     """Speed of `screen run`, beside other programs and beside each of its steps alone.
 
-    FOLDERS hold one syntax's films each. Needs the extras cpu and train.
+    `--model default --model fast` holds the two shipped models against each other. FOLDERS hold one syntax's
+    films each. Needs the extras cpu and train.
     """
     from benchmarks.plots import plot_compare
     from benchmarks.speed import compare as measurement
 
-    ways = measurement.ways(model_file, int8, openvino=openvino)
+    ways = measurement.ways(models or (None,), openvino=openvino)
     figures = measurement.measure(folders, ways, repeats, seconds)
     measurement.report(figures, Console())
     write_json(json_file, measurement.as_json(figures))
     if plot_file is not None:
         plot_compare(figures, plot_file)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def older_processor(command: tuple[str, ...]) -> None:
+    """Run `screen COMMAND` with ONNX Runtime as on a processor without AVX-512 and VNNI.
+
+    For certificates of int8, which such a processor adds up otherwise. On x86-64, with cc and objdump.
+    """
+    import os
+    import subprocess
+    import sys
+    import tempfile
+
+    from benchmarks.material.older_processor import older_runtime
+
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, **older_runtime(Path(folder))}
+        done = subprocess.run([sys.executable, "-m", "screen", *command], env=environment, check=False)
+    click.get_current_context().exit(done.returncode)
 
 
 @cli.command()
@@ -608,12 +633,7 @@ def damage(films_folder: Path, count: int, size: int, seed: int, json_file: Path
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True, help="How many kills.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another number kills at other moments.")
-@click.option(
-    "--model",
-    "model_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Model file. [default: the one in the package]",
-)
+@model_option
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),

@@ -1,6 +1,6 @@
 """Certificates: what shortcuts, fp16, int8 and other runtimes do to scores, kept in the model file."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from export.decodings import Variant, decodings, variants_of
+from export.decodings import Variant, decoded_films, variants_of
 from export.derived import DERIVED_FROM
 from export.modelwriter import with_card, write_model
+from export.quantize import PRECISION as INT8
+from export.quantize import sum_bits
 from export.realistic import LONGER_SIDE
 from screen import __version__
 from screen.backends import open_backend
@@ -22,10 +24,18 @@ from screen.backends.agreement import BATCH_SIZES, Scores, batch_sweep, figure, 
 from screen.backends.agreement import agreement as unlabelled_agreement
 from screen.discover import Source, discover
 from screen.errors import ModelError, UsageError
-from screen.evaluation.metrics import auc, within_source_auc
+from screen.evaluation.metrics import (
+    PatientDraws,
+    Weights,
+    auc,
+    interval,
+    over,
+    within_group_auc,
+    within_source_auc,
+)
 from screen.machine import library_version, library_versions, usable_cpus
 from screen.model import Agreement, Bounds, Model, ModelCard, load_model, model_from_bytes
-from screen.model.certificates import DECODE_BOUNDS, FP16_BOUNDS, Kind
+from screen.model.certificates import DECODE_BOUNDS, PARITY_BOUNDS, PRECISION_BOUNDS, Kind
 from screen.shortcuts import Shortcut
 from train.data.squares import cached_squares
 from train.data.table import Columns, read_table, scorable
@@ -35,10 +45,11 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """values: float32 [N], 1 with the primary finding, 0 without, NaN unknown; sources: str [N]."""
+    """values: float32 [N], 1 with the primary finding, 0 without, NaN unknown; sources, patients: str [N]."""
 
     values: NDArray[np.float32]
     sources: NDArray[np.str_]
+    patients: NDArray[np.str_]
 
 
 def scores_from_squares(model: Model, device: str, squares: Iterable[NDArray[np.uint8]]) -> Scores:
@@ -53,7 +64,7 @@ def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) ->
     measurable = scorable(labels.values, labels.sources)
     if not measurable.any():
         return found
-    primary = [finding.name for finding in card.findings].index(card.primary)
+    primary = _primary(card)
     values, sources = labels.values[measurable], labels.sources[measurable]
     before, after = first.logits[measurable, primary], second.logits[measurable, primary]
     within = within_source_auc(after, values, sources) - within_source_auc(before, values, sources)
@@ -65,13 +76,28 @@ def agreement(card: ModelCard, first: Scores, second: Scores, labels: Labels) ->
     )
 
 
-PARITY_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.005, farthest_flip=0.005, auc_change=0.003)
-"""Of int8 and of runtimes, where the same square goes in."""
-PRECISION_BOUNDS = {
-    "fp16": FP16_BOUNDS,
-    "int8": PARITY_BOUNDS,
-}
-"""Of a file with the fp32 one that it was made from."""
+def auc_change_interval(
+    card: ModelCard, first: Scores, second: Scores, labels: Labels
+) -> tuple[float, float] | None:
+    """95 % of the change of the AUC over pairs within one source, drawing patients; None without labels."""
+    measurable = scorable(labels.values, labels.sources)
+    if not measurable.any():
+        return None
+    values, sources = labels.values[measurable], labels.sources[measurable]
+    before, after = (scores.logits[measurable, _primary(card)] for scores in (first, second))
+
+    def change(weights: Weights) -> NDArray[np.float64]:
+        one, other = (within_group_auc(logits, values, sources, weights) for logits in (before, after))
+        return other - one
+
+    low, high = interval(over(change, PatientDraws(labels.patients[measurable])))
+    return figure(low), figure(high)
+
+
+def _primary(card: ModelCard) -> int:
+    return [finding.name for finding in card.findings].index(card.primary)
+
+
 _LIBRARIES = ("numpy", "opencv-python-headless", "imagecodecs")
 _WHEELS = {"openvino": "openvino", "cuda": "onnxruntime-gpu"}
 
@@ -119,12 +145,14 @@ def certify(
     out: Path,
     progress: Progress,
     longer_side: int = LONGER_SIDE,
+    cache: Path | None = None,
 ) -> list[Verdict]:
     """Measure what is asked for and write the model with what is within the bounds to `out`.
 
     The weights digest stays; earlier entries for the same things go. path: None is the shipped model.
     table: without it no AUC is compared.
     progress: films done, films in all. longer_side: of the films that shortcuts are tried on, pixels.
+    cache: keeps the films' squares for another model's certificates; None: nothing is kept.
     `out` is written in any case: what is not certified is not in it.
     Raises ScreenError.
     """
@@ -132,9 +160,9 @@ def certify(
     reference = None if request.against is None else load_model(request.against)
     if reference is not None:
         _check_reference(model, reference)
-    with TemporaryDirectory() as cache:
-        films = read_films(model, folder, table, Path(cache))
-        run = _Certification(model, films, progress)
+    with TemporaryDirectory() as passing:
+        kept = cache or Path(passing)
+        run = _Certification(model, read_films(model, folder, table, kept), progress, kept)
         if reference is not None:
             run.precision(reference, request.precision_bounds)
         for device in request.devices:
@@ -152,14 +180,17 @@ def certified_precision(
     table: Path | None,
     bounds: Bounds | None,
     progress: Progress,
+    seen: Collection[str] = (),
 ) -> tuple[Model, Verdict]:
     """A derived model with the certificate of its agreement with the file that it was made from.
 
+    seen: keys of films that it was made with: they are not compared.
     Raises ModelError, naming what is beyond the bounds, if it has none.
     """
     _check_reference(model, reference)
     with TemporaryDirectory() as cache:
-        run = _Certification(model, read_films(model, folder, table, Path(cache)), progress)
+        films = read_films(model, folder, table, Path(cache), seen)
+        run = _Certification(model, films, progress, Path(cache))
         run.precision(reference, bounds)
     (verdict,) = run.verdicts
     if verdict.complaints:
@@ -167,22 +198,29 @@ def certified_precision(
     return run.certified(model.path), verdict
 
 
-def read_films(model: Model, folder: Path, table: Path | None, cache: Path) -> Films:
-    """The folder's films, in its order. Raises UsageError without any, or if labels cannot tell an AUC."""
-    sources = list(discover([folder], None))
+def read_films(
+    model: Model, folder: Path, table: Path | None, cache: Path, but: Collection[str] = ()
+) -> Films:
+    """The folder's films, in its order, but those with these keys.
+
+    Raises UsageError without any, or if labels cannot tell an AUC.
+    """
+    sources = [source for source in discover([folder], None) if source.key not in but]
     squares = cached_squares(sources, model.card.preprocess, cache, lambda done, total: None)
     by_key = {source.key: source for source in sources}
     kept = [by_key[key] for key in squares.keys]
     if not kept:
         raise UsageError(f"{folder}: no film in there that can be read: 'screen inspect FILE' says why")
     if table is None:
-        unknown = Labels(np.full(len(kept), np.nan, np.float32), np.full(len(kept), "", np.str_))
+        nobody = np.full(len(kept), "", np.str_)
+        unknown = Labels(np.full(len(kept), np.nan, np.float32), nobody, nobody)
         return Films(kept, squares.values, unknown, squares.digest)
     rows = {row.path.resolve(): row for row in read_table(table, Columns(label=model.card.primary))}
     found = [rows.get(source.path.resolve()) for source in kept]
     labels = Labels(
         np.array([np.nan if row is None else row.label for row in found], np.float32),
         np.array(["" if row is None else row.source for row in found], np.str_),
+        np.array(["" if row is None else row.patient_id for row in found], np.str_),
     )
     values, of = labels.values, labels.sources
     if not any({0.0, 1.0} <= set(values[of == source].tolist()) for source in np.unique(of)):
@@ -201,14 +239,15 @@ def _check_reference(model: Model, reference: Model) -> None:
 
 
 class _Certification:
-    """The card as it grows, and the verdicts."""
+    """The card as it grows, and the verdicts. cache: where squares of decodings are kept, or found."""
 
-    def __init__(self, model: Model, films: Films, progress: Progress) -> None:
+    def __init__(self, model: Model, films: Films, progress: Progress, cache: Path) -> None:
         self.card = model.card
         self.verdicts: list[Verdict] = []
         self._model = model
         self._films = films
         self._progress = progress
+        self._cache = cache
         self._own: Scores | None = None
 
     def certified(self, path: Path) -> Model:
@@ -233,12 +272,18 @@ class _Certification:
         found = replace(
             found, max_probability_difference=max(found.max_probability_difference, float(f"{largest:.3g}"))
         )
-        entry = {
+        entry: dict[str, Any] = {
             "kind": Kind.PRECISION.value,
             "reference_weights_digest": reference.card.weights_digest,
             "batch_sizes": list(BATCH_SIZES),
         }
         name = f"{self.card.precision} against {reference.card.precision}"
+        if self.card.precision == INT8:
+            # Processors differ there: each kind has a certificate of its own.
+            entry["sum_bits"] = sum_bits()
+            name += f", {entry['sum_bits']}-bit sums"
+        if labelled := auc_change_interval(self.card, expected, self._scores(), self._films.labels):
+            entry["auc_within_source_interval"] = list(labelled)
         self._judge(name, found, bounds or PRECISION_BOUNDS[self.card.precision], entry, complaints)
 
     def runtime(self, device: str) -> None:
@@ -283,34 +328,19 @@ class _Certification:
         self, variants: Sequence[Variant], longer_side: int
     ) -> tuple[dict[Variant, Scores], dict[str, Any], dict[Variant, int]]:
         """Scores of every variant and reference, facts for the certificate, films that took no shortcut."""
-        wanted = list(dict.fromkeys([*(v.reference for v in variants), *variants]))
-        places: dict[Variant, list[int]] = {variant: [] for variant in wanted}
-        not_taken = dict.fromkeys(wanted, 0)
-        seen = {"jpeg2000_films": 0}
-        made = decodings(
-            self._films.sources, self.card.preprocess, variants, longer_side, workers=usable_cpus()
+        films = decoded_films(
+            self._films.sources,
+            self.card.preprocess,
+            variants,
+            longer_side,
+            usable_cpus(),
+            self._cache,
+            self._progress,
         )
-
-        def squares() -> Iterator[NDArray[np.uint8]]:
-            """Every different square once."""
-            count = 0
-            for done, film in enumerate(made, 1):
-                place: dict[bytes, int] = {}
-                for variant in wanted:
-                    square = film.squares[variant]
-                    key = square.tobytes()
-                    if key not in place:
-                        place[key] = count
-                        count += 1
-                        yield square
-                    places[variant].append(place[key])
-                    not_taken[variant] += film.taken[variant] != variant.policy
-                seen["jpeg2000_films"] += film.jpeg2000
-                self._progress(done, len(self._films.sources))
-
-        everything = scores_from_squares(self._model, "cpu", squares())
-        scores = {v: Scores(everything.logits[at], everything.gate[at]) for v, at in places.items()}
-        return scores, {**seen, "longer_side": longer_side}, not_taken
+        everything = scores_from_squares(self._model, "cpu", films.squares)
+        scores = {v: Scores(everything.logits[at], everything.gate[at]) for v, at in films.places.items()}
+        facts = {"jpeg2000_films": films.jpeg2000_films, "longer_side": longer_side}
+        return scores, facts, films.not_taken
 
     def _scores(self) -> Scores:
         """The file's own on the CPU, computed once."""
@@ -331,7 +361,7 @@ class _Certification:
     ) -> None:
         complaints = [*bounds.complaints(found), *also]
         self.verdicts.append(Verdict(name, found, complaints))
-        same = {key: entry[key] for key in ("kind", "device") if key in entry}
+        same = {key: entry[key] for key in ("kind", "device", "sum_bits") if key in entry}
         self._forget(lambda old: all(old.get(key) == value for key, value in same.items()))
         if not complaints:
             self._add({**entry, **self._stamp(found, bounds)})

@@ -1,5 +1,6 @@
 """`screen export onnx | certify | trt`."""
 
+from collections.abc import Callable, Collection
 from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
@@ -7,7 +8,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from screen.cli.models import METAVAR, MODEL
 from screen.errors import UsageError
+from screen.model import Bounds, Model
 from screen.model.certificates import DECODE_BOUNDS
 from screen.model.engine_file import PROFILE
 from screen.shortcuts import Shortcut
@@ -38,7 +41,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[SOURCE]", required=False, type=MODEL)
 @_OUT
 @click.option(
     "--precision",
@@ -57,13 +60,13 @@ def cli() -> None:
 @click.option(
     "--films",
     type=click.Path(exists=True, path_type=Path),
-    help="For fp16 and int8: folder of films like those to be screened. fp16 is compared on them; 512 of "
-    "them set the ranges of int8.",
+    help="For fp16 and int8: folder of films like those to be screened; they are compared. For int8 512 of "
+    "them set the ranges, and the others are compared.",
 )
 @click.option(
     "--labels",
     type=click.Path(exists=True, path_type=Path),
-    help="For fp16: table of labels; then AUCs are compared too.",
+    help="For fp16 and int8: table of labels; then AUCs are compared too.",
 )
 @_BOUNDS
 def onnx(
@@ -80,26 +83,26 @@ def onnx(
     fp32: SOURCE is a checkpoint of 'screen train calibrate'. The file is compared with it on the films of
     --probes, and not written if it differs.
 
-    fp16 and int8: SOURCE is an fp32 model file (without it: the model in the package). fp16 is compared with
-    it on --films, and not written beyond --bounds. int8 runs once 'screen export certify --against' has
-    compared it, on other films.
+    fp16 and int8: SOURCE is an fp32 model file (without it: the model in the package). The file is compared
+    with it on --films, and not written beyond --bounds. OpenVINO and shortcuts need certificates of their
+    own: 'screen export certify'.
     """
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: the folder {out.parent} is not there")
-    if precision != "fp16" and (labels is not None or bounds is not None):
-        raise UsageError("--labels and --bounds are for --precision fp16; int8 has 'screen export certify'")
     if precision == "fp32":
-        if source is None or not probes or films is not None:
-            raise UsageError("--precision fp32 needs a checkpoint and --probes FOLDER, and no --films")
+        if source is None or not probes or films is not None or labels is not None or bounds is not None:
+            raise UsageError(
+                "--precision fp32 needs a checkpoint and --probes FOLDER; --films, --labels and --bounds are "
+                "for fp16 and int8"
+            )
         _fp32(source, probes, out)
     elif films is None or probes:
         raise UsageError(
             f"--precision {precision} needs --films FOLDER; the probes are those of the fp32 file"
         )
-    elif precision == "fp16":
-        _fp16(source, films, labels, bounds, out)
     else:
-        _int8(source, films, out)
+        make = _half if precision == "fp16" else _int8
+        _derived(make, source, films, labels, Bounds(*bounds) if bounds else None, out)
 
 
 def _fp32(checkpoint: Path, probes: tuple[Path, ...], out: Path) -> None:
@@ -121,66 +124,61 @@ def _fp32(checkpoint: Path, probes: tuple[Path, ...], out: Path) -> None:
     )
 
 
-def _fp16(
+def _derived(
+    make: Callable[[Model, Path, Path], tuple[Model, Collection[str]]],
     source: Path | None,
     films: Path,
     labels: Path | None,
-    bounds: tuple[float, float, float, float, float] | None,
+    bounds: Bounds | None,
     out: Path,
 ) -> None:
+    """make: from the fp32 model, the folder of films and `out`, the model and the films that it has seen."""
     from export.certify import certified_precision
-    from export.half import half_from_model
     from export.modelwriter import write_model
-    from screen.model import Bounds, load_model
+    from screen.model import load_model
     from train.progress import progress_bar
 
     model = load_model(source)
-    made, verdict = certified_precision(
-        half_from_model(model, out),
-        model,
-        films,
-        labels,
-        Bounds(*bounds) if bounds else None,
-        progress_bar("films read"),
-    )
+    draft, seen = make(model, films, out)
+    made, verdict = certified_precision(draft, model, films, labels, bounds, progress_bar("films read"), seen)
     write_model(out, made.data)
     found = verdict.found
     click.echo(
-        f"{out}: {len(made.data) / 1e6:.1f} MB, fp16, compared on {found.films} films: largest |Δp| "
-        f"{found.max_probability_difference:.5f}, flips {', '.join(map(str, found.flips.values()))}",
+        f"{out}: {len(made.data) / 1e6:.1f} MB, {verdict.name}, compared on {found.films} films: mean |Δp| "
+        f"{found.mean_probability_difference:.5f}, largest {found.max_probability_difference:.5f}, flips "
+        f"{', '.join(map(str, found.flips.values()))}",
         err=True,
     )
 
 
-def _int8(source: Path | None, folder: Path, out: Path) -> None:
+def _half(model: Model, films: Path, out: Path) -> tuple[Model, Collection[str]]:
+    from export.half import half_from_model
+
+    return half_from_model(model, out), ()
+
+
+def _int8(model: Model, films: Path, out: Path) -> tuple[Model, Collection[str]]:
     from export import quantize
-    from export.modelwriter import write_model
     from screen.discover import discover
-    from screen.model import load_model
     from train.data.squares import cached_squares
     from train.progress import progress_bar
 
-    model = load_model(source)
-    # All over the folder, so that every collection and every vendor in it has a part.
-    found = list(discover([folder], exclude=None))
-    chosen = found[:: max(1, len(found) // _CALIBRATION_FILMS)][:_CALIBRATION_FILMS]
+    # All over the folder, so that every collection and every vendor in it has a part; half of it at most.
+    found = list(discover([films], exclude=None))
+    chosen = found[:: max(2, len(found) // _CALIBRATION_FILMS)][:_CALIBRATION_FILMS]
     with TemporaryDirectory() as cache:
         squares = cached_squares(chosen, model.card.preprocess, Path(cache), progress_bar("reading films"))
         if len(squares.values) < quantize.MIN_FILMS:
             raise UsageError(
-                f"--films {folder}: {len(squares.values)} readable films, it takes {quantize.MIN_FILMS}"
+                f"--films {films}: {len(squares.values)} readable films, it takes {quantize.MIN_FILMS} to "
+                "set the ranges, and others to compare"
             )
         made = quantize.int8_from_model(model, squares.values, squares.digest, out)
-        write_model(out, made.data)
-    click.echo(
-        f"{out}: {len(made.data) / 1e6:.1f} MB, int8, calibrated with {len(squares.values)} films. It runs "
-        f"once its agreement is certified: screen export certify {out} --against {model.path} …",
-        err=True,
-    )
+    return made, {source.key for source in chosen}
 
 
 @cli.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", metavar="[MODEL]", required=False, type=MODEL)
 @click.option(
     "--films",
     required=True,
@@ -207,8 +205,9 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
 )
 @click.option(
     "--against",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The fp32 model file that MODEL (fp16 or int8) was made from.",
+    type=MODEL,
+    metavar=METAVAR,
+    help="The fp32 model that MODEL (fp16 or int8) was made from.",
 )
 @_BOUNDS
 @click.option(
@@ -220,11 +219,17 @@ def _int8(source: Path | None, folder: Path, out: Path) -> None:
     metavar="MEAN FLIPS FARTHEST AUC",
     help="The same for decode shortcuts, without the last.",
 )
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the films' squares, private: a model and its twin need them once. [default: not kept]",
+)
 def certify(
     model: Path | None,
     films: Path,
     labels: Path | None,
     out: Path,
+    cache: Path | None,
     policies: tuple[str, ...],
     devices: tuple[str, ...],
     against: Path | None,
@@ -243,7 +248,6 @@ def certify(
     from rich.console import Console
 
     from export.certify import Request, certify, verdict_view
-    from screen.model import Bounds
     from train.progress import progress_bar
 
     shortcuts = tuple(s for s in Shortcut if "all" in policies or s in policies)
@@ -260,7 +264,7 @@ def certify(
         Bounds(*decode_bounds),
         Bounds(*bounds) if bounds else None,
     )
-    verdicts = certify(model, request, films, labels, out, progress_bar("films decoded"))
+    verdicts = certify(model, request, films, labels, out, progress_bar("films decoded"), cache=cache)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
@@ -270,7 +274,7 @@ def certify(
 
 
 @cli.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", metavar="[MODEL]", required=False, type=MODEL)
 @click.option(
     "--films",
     required=True,
@@ -315,7 +319,7 @@ def _profile(context: click.Context, option: click.Parameter, text: str) -> tupl
 
 
 @cli.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", metavar="[MODEL]", required=False, type=MODEL)
 @click.option(
     "--for",
     "targets",
@@ -390,7 +394,27 @@ def trt(
 
 
 @cli.command()
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL", type=MODEL)
+@click.option(
+    "--against", type=MODEL, metavar=METAVAR, help="The fp32 model that it was made from. [default: default]"
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write (Markdown).",
+)
+def card(model: Path, against: Path | None, out: Path) -> None:
+    """Write the model card of MODEL, in fp16 or int8: what it was made from, and its certificates."""
+    from export.twin_card import twin_card
+    from screen.files import write_whole
+    from screen.model import load_model
+
+    write_whole(out, twin_card(load_model(model), load_model(against)).encode())
+
+
+@cli.command()
+@click.argument("source", metavar="[SOURCE]", required=False, type=MODEL)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The checkpoint to write.")
 def checkpoint(source: Path | None, out: Path) -> None:
     """Write the classifier in the fp32 model file SOURCE as a checkpoint, for 'screen train calibrate'.

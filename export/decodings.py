@@ -1,17 +1,20 @@
 """Films as detectors give them, decoded in full and by every shortcut: what decode certificates compare.
 
-Each film is made once, in a process of its own pool; only squares come back.
+Each film is made once, in a process of its own pool; only squares come back, and are kept: a model and its
+twin are measured on the same ones.
 """
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +24,9 @@ from export.realistic import SYNTAXES, dicom_bytes, film_from_small, uid_from_te
 from screen.decode import Decoded, decode
 from screen.discover import Source
 from screen.errors import ModelError
+from screen.files import private_files, write_whole
 from screen.film import Film
+from screen.machine import library_versions
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits, read
 from screen.shortcuts import FULL, DecodePolicy, Shortcut
@@ -108,6 +113,85 @@ def decodings(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFilms:
+    """N films' squares: those that differ, uint8 [M, S, S], memory-mapped.
+
+    places: of every variant and reference, N indices into `squares`. not_taken: films, by variant, whose
+    decoder left out less than it might have. jpeg2000_films: how many were JPEG 2000, too.
+    """
+
+    squares: NDArray[np.uint8]
+    places: dict[Variant, list[int]]
+    not_taken: dict[Variant, int]
+    jpeg2000_films: int
+
+
+def decoded_films(
+    sources: Sequence[Source],
+    spec: PreprocessSpec,
+    variants: Sequence[Variant],
+    longer_side: int,
+    workers: int,
+    cache: Path,
+    progress: Callable[[int, int], None],
+) -> DecodedFilms:
+    """`decodings` of all films, made where `cache` does not hold them yet.
+
+    progress: films done, films in all.
+    """
+    wanted = list(dict.fromkeys([*(v.reference for v in variants), *variants]))
+    state = json.dumps(
+        [
+            library_versions(("numpy", "opencv-python-headless", "imagecodecs")),
+            spec.digest(),
+            longer_side,
+            [[variant.syntax, str(variant.policy)] for variant in wanted],
+            [[source.key, source.change_token] for source in sources],
+        ]
+    )
+    folder = cache / f"decodings-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+    values_file, index_file = folder / "squares.u8", folder / "index.json"
+    # The index is written last: without it the squares are not whole.
+    if not index_file.is_file():
+        # Pictures of patients.
+        with private_files():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = decodings(sources, spec, variants, longer_side, workers)
+            index = _kept(made, wanted, values_file, lambda done: progress(done, len(sources)))
+            write_whole(index_file, json.dumps(index).encode())
+    index = json.loads(index_file.read_text(encoding="utf-8"))
+    return DecodedFilms(
+        np.memmap(values_file, np.uint8, "r").reshape(-1, spec.size, spec.size),
+        dict(zip(wanted, index["places"], strict=True)),
+        dict(zip(wanted, index["not_taken"], strict=True)),
+        index["jpeg2000_films"],
+    )
+
+
+def _kept(
+    made: Iterator[Decodings], wanted: Sequence[Variant], values_file: Path, progress: Callable[[int], None]
+) -> dict[str, Any]:
+    """Every different square once, one behind the other; where each variant's are."""
+    places: list[list[int]] = [[] for _ in wanted]
+    not_taken = [0] * len(wanted)
+    count = jpeg2000_films = 0
+    with values_file.open("wb") as stream:
+        for done, film in enumerate(made, 1):
+            place: dict[bytes, int] = {}
+            for number, variant in enumerate(wanted):
+                square = film.squares[variant].tobytes()
+                if square not in place:
+                    place[square] = count
+                    count += 1
+                    stream.write(square)
+                places[number].append(place[square])
+                not_taken[number] += film.taken[variant] != variant.policy
+            jpeg2000_films += film.jpeg2000
+            progress(done)
+    return {"places": places, "not_taken": not_taken, "jpeg2000_films": jpeg2000_films}
 
 
 def _one_thread() -> None:

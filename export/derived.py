@@ -41,6 +41,8 @@ def derived_model(model: Model, data: bytes, precision: str, how: dict[str, Any]
     }
     card = replace(
         card,
+        # Reports name the model alone.
+        name=f"{card.name}-{precision}",
         precision=precision,
         probes=tuple(probes),
         probe_logit_bound=bound,

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from export.derived import batches, derived_model, run_graph
-from export.folding import folded, plain
+from export.folding import folded, plain, session_options
+from export.graph import IR_VERSION, OPSET
 from export.onnx import serialised
 from screen.errors import ModelError
 from screen.model import Model
@@ -50,6 +52,23 @@ def int8_from_model(model: Model, squares: NDArray[np.uint8], films_digest: str,
     _undo_mean_shift(graph, quantised, squares)
     how = {"films": len(squares), "films_digest": films_digest}
     return derived_model(model, serialised(plain(quantised)), PRECISION, how, path)
+
+
+def sum_bits() -> int:
+    """How wide ONNX Runtime adds up products of u8 and s8 on this processor: 32, or 16, which overflow.
+
+    Told by what it computes, not by what the processor is said to be.
+    """
+    depth, side, widest = 64, 32, 127
+    weights = numpy_helper.from_array(np.full((depth, side), widest, np.int8), "weights")
+    image = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [side, depth])
+    sums = helper.make_tensor_value_info("sums", onnx.TensorProto.INT32, [side, side])
+    node = helper.make_node("MatMulInteger", ["image", "weights"], ["sums"])
+    graph = helper.make_graph([node], "sums", [image], [sums], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    session = ort.InferenceSession(serialised(model), session_options(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["sums"], {"image": np.full((side, depth), 255, np.uint8)})
+    return 32 if (found == depth * 255 * widest).all() else 16
 
 
 def _quantised(graph: onnx.ModelProto, squares: NDArray[np.uint8]) -> onnx.ModelProto:

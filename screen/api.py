@@ -28,7 +28,7 @@ from screen.errors import UsageError
 from screen.film import Unscreened
 from screen.ledger import Row
 from screen.machine import MOST_AT_ONCE, usable_cpus, usable_memory, workers_for
-from screen.model import Model, load_model
+from screen.model import Model, load_model, model_path
 from screen.readers import Limits
 from screen.report import SUMMARY_NAME
 from screen.runs import RunSettings
@@ -79,7 +79,7 @@ class Screener:
         """
         _check_counts(batch_size, workers)
         wanted = device_for(device)
-        self.model = model if isinstance(model, Model) else load_model(_path(model))
+        self.model = model if isinstance(model, Model) else load_model(_model(model))
         self.decision = decision_from(self.model.card, operating_point, threshold, _path(decision), flag)
         memory = usable_memory()
         self._workers = workers or workers_for(memory, usable_cpus())
@@ -305,7 +305,7 @@ def run(
         inputs=tuple(map(Path, inputs)) if several else (),
         out=_path(out),
         listed=None if several else map(Path, inputs),
-        model=_path(model),
+        model=_model(model),
         device=device,
         engine=_path(engine),
         engine_key=_path(engine_key),
@@ -338,6 +338,10 @@ def run(
 
 def _path(given: StrPath | None) -> Path | None:
     return None if given is None else Path(given)
+
+
+def _model(given: StrPath | None) -> Path | None:
+    return None if given is None else model_path(given)
 
 
 def _check_counts(batch_size: int | None, workers: int | None) -> None:

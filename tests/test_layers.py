@@ -49,7 +49,7 @@ LINES = {
         __main__
         cli
         certify engine choose_parity_set
-        half quantize decodings engine_plan
+        half quantize decodings engine_plan twin_card
         derived realistic
         onnx folding classifier
         check_exported graph modelwriter

@@ -28,6 +28,7 @@ from screen.discover import Source
 from screen.film import Unscreened
 from screen.machine import usable_cpus
 from screen.model import Model, load_model
+from screen.model.file import DEFAULT
 from screen.readers import Limits
 from screen.shortcuts import policy_from_entries
 
@@ -55,8 +56,8 @@ class Way:
 class WayFigures:
     """One way over one folder, films a second; one_film: seconds, from start to exit.
 
-    allowed: by the sum of the stages. reached: `beyond` over `allowed`. ratios: `run` over each peer;
-    ratios_beyond: `beyond` over each peer.
+    allowed: by the sum of the stages. reached: `beyond` over `allowed`. ratios: `run` over each peer and the
+    first way; ratios_beyond: `beyond` likewise.
     """
 
     way: str
@@ -98,14 +99,19 @@ class Figures:
     machine: dict[str, str]
 
 
-def ways(model: Path | None, int8: Path | None, *, openvino: bool) -> list[Way]:
-    """ONNX Runtime in fp32, and what else was asked for."""
-    models = {"fp32": model} | ({"int8": int8} if int8 else {})
+def ways(models: Sequence[Path | None], *, openvino: bool) -> list[Way]:
+    """Every model by ONNX Runtime, and by OpenVINO if asked. None: the shipped one.
+
+    Raises click.ClickException if two models could not be told apart by their names.
+    """
+    named = {DEFAULT if file is None else file.stem: file for file in models}
+    if len(named) < len(models):
+        raise click.ClickException("two models of one name: rename one of the files")
     devices = {"ONNX Runtime": "cpu"} | ({"OpenVINO": "openvino"} if openvino else {})
     return [
-        Way(f"{runtime} {precision}", device, file)
+        Way(f"{name}, {runtime}", device, file)
         for runtime, device in devices.items()
-        for precision, file in models.items()
+        for name, file in named.items()
     ]
 
 
@@ -192,6 +198,14 @@ def _squares(films: Sequence[Source], model: Model) -> Iterator[NDArray[np.uint8
 
 def _relate(entry: FolderFigures, turn: int) -> None:
     """The turn's ratios: only what ran in the same one is set against each other."""
+    first, *others = entry.ways.values()
+    for way in others:
+        for mine, its, ratios in (
+            (way.run, first.run, way.ratios),
+            (way.beyond, first.beyond, way.ratios_beyond),
+        ):
+            ratio = mine.turns[turn] / its.turns[turn]
+            ratios.setdefault(f"screen run, {first.way}", Turns()).turns.append(ratio)
     for way in entry.ways.values():
         allowed = rate_allowed(entry.decode.turns[turn], way.network.turns[turn])
         way.allowed.turns.append(allowed)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from itertools import chain
@@ -24,10 +24,11 @@ from screen.backends import onnx, openvino, tensorrt_binding
 from screen.backends.devices import no_gpu_advice
 from screen.decode import Decoded, DecodePool
 from screen.discover import Source
-from screen.errors import ScreenError, how_to_install, install_line
+from screen.errors import ScreenError, UsageError, how_to_install, install_line
 from screen.gpus import gpus
 from screen.machine import library_version, library_versions, usable_cpus
 from screen.model import Model, load_model
+from screen.model.file import FAST, shipped_model
 from screen.preprocess import PreprocessSpec
 from screen.readers import Limits, Refusal
 from screen.readers.codecs import decode_frame
@@ -178,11 +179,11 @@ def _runtime_and_model() -> Iterator[Check]:
     except ScreenError as error:
         yield Check("model", State.BAD, str(error))
         return
-    card = model.card
-    detail = f"{card.name} {card.version}, {card.precision}, weights {card.weights_digest[:12]}"
-    yield Check("model", State.OK, detail)
+    yield Check("model", State.OK, _named(model))
     if len(wheels) == 1:
         yield _device(model, "cpu", State.BAD)
+    yield from _fast_model(runs=len(wheels) == 1)
+    if len(wheels) == 1:
         if openvino.installed():
             yield _device(model, "openvino", State.NOTE)
         else:
@@ -196,6 +197,26 @@ def _runtime_and_model() -> Iterator[Check]:
         else:
             for device in ("cuda", "tensorrt"):
                 yield Check(f"--device {device}", State.NOTE, no_gpu_advice(device))
+
+
+def _fast_model(*, runs: bool) -> Iterator[Check]:
+    """The default model's twin, if it is here; nobody has to have it."""
+    name = f"--model {FAST}"
+    try:
+        model = load_model(shipped_model(FAST))
+    except UsageError:
+        yield Check(name, State.NOTE, "not in this installation; the default model does the same work")
+    except ScreenError as error:
+        yield Check(name, State.BAD, str(error))
+    else:
+        yield Check(name, State.OK, _named(model))
+        if runs:
+            yield replace(_device(model, "cpu", State.BAD), name=f"{name} --device cpu")
+
+
+def _named(model: Model) -> str:
+    card = model.card
+    return f"{card.name} {card.version}, {card.precision}, weights {card.weights_digest[:12]}"
 
 
 def _device(model: Model, device: str, if_not: State) -> Check:

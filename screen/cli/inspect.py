@@ -6,13 +6,15 @@ from typing import Any
 
 import click
 
+from screen.cli.models import model_option
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("inspect")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--out", type=_FILE, metavar="PNG", help="Write the picture that the network gets, as PNG.")
-@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one in the package]")
+@model_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def cli(file: Path, out: Path | None, model: Path | None, as_json: bool) -> None:
     """Show what was read from FILE, what was decided, and the picture that the network gets.

@@ -11,11 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from screen.cli.models import METAVAR, MODEL
 from screen.errors import UsageError
 from screen.model import Finding, Manifest, Model, ModelCard
-from screen.model.certificates import REFERENCE_PRECISION, Kind
+from screen.model.certificates import PRECISION_BOUNDS, REFERENCE_PRECISION, Kind, flips_in_words
 
-_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+_FILE = click.argument("file", metavar=f"[{METAVAR}]", required=False, type=MODEL)
 
 
 @click.group("model")
@@ -92,6 +93,28 @@ def _verify_model(file: Path | None) -> None:
         )
     else:
         click.echo(f"probes   {probes}, squares equal to the byte, logits within the bound ({runtime}, CPU)")
+    _verify_twin(model)
+
+
+def _verify_twin(model: Model) -> None:
+    """A model that was made from the default one scores as it does on this machine, too."""
+    from screen.engines import twin_agreement
+    from screen.model import load_model
+
+    made_from = [
+        entry.get("reference_weights_digest")
+        for entry in model.card.certificates
+        if entry["kind"] == Kind.PRECISION
+    ]
+    reference = load_model(None)
+    if model.card.precision not in PRECISION_BOUNDS or reference.card.weights_digest not in made_from:
+        return
+    found = twin_agreement(model, reference)
+    click.echo(
+        f"twin     of the default model: on {found.films} squares, most of them next to an operating point, "
+        f"mean |Δp| {found.mean_probability_difference:.5f}, largest {found.max_probability_difference:.5f}, "
+        f"verdicts that flip: {flips_in_words(found.flips)}"
+    )
 
 
 def card_view(model: Model) -> RenderableType:
@@ -181,15 +204,14 @@ def _ways(card: ModelCard) -> Iterator[RenderableType]:
         table.add_column(Text(name), overflow="fold")
     for way, entry in measured.items():
         found = entry["agreement"]
-        flips = ", ".join(f"{point.rpartition('.')[2]} {count}" for point, count in found["flips"].items())
         table.add_row(
             Text(way),
             f"{found['films']:,}",
             f"{found['mean_probability_difference']:.5f}",
             f"{found['max_probability_difference']:.4f}",
-            Text(flips),
+            Text(flips_in_words(found["flips"])),
             f"{found['farthest_flip']:.4f}",
-            f"{found['auc_within_source_change']:+.4f}" if found["labelled"] else "–",
+            _auc_change(entry) if found["labelled"] else "–",
         )
     yield Padding(table, (0, 0, 0, 2), expand=False)
     yield Text("  farthest: from its threshold, of a film whose verdict flips")
@@ -198,11 +220,26 @@ def _ways(card: ModelCard) -> Iterator[RenderableType]:
 def _way(card: ModelCard, entry: Mapping[str, Any]) -> str:
     """Empty for a certificate of another kind."""
     names = {
-        Kind.PRECISION: f"{card.precision} instead of {REFERENCE_PRECISION}",
+        Kind.PRECISION: f"{card.precision} instead of {REFERENCE_PRECISION}{_sums(entry)}",
         Kind.RUNTIME: f"--device {entry.get('device')}",
         Kind.DECODING: f"decode {entry.get('policy')}",
     }
     return names.get(entry["kind"], "")
+
+
+def _auc_change(entry: Mapping[str, Any]) -> str:
+    """With its interval, where one was measured."""
+    change = f"{entry['agreement']['auc_within_source_change']:+.4f}"
+    try:
+        low, high = map(float, entry["auc_within_source_interval"])
+    except (KeyError, TypeError, ValueError):
+        return change
+    return f"{change} [{low:+.4f}, {high:+.4f}]"
+
+
+def _sums(entry: Mapping[str, Any]) -> str:
+    """Of int8: how wide the processor added up, on which it was measured."""
+    return f", {entry['sum_bits']}-bit sums" if "sum_bits" in entry else ""
 
 
 def _with_interval(value: float, interval: tuple[float, float]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from screen.cli.metrics import metrics_file, metrics_option
+from screen.cli.models import model_option
 from screen.errors import UsageError
 from screen.machine import MOST_AT_ONCE
 
@@ -45,7 +46,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="DIR",
     help="Folder for the reports. [default: INPUT-screened]",
 )
-@click.option("--model", type=_FILE, metavar="FILE", help="Model file. [default: the one in the package]")
+@model_option
 @click.option(
     "--device",
     default="auto",

@@ -28,6 +28,10 @@ class Kind(StrEnum):
 
 
 REFERENCE_PRECISION = "fp32"
+ON_CPUS = ("int8",)
+"""Precisions that are certified on CPUs alone."""
+CPU_KINDS = ("cpu", "openvino")
+"""Kinds of devices that are CPUs."""
 CERTIFIED_DEVICES = ("openvino",)
 """Devices that a run takes only with a certificate of the runtime; the others are ONNX Runtime."""
 
@@ -97,6 +101,14 @@ class Bounds:
         return said
 
 
+def flips_in_words(flips: Mapping[str, int]) -> str:
+    """An agreement's: `balanced 2, specific 0`, with the finding in front where there are several."""
+    several = len({name.partition(".")[0] for name in flips}) > 1
+    return ", ".join(
+        f"{name if several else name.partition('.')[2]} {count}" for name, count in flips.items()
+    )
+
+
 DECODE_BOUNDS = Bounds(mean_probability_difference=0.005, flips=0.03, farthest_flip=0.02, auc_change=0.005)
 """Of decode shortcuts, for scores that spread as far as version 7's: see docs/decisions/shortcuts.md."""
 FP16_BOUNDS = Bounds(
@@ -107,6 +119,10 @@ FP16_BOUNDS = Bounds(
     max_probability_difference=0.005,
 )
 """Of an fp16 file or engine with its fp32 file: only films at the threshold itself may flip."""
+PARITY_BOUNDS = Bounds(mean_probability_difference=0.003, flips=0.005, farthest_flip=0.005, auc_change=0.003)
+"""Of int8 and of runtimes, where the same square goes in."""
+PRECISION_BOUNDS = {"fp16": FP16_BOUNDS, "int8": PARITY_BOUNDS}
+"""Of a file with the fp32 one that it was made from."""
 
 
 def check_certified(

@@ -1,11 +1,12 @@
 """A model is one file: read once, checked whole, before any runtime sees its bytes."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from screen.errors import ModelError
+from screen.errors import ModelError, ScreenError, UsageError
 from screen.files import read_bounded
 from screen.model.card import METADATA_KEY, ModelCard
 from screen.model.card_from_json import card_from_json
@@ -15,6 +16,8 @@ MAX_MODEL_BYTES = 512 << 20
 IR_VERSIONS = range(7, 12)
 OPSETS = range(13, 23)
 _FLOAT32, _UINT8 = 1, 2
+DEFAULT, FAST = "default", "fast"
+"""Names of the models that the package ships: the one that runs unless told otherwise, and its int8 twin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,15 @@ class Model:
 
 
 def load_model(path: Path | None) -> Model:
-    """The model in a file; None: the one that the package ships. Raises ModelError."""
+    """The model in a file; None: the one that the package ships.
+
+    Raises ModelError, and UsageError if it is the package's fast one and this installation does not have it.
+    """
     if path is None:
-        path = shipped_model()
+        path = shipped_model(DEFAULT)
     try:
         if not path.is_file():
-            raise ModelError(f"{path}: no such model file")
+            raise _absent(path)
         data = read_bounded(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
@@ -46,12 +52,29 @@ def load_model(path: Path | None) -> Model:
     return model_from_bytes(data, path)
 
 
-def shipped_model() -> Path:
-    """Where the package's own model lies. Raises ModelError if this installation has none."""
-    path = Path(str(resources.files("screen"))) / "models" / "default.onnx"
-    if not path.is_file():
-        raise ModelError("this installation ships no model: name one with --model FILE")
-    return path
+def model_path(given: str | os.PathLike[str]) -> Path:
+    """`default` or `fast`: where the package's model of that name lies; anything else is a file.
+
+    A file of such a name is `./fast`.
+    """
+    text = os.fspath(given)
+    return shipped_model(text) if text in (DEFAULT, FAST) else Path(text)
+
+
+def shipped_model(name: str) -> Path:
+    """Where the package's own model lies, if this installation has it. name: `DEFAULT` or `FAST`."""
+    return Path(str(resources.files("screen"))) / "models" / f"{name}.onnx"
+
+
+def _absent(path: Path) -> ScreenError:
+    if path == shipped_model(DEFAULT):
+        return ModelError("this installation ships no model: name one with --model FILE")
+    if path == shipped_model(FAST):
+        return UsageError(
+            "this installation has no model 'fast': the default one does the same work, leave --model out; "
+            "or make its twin with 'screen export onnx --precision int8' and name the file"
+        )
+    return ModelError(f"{path}: no such model file")
 
 
 def model_from_bytes(data: bytes, path: Path) -> Model:

@@ -11,7 +11,7 @@ from screen.engines import engine_for_run
 from screen.errors import UsageError
 from screen.machine import batch_size_for, network_streams, usable_cpus
 from screen.model import Model
-from screen.model.certificates import check_certified
+from screen.model.certificates import CPU_KINDS, ON_CPUS, check_certified
 
 NamedEngine = tuple[Path, Path | None]
 """`--engine` and `--engine-key`."""
@@ -44,6 +44,11 @@ def open_network(
     event: told what takes long. engine: for TensorRT, instead of one that is built here.
     Raises ScreenError for whatever may not run here.
     """
+    if model.card.precision in ON_CPUS and device.kind not in CPU_KINDS:
+        raise UsageError(
+            f"{model.path} computes in {model.card.precision}, for CPUs: --device cpu or openvino; on a GPU "
+            "take the default model"
+        )
     backend = _opened(model, device, batch_size, memory, event, engine, open_backend)
     try:
         check_certified(model.card.precision, backend.device.device, model.card.certificates, str(model.path))

@@ -175,7 +175,7 @@ def test_compare_sets_the_command_against_peers_and_stages(made: Path, tmp_path:
     )  # fmt: skip
     found = json.loads(figures.read_text())
     (folder,) = found["folders"]
-    way = folder["ways"]["ONNX Runtime fp32"]
+    way = folder["ways"]["default, ONNX Runtime"]
     assert folder["films"] == 2
     assert {"plain loop", "DataLoader + ONNX Runtime"} <= set(folder["peers"])
     assert set(folder["unread"].values()) == {0}
@@ -190,8 +190,9 @@ def test_compare_sets_the_command_against_peers_and_stages(made: Path, tmp_path:
 
 def test_models_of_different_shortcuts_are_not_compared(made: Path, tmp_path: Path) -> None:
     none = tiny_model_file(tmp_path / "tiny.onnx")
-    given = ["compare", str(made / "explicit"), "--int8", str(none), "--seconds", "0.1", "--repeats", "1"]
-    result = CliRunner().invoke(cli, given)  # beside the shipped model, which accepts some
+    models = ["--model", "default", "--model", str(none)]
+    given = ["compare", str(made / "explicit"), *models, "--seconds", "0.1", "--repeats", "1"]
+    result = CliRunner().invoke(cli, given)  # the shipped one accepts some
     assert result.exit_code == 1
     assert "different decode shortcuts" in result.output
 

@@ -12,14 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from export import certify as certifying
+from export import decodings
 from export.certify import Labels, Request, Scores, agreement, certify
 from export.decodings import Variant, variants_of
 from export.modelwriter import with_card
-from export.quantize import int8_from_model
+from export.quantize import int8_from_model, sum_bits
 from screen.cli import cli
 from screen.errors import ModelError, UsageError
 from screen.model import Bounds, Model, load_model, model_from_bytes
-from screen.model.certificates import check_certified
+from screen.model.certificates import check_certified, flips_in_words
 from screen.preprocess import square_from_pixels
 from screen.shortcuts import FULL, DecodePolicy, Shortcut
 from tests.micro_model import micro_bytes
@@ -89,12 +90,17 @@ def test_int8_is_refused_until_it_is_certified(films: Path, tmp_path: Path) -> N
     tiny_model_file(reference)
     with pytest.raises(UsageError, match=r"screen export certify .*--against"):
         check_certified("int8", "cpu", model.card.certificates, str(path))
+    run = CliRunner().invoke(cli, ["run", str(films), "--model", str(path), "--out", str(tmp_path / "r")])
+    assert (run.exit_code, "screen export certify" in run.stderr) == (2, True), run.stderr
     verdicts = certify(path, Request(against=reference), films, films / "labels.csv", out, quiet)
     assert [v.found.films for v in verdicts] == [8]
     card = load_model(out).card
     assert card.weights_digest == model.card.weights_digest
     certified = not verdicts[0].complaints
     assert [c["kind"] for c in card.certificates] == (["precision_parity"] if certified else [])
+    if certified:
+        low, high = card.certificates[0]["auc_within_source_interval"]
+        assert low <= verdicts[0].found.auc_within_source_change <= high
     tiny_model_file(reference, seed=1)
     with pytest.raises(UsageError, match="was not made from it"):
         certify(path, Request(against=reference), films, films / "labels.csv", out, quiet)
@@ -125,6 +131,22 @@ def test_a_shortcut_that_was_not_taken_is_not_listed(
     assert load_model(out).card.decode_policies == ()
 
 
+def test_a_twin_is_measured_on_the_squares_that_its_model_was(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(shortcuts=(Shortcut.SCALED_JPEG,), decode_bounds=ANYTHING)
+    path, out, cache = tiny_model_file(tmp_path / "m.onnx"), tmp_path / "out.onnx", tmp_path / "cache"
+
+    def measured() -> tuple[Any, Any]:
+        (verdict,) = certify(path, request, films, None, out, quiet, longer_side=512, cache=cache)
+        return verdict.found, load_model(out).card.decode_policies
+
+    found = measured()
+    monkeypatch.setattr(decodings, "decodings", lambda *all_of_them: pytest.fail("decoded again"))
+    assert measured() == found
+    assert {path.stat().st_mode & 0o077 for path in cache.rglob("*")} == {0}
+
+
 def test_shortcuts_are_tried_alone_and_together() -> None:
     variants = variants_of(list(Shortcut))
     assert [str(v.policy) for v in variants] == [
@@ -141,7 +163,7 @@ def test_agreement_counts_what_flips() -> None:
     logits = np.array([[-3.0], [-0.01], [0.01], [3.0]], np.float32)
     gate = np.ones(4, np.float32)
     moved = logits + np.float32(0.02)
-    labels = Labels(np.array([0, 1, 0, 1], np.float32), np.array(["a"] * 4))
+    labels = Labels(np.array([0, 1, 0, 1], np.float32), np.array(["a"] * 4), np.array(list("1234")))
     found = agreement(card, Scores(logits, gate), Scores(moved, -gate), labels)
     assert found.flips == {"tumor.sensitive": 0, "tumor.balanced": 1, "tumor.specific": 0}
     assert (found.gate_changes, found.labelled, found.films) == (4, 4, 4)
@@ -151,6 +173,12 @@ def test_agreement_counts_what_flips() -> None:
     assert Bounds(1, 0.25, 1, 1).complaints(found) == []
     assert Bounds(1, 1, 0.002, 1).complaints(found) == ["a verdict flips 0.0025 from its threshold"]
     assert Bounds(1, 1, 1, 1).complaints(replace(found, auc_pooled_change=float("nan")))
+
+
+def test_flips_name_the_finding_where_there_are_several() -> None:
+    assert flips_in_words({"tumor.balanced": 1, "tumor.specific": 0}) == "balanced 1, specific 0"
+    several = {"tumor.balanced": 1, "abnormal.balanced": 2}
+    assert flips_in_words(several) == "tumor.balanced 1, abnormal.balanced 2"
 
 
 def test_labels_must_tell_an_auc(films: Path, tmp_path: Path) -> None:
@@ -214,10 +242,24 @@ def test_the_command_line(films: Path, tmp_path: Path, monkeypatch: pytest.Monke
     make = ["export", "onnx", str(source), "--precision", "int8", "--out", str(out)]
     none = runner.invoke(cli, make)
     assert (none.exit_code, "needs --films" in none.stderr) == (2, True)
-    done = runner.invoke(cli, [*make, "--films", str(films)])
-    assert (done.exit_code, "calibrated with 8 films" in done.stderr) == (0, True), done.stderr
+    beyond = runner.invoke(cli, [*make, "--films", str(films), "--bounds", "0", "0", "0", "0", "0"])
+    assert (beyond.exit_code, "not written" in beyond.stderr, out.exists()) == (1, True, False)
+    anything = ["--films", str(films), "--bounds", "1", "1", "1", "1", "1"]
+    done = runner.invoke(cli, [*make, *anything])
+    assert (done.exit_code, "compared on 4 films" in done.stderr) == (0, True), done.stderr
+    made = load_model(out).card
+    assert made.training["derived_from"]["films"] == 4  # the others
+    assert made.certificates[0]["sum_bits"] == sum_bits()
     run = runner.invoke(cli, ["run", str(films), "--model", str(out), "--out", str(tmp_path / "r")])
-    assert (run.exit_code, "screen export certify" in run.stderr) == (2, True), run.stderr
+    assert run.exit_code == 0, run.stderr
+    page = tmp_path / "card.md"
+    written = runner.invoke(cli, ["export", "card", str(out), "--against", str(source), "--out", str(page)])
+    assert written.exit_code == 0, written.stderr
+    assert made.weights_digest in page.read_text()
+    assert made.training["derived_from"]["weights_digest"] in page.read_text()
+    assert f"{sum_bits()}-bit sums" in page.read_text()
+    other = runner.invoke(cli, ["export", "card", str(source), "--against", str(out), "--out", str(page)])
+    assert (other.exit_code, "not a certified model" in other.stderr) == (2, True)
     asked = ["export", "certify", str(source), "--films", str(films), "--labels", str(films / "labels.csv")]
     nothing = runner.invoke(cli, [*asked, "--out", str(tmp_path / "c.onnx")])
     assert (nothing.exit_code, "say what to certify" in nothing.stderr) == (2, True)
