@@ -197,12 +197,19 @@ class Connection:
 
     def _lost(self, error: httpx.TransportError) -> Exception:
         name = f"archive '{self._archive.name}'"
-        if _is_certificate(error):
+        if untrusted := _untrusted(error):
             return UsageError(
-                f"{name}: nobody whom we trust vouches for its certificate; name who does by ca_file"
+                f"{name}: its certificate is not trusted ({untrusted}); if the hospital signed it itself, "
+                "name the signer's certificate by ca_file"
             )
         if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-            return _PassingError(ArchiveError(f"{name} cannot be reached; the same command goes on later"))
+            why = str(error) or "no answer in time"
+            return _PassingError(
+                ArchiveError(
+                    f"{name} cannot be reached ({why}): are its url and the firewall right? "
+                    "The same command goes on later"
+                )
+            )
         if isinstance(error, httpx.TimeoutException):
             return _PassingError(_timed_out(f"{name} does not answer"))
         return cut_short()
@@ -228,9 +235,10 @@ def _timed_out(what: str) -> AnswerError:
     return AnswerError(Trouble.TIMED_OUT, f"{what}; the same command goes on later")
 
 
-def _is_certificate(error: BaseException | None) -> bool:
+def _untrusted(error: BaseException | None) -> str:
+    """Why its certificate is refused, in OpenSSL's words; empty if that is not what went wrong."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+            return error.verify_message or "refused"
         error = error.__cause__ or error.__context__
-    return False
+    return ""
