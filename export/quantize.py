@@ -27,6 +27,8 @@ from screen.model.certificates import REFERENCE_PRECISION
 PRECISION = "int8"
 MIN_FILMS = 256
 """Fewer do not show the range of every layer."""
+_LARGE = 16_384
+"""Values from which on a tensor is worth storing small."""
 _FLOAT_PARTS = ("image", "embedding", "logits", "heatmap", "distance", "gate")
 """First words of the names of the nodes that are never quantised."""
 _FLOAT_NODES = ("stem.", "layer1.", "layer2.")
@@ -49,6 +51,7 @@ def int8_from_model(model: Model, squares: NDArray[np.uint8], films_digest: str,
     if lacking or not any(_GATE_FEATURES in node.output for node in graph.graph.node):
         raise ModelError(f"{model.path}: not a graph that this version of 'screen export onnx' writes")
     quantised = _quantised(graph, squares)
+    _store_small(quantised)
     _undo_mean_shift(graph, quantised, squares)
     how = {"films": len(squares), "films_digest": films_digest}
     return derived_model(model, serialised(plain(quantised)), PRECISION, how, path)
@@ -97,6 +100,35 @@ def _quantised(graph: onnx.ModelProto, squares: NDArray[np.uint8]) -> onnx.Model
             nodes_to_exclude=kept,
         )
         return onnx.load(target)
+
+
+def _store_small(model: onnx.ModelProto) -> None:
+    """What computes in float32 is stored as less, and made float32 by the graph.
+
+    Weights of convolutions as 8 bits with a scale for each channel, other large tensors as fp16.
+    """
+    graph = model.graph
+    convolved = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    made = []
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < _LARGE:
+            continue
+        name, small, whole = tensor.name, f"{tensor.name}.small", f"{tensor.name}.float"
+        if name in convolved:
+            largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
+            scale = np.maximum(largest, 1e-30, dtype=np.float32) / 127
+            tensor.CopyFrom(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), small))
+            graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            # Not DequantizeLinear: runtimes compute these two once, when they load the file.
+            made.append(helper.make_node("Cast", [small], [whole], whole, to=onnx.TensorProto.FLOAT))
+            made.append(helper.make_node("Mul", [whole, f"{name}.scale"], [name], f"{name}.scaled"))
+        else:
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), small))
+            made.append(helper.make_node("Cast", [small], [name], whole, to=onnx.TensorProto.FLOAT))
+    nodes = [*made, *(onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node)]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 class _Squares(CalibrationDataReader):  # type: ignore[misc]

@@ -24,7 +24,7 @@ from screen.errors import EngineError, ModelError
 from screen.gpus import Gpu
 from screen.machine import usable_cpus
 from screen.model import Agreement, Bounds, Manifest, Model, ModelCard, VerifiedEngine
-from screen.model.certificates import FP16_BOUNDS, PRECISION_BOUNDS, Kind
+from screen.model.certificates import FP16_BOUNDS, Kind
 
 _MAX_SQUARES = 4096
 
@@ -116,7 +116,7 @@ def engine_certificate(
 def twin_agreement(twin: Model, reference: Model) -> Agreement:
     """A model and the fp32 one that it was made from, by ONNX Runtime on this CPU, over `parity_squares`.
 
-    Raises ModelError beyond the bounds of its precision; the share of flips has none, for most of these
+    Raises ModelError beyond the bounds of its certificate; the share of flips has none, for most of these
     squares stand where verdicts flip.
     """
     squares, cpus = parity_squares(reference), usable_cpus()
@@ -125,13 +125,21 @@ def twin_agreement(twin: Model, reference: Model) -> Agreement:
         with open_backend(model, "cpu", _REFERENCE_BATCH, cpus) as backend:
             scores.append(scores_from_backend(backend, squares))
     found = agreement(reference.card, *scores)
-    complaints = replace(PRECISION_BOUNDS[twin.card.precision], flips=1.0).complaints(found)
+    complaints = replace(_certified_bounds(twin), flips=1.0).complaints(found)
     if complaints:
         raise ModelError(
             f"{twin.path}: does not score here as the model that it was made from: {'; '.join(complaints)}: "
             "do not use it on this machine"
         )
     return found
+
+
+def _certified_bounds(twin: Model) -> Bounds:
+    entry = next(entry for entry in twin.card.certificates if entry["kind"] == Kind.PRECISION)
+    try:
+        return Bounds(**{name: float(value) for name, value in entry["bounds"].items()})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{twin.path}: its certificate names no bounds") from error
 
 
 def certificate_on(model: Model, engine: VerifiedEngine, gpu: Gpu, place: Place) -> dict[str, Any]:

@@ -131,11 +131,10 @@ def test_commands_take_the_name(installed: Path, films: Path) -> None:
 def test_verify_holds_it_against_the_default_model_here(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "PRECISION_BOUNDS", {"int8": ANYTHING})
     done = CliRunner().invoke(cli, ["model", "verify", "fast"])
     assert done.exit_code == 0, done.output
     assert "twin     of the default model" in done.stdout
-    monkeypatch.setattr(parity, "PRECISION_BOUNDS", {"int8": Bounds(-1, 0, 0, 0)})
+    monkeypatch.setattr(parity, "_certified_bounds", lambda twin: Bounds(-1, 0, 0, 0))
     refused = CliRunner().invoke(cli, ["model", "verify", "fast"])
     assert (refused.exit_code, "do not use it on this machine" in refused.stderr) == (1, True)
     alone = CliRunner().invoke(cli, ["model", "verify", "default"])
