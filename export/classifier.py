@@ -41,7 +41,8 @@ def checkpoint_from_model(model: Model, out: Path) -> None:
     tensors = {
         f"network.{name}": value  # a count of batches, which nothing is computed with
         if name.endswith("num_batches_tracked")
-        else stored[_name_in_file(name)].float().reshape(value.shape)
+        # Of several findings the first: the others' heads are fitted anew.
+        else stored[_name_in_file(name)].float()[: len(value)].reshape(value.shape)
         for name, value in ResNet18().state_dict().items()
     }
     provenance = {name: value for name, value in training.items() if name not in _OF_CALIBRATION}

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from export.network import Distance, Gate, GaussianScore, ScreeningNetwork
-from train.network.features import gate_pooling
+from export.network import Distance, GaussianScore, ScreeningNetwork
+from train.network.features import field_pooling
+from train.network.gate import HALVED, Gate, grid_pooling, map_side, shrinking
+from train.network.gate import MEAN as GATE_MEAN
+from train.network.gate import STD as GATE_STD
 from train.network.resnet import BasicBlock
 
 OPSET = 17
@@ -103,37 +106,73 @@ class _Builder:
         mean = self.node("ReduceMean", [squared], f"{name}.mean_square", axes=[1], keepdims=0)
         return self.node("Sqrt", [mean], output)
 
-    def gate_features(self, layers: list[str], size: int) -> list[str]:
-        """The maps after layer1 … layer3 -> what the gate sees of each, [N, D]."""
-        parts = []
-        for number in (1, 2):
-            kernel, stride = gate_pooling(-(-size // (2 << number)))
-            sides = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
-            fields = self.node("AveragePool", [layers[number - 1]], f"gate.fields{number}", **sides)
-            parts.append(self.node("Flatten", [fields], f"gate.flat{number}", axis=1))
-        return [*parts, self.pooled(layers[2], "gate.flat3")]
+    def fields(self, layer: str, size: int) -> str:
+        """The map after layer1 -> what the distance sees of it, [N, D]."""
+        kernel, stride = field_pooling(-(-size // 4))
+        sides = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
+        fields = self.node("AveragePool", [layer], "distance.fields", **sides)
+        return self.node("Flatten", [fields], "distance.flat", axis=1)
 
     def distance(self, fields: str, distance: Distance) -> str:
-        """What the gate sees of layer1 -> [N]."""
+        """What is seen of layer1 -> [N]."""
         normal, films = (
             self.score(fields, name, score, f"{name}.score")
             for name, score in (("distance.normal", distance.normal), ("distance.all", distance.all))
         )
         return self.node("Div", [normal, films], "distance")
 
-    def gate(self, parts: list[str], gate: Gate) -> str:
-        """What it sees of each layer -> [N]."""
-        features = self.node("Concat", parts, "gate.features", axis=1)
-        score = self.score(features, "gate", gate.score, "gate.score")
-        scaled = self.node("Mul", [score, self.parameter("gate.scale", gate.scale)], "gate.scaled")
-        near = self.node("Sub", [self.parameter("gate.bias", gate.bias), scaled], "gate.near")
-        # Centred once, for both parts.
-        weights = [self.parameter(f"gate.{name}", getattr(gate, name)) for name in ("hidden", "hidden_bias")]
-        seen = self.node("Gemm", ["gate.centred", *weights], "gate.seen")
-        seen = self.node("Relu", [seen], "gate.seen.relu")
-        judged = self.node("MatMul", [seen, self.parameter("gate.head", gate.head)], "gate.judged")
-        judged = self.node("Add", [judged, self.parameter("gate.head_bias", gate.head_bias)], "gate.network")
-        return self.node("Min", [near, judged], "gate")
+    def gate(self, image: str, gate: Gate, size: int) -> str:
+        """The square as float32, 0 … 255 -> [N], as `train.network.gate.Gate` computes it."""
+        repeated, averaged = shrinking(size)
+        x = image
+        if repeated > 1:
+            scales = self.constant("gate.scales", np.array([1, 1, repeated, repeated], np.float32))
+            nearest = {
+                "mode": "nearest",
+                "coordinate_transformation_mode": "asymmetric",
+                "nearest_mode": "floor",
+            }
+            x = self.node("Resize", [x, "", scales], "gate.repeated", **nearest)
+        if averaged > 1:
+            sides = {"kernel_shape": [averaged] * 2, "strides": [averaged] * 2}
+            x = self.node("AveragePool", [x], "gate.small", **sides)
+        factor = self.constant("gate.factor", np.array(1 / (255 * GATE_STD), np.float32))
+        offset = self.constant("gate.offset", np.array(-GATE_MEAN / GATE_STD, np.float32))
+        x = self.node("Mul", [x, factor], "gate.scaled")
+        x = self.node("Add", [x, offset], "gate.standardised")
+        for at, conv in enumerate(gate.convs):
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
+            name = f"gate.convs.{at}"
+            parameters = [
+                self.parameter(f"{name}.weight", conv.weight),
+                self.parameter(f"{name}.bias", conv.bias),
+            ]
+            x = self.node(
+                "Conv",
+                [x, *parameters],
+                name,
+                kernel_shape=list(conv.kernel_size),
+                strides=list(conv.stride),
+                pads=[int(p) for p in conv.padding] * 2,
+            )
+            x = self.node("Relu", [x], f"{name}.relu")
+            if at in HALVED:
+                x = self.node("MaxPool", [x], f"{name}.half", kernel_shape=[2, 2], strides=[2, 2])
+        kernel, stride = grid_pooling(map_side(size))
+        if kernel > 1:
+            x = self.node("AveragePool", [x], "gate.grid", kernel_shape=[kernel] * 2, strides=[stride] * 2)
+        x = self.node("Flatten", [x], "gate.features", axis=1)
+        for name, layer in (("gate.hidden", gate.hidden), ("gate.head", gate.head)):
+            weights = [
+                self.parameter(f"{name}.weight", layer.weight),
+                self.parameter(f"{name}.bias", layer.bias),
+            ]
+            x = self.node("Gemm", [x, *weights], name, transB=1)
+            if layer is gate.hidden:
+                x = self.node("Relu", [x], f"{name}.relu")
+        rows = self.constant("gate.shape", np.array([-1]))
+        return self.node("Reshape", [x, rows], "gate")
 
 
 def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
@@ -172,9 +211,8 @@ def graph_from_network(network: ScreeningNetwork, size: int) -> onnx.ModelProto:
     g.node("Add", parts, "heatmap")
     bias = g.parameter("head.bias", resnet.fc.bias)
     g.log_mean_exp("heatmap", "logits", bias, (findings, side * side))
-    seen = g.gate_features(layers, size)
-    g.distance(seen[0], network.distance)
-    g.gate(seen, network.gate)
+    g.distance(g.fields(layers[0], size), network.distance)
+    g.gate("image.float", network.gate, size)
 
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size, size])
     shapes: dict[str, list[str | int]] = {

@@ -11,16 +11,13 @@ from torch import Tensor, nn
 
 from screen.errors import ModelError
 from train.network.checkpoint import load_checkpoint
-from train.network.features import DISTANCE_WIDTH, GATE_WIDTH, gate_features
+from train.network.features import DISTANCE_WIDTH, fields_of
+from train.network.gate import Gate
 from train.network.resnet import ResNet18, round_to_storage
 
 HEATMAP_METHOD = "log_mean_exp"
 """The logit is log(mean(exp(heatmap))) plus the head's bias (`train.network.resnet.ResNet18.pool`)."""
-_FITTED = {
-    "distance.normal.mean", "distance.normal.whiten", "distance.all.mean", "distance.all.whiten", "gate.mean",
-    "gate.whiten", "gate.scale", "gate.bias", "gate.hidden", "gate.hidden_bias", "gate.head",
-    "gate.head_bias",
-}  # fmt: skip
+_DISTANCE = ("distance.normal.mean", "distance.normal.whiten", "distance.all.mean", "distance.all.whiten")
 
 
 class NetworkOutputs(NamedTuple):
@@ -57,41 +54,10 @@ class Distance(nn.Module):
         self.normal = normal
         self.all = films
 
-    def forward(self, gate_features: Tensor) -> Tensor:
-        """[N, GATE_WIDTH] -> [N]."""
-        fields = gate_features[:, :DISTANCE_WIDTH]
+    def forward(self, fields: Tensor) -> Tensor:
+        """[N, DISTANCE_WIDTH] -> [N]."""
         ratio: Tensor = self.normal(fields) / self.all(fields)
         return ratio
-
-
-class Gate(nn.Module):
-    """Chest film against everything else, > 0 chest film: the lesser of two parts of `train.network.gate`."""
-
-    scale: Tensor
-    bias: Tensor
-    hidden: Tensor
-    hidden_bias: Tensor
-    head: Tensor
-    head_bias: Tensor
-
-    def __init__(
-        self, score: GaussianScore, *, scale: Tensor, bias: Tensor, hidden: Tensor, hidden_bias: Tensor,
-        head: Tensor, head_bias: Tensor,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.score = score
-        self.register_buffer("scale", scale.reshape(()))
-        self.register_buffer("bias", bias.reshape(()))
-        self.register_buffer("hidden", hidden)
-        self.register_buffer("hidden_bias", hidden_bias)
-        self.register_buffer("head", head)
-        self.register_buffer("head_bias", head_bias.reshape(()))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[N, D] -> [N]."""
-        near = self.bias - self.scale * self.score(features)
-        seen = torch.relu((features - self.score.mean) @ self.hidden + self.hidden_bias)
-        return torch.minimum(near, seen @ self.head + self.head_bias)
 
 
 class ScreeningNetwork(nn.Module):
@@ -111,13 +77,12 @@ class ScreeningNetwork(nn.Module):
         maps = self.resnet.features(x)
         embedding = maps[-1].mean((2, 3))
         evidence = self.resnet.evidence(maps[-1])
-        features = gate_features(maps)
         return NetworkOutputs(
             logits=self.resnet.pool(evidence),
             heatmap=evidence,
             embedding=embedding,
-            distance=self.distance(features),
-            gate=self.gate(features),
+            distance=self.distance(fields_of(maps[0])),
+            gate=self.gate(image),
         )
 
 
@@ -144,7 +109,7 @@ def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float)
     """The network from ResNet-18 weights by torchvision's names and what was fitted on its features.
 
     The latter are `distance.*`, as `train.network.gaussian.RelativeDistance` has them for D =
-    `DISTANCE_WIDTH`, and `gate.*`, as `train.network.gate.Gate` has them for D = `GATE_WIDTH`.
+    `DISTANCE_WIDTH`, and `gate.*`, by `train.network.gate.Gate`'s names.
     Raises KeyError for a missing tensor, RuntimeError or ValueError for an unknown one, for a wrong shape,
     and for weights that fp16 does not hold exactly: others would be stored than those that were evaluated.
     """
@@ -154,17 +119,15 @@ def network_from_tensors(tensors: dict[str, Tensor], *, mean: float, std: float)
         _gaussian(tensors, "distance.normal", DISTANCE_WIDTH),
         _gaussian(tensors, "distance.all", DISTANCE_WIDTH),
     )
-    hidden = _fitted(tensors, "gate.hidden", (GATE_WIDTH, None))
-    gate = Gate(
-        _gaussian(tensors, "gate", GATE_WIDTH),
-        scale=_fitted(tensors, "gate.scale", None),
-        bias=_fitted(tensors, "gate.bias", None),
-        hidden=hidden,
-        hidden_bias=_fitted(tensors, "gate.hidden_bias", (hidden.shape[1],)),
-        head=_fitted(tensors, "gate.head", (hidden.shape[1],)),
-        head_bias=_fitted(tensors, "gate.head_bias", None),
+    gate = Gate()
+    names = {f"gate.{name}" for name in gate.state_dict()}
+    gate.load_state_dict(
+        {
+            name: _fitted(tensors, f"gate.{name}", tuple(value.shape))
+            for name, value in gate.state_dict().items()
+        }
     )
-    weights = {name: value.clone() for name, value in tensors.items() if name not in _FITTED}
+    weights = {name: value.clone() for name, value in tensors.items() if name not in {*_DISTANCE, *names}}
     # No memory and no random numbers for weights that are about to be replaced.
     with torch.device("meta"):
         resnet = ResNet18(num_classes=weights["fc.weight"].shape[0])
@@ -184,17 +147,10 @@ def _gaussian(tensors: dict[str, Tensor], name: str, width: int) -> GaussianScor
     )
 
 
-def _fitted(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...] | None) -> Tensor:
-    """The tensor as float32, of that shape (None: one number; None within: any length)."""
+def _fitted(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...]) -> Tensor:
+    """The tensor as float32, of that shape (None: any length)."""
     value = tensors[name].float()
-    if shape is None:
-        fits = value.numel() == 1
-    else:
-        fits = len(shape) == value.dim() and all(
-            a in (None, b) for a, b in zip(shape, value.shape, strict=True)
-        )
+    fits = len(shape) == value.dim() and all(a in (None, b) for a, b in zip(shape, value.shape, strict=True))
     if not fits or not torch.isfinite(value).all():
-        raise ValueError(
-            f"'{name}' must be finite and of shape {shape or 'one number'}, not {tuple(value.shape)}"
-        )
+        raise ValueError(f"'{name}' must be finite and of shape {shape}, not {tuple(value.shape)}")
     return value

@@ -80,6 +80,7 @@ def model_from_network(
         json.dumps(
             {
                 **{name: about[name] for name in _FROM_CHECKPOINT},
+                "gate_certain": about.get("gate_certain"),
                 "preprocess_digest": spec.digest(),
                 "input_size": spec.size,
                 "embedding_size": network.resnet.fc.in_features,

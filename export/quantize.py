@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from export.derived import batches, derived_model, run_graph
@@ -33,8 +33,7 @@ _FLOAT_PARTS = ("image", "embedding", "logits", "heatmap", "distance", "gate")
 """First words of the names of the nodes that are never quantised."""
 _FLOAT_NODES = ("stem.", "layer1.", "layer2.")
 """Nor are these, nor the sums of the residual stream, by measurement: see docs/decisions/int8.md."""
-_GATE_FEATURES = "gate.features"
-_NEEDED = {"head.bias", "distance.normal.mean", "gate.mean"}
+_NEEDED = {"head.bias", "distance.normal.mean", "gate.head.bias"}
 
 
 def int8_from_model(model: Model, squares: NDArray[np.uint8], films_digest: str, path: Path) -> Model:
@@ -47,8 +46,7 @@ def int8_from_model(model: Model, squares: NDArray[np.uint8], films_digest: str,
     if model.card.precision != REFERENCE_PRECISION:
         raise ModelError(f"{model.path}: computes in {model.card.precision}: int8 is made from fp32")
     graph = folded(onnx.ModelProto.FromString(model.data))
-    lacking = _NEEDED - {tensor.name for tensor in graph.graph.initializer}
-    if lacking or not any(_GATE_FEATURES in node.output for node in graph.graph.node):
+    if not {tensor.name for tensor in graph.graph.initializer} >= _NEEDED:
         raise ModelError(f"{model.path}: not a graph that this version of 'screen export onnx' writes")
     quantised = _quantised(graph, squares)
     _store_small(quantised)
@@ -143,25 +141,13 @@ class _Squares(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _undo_mean_shift(graph: onnx.ModelProto, quantised: onnx.ModelProto, squares: NDArray[np.uint8]) -> None:
-    """Take the mean error of the features out of what is computed from them (Nagel et al., ICCV 2019).
+    """Take the mean error of the logits out of the head's bias (Nagel et al., ICCV 2019).
 
-    Rounding shifts every channel a little, always the same way; head and gate are in float32 and can take the
-    shift back, each in the one tensor that the features are added to. The distance needs none: all that it
-    comes from is in float32.
+    Rounding shifts every channel a little, always the same way. Distance and gate need none: all that they
+    come from is in float32.
     """
-    wanted = [_GATE_FEATURES, "logits"]
-    before = run_graph(serialised(_with_output(graph, _GATE_FEATURES)), wanted, squares)
-    after = run_graph(serialised(_with_output(quantised, _GATE_FEATURES)), wanted, squares)
-    shifts = [(a.astype(np.float64) - b).mean(0) for a, b in zip(after, before, strict=True)]
-    gate_features, logits = shifts
-    for name, shift in (("head.bias", -logits), ("gate.mean", gate_features)):
-        tensor = next(t for t in quantised.graph.initializer if t.name == name)
-        corrected = numpy_helper.to_array(tensor).astype(np.float64) + shift
-        tensor.CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), name))
-
-
-def _with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    extended = onnx.ModelProto()
-    extended.CopyFrom(model)
-    extended.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    return extended
+    before, after = (run_graph(serialised(of), ["logits"], squares)[0] for of in (graph, quantised))
+    shift = (before.astype(np.float64) - after).mean(0)
+    bias = next(tensor for tensor in quantised.graph.initializer if tensor.name == "head.bias")
+    corrected = numpy_helper.to_array(bias).astype(np.float64) + shift
+    bias.CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), "head.bias"))

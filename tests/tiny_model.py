@@ -14,7 +14,8 @@ from export.onnx import model_from_network
 from screen.film import Pixels
 from screen.model import Finding, OperatingPoint
 from screen.preprocess import PreprocessSpec
-from train.network.features import DISTANCE_WIDTH, GATE_WIDTH
+from train.network.features import DISTANCE_WIDTH
+from train.network.gate import Gate
 from train.network.resnet import ResNet18, round_to_storage
 
 IDENTITY_LOOKUP = (np.arange(256) * 257).astype(np.uint16)
@@ -55,14 +56,8 @@ def _random_scores(seed: int, gate_bias: float) -> dict[str, torch.Tensor]:
             "distance.normal.whiten": torch.randn(DISTANCE_WIDTH, 16) / 16,
             "distance.all.mean": torch.rand(DISTANCE_WIDTH),
             "distance.all.whiten": torch.randn(DISTANCE_WIDTH, 16) / 16,
-            "gate.mean": torch.rand(GATE_WIDTH),
-            "gate.whiten": torch.randn(GATE_WIDTH, 16) / 16,
-            "gate.scale": torch.tensor(0.1),
-            "gate.bias": torch.tensor(gate_bias),
-            "gate.hidden": torch.randn(GATE_WIDTH, 8) / 16,
-            "gate.hidden_bias": torch.randn(8),
-            "gate.head": torch.randn(8) / 16,
-            "gate.head_bias": torch.tensor(gate_bias + 5),
+            **{f"gate.{name}": value for name, value in Gate().state_dict().items()},
+            "gate.head.bias": torch.tensor([gate_bias]),
         }
 
 

@@ -14,7 +14,8 @@ from export.network import HEATMAP_METHOD, ScreeningNetwork, network_from_tensor
 from screen.backends import Backend, DeviceInfo, Outputs
 from screen.errors import ModelError
 from screen.model import Model
-from train.network.features import gate_features
+from train.network.features import fields_of
+from train.network.gate import Gate
 from train.network.resnet import ResNet18
 
 _NAMES = (
@@ -74,20 +75,19 @@ class _Forward(nn.Module):
         maps = [values.float() for values in network.resnet.features(x)]
         embedding = maps[-1].mean((2, 3))
         evidence = network.resnet.evidence(maps[-1])
-        features = gate_features(maps)
         return (
             network.resnet.pool(evidence),
             evidence,
             embedding,
-            network.distance(features),
-            network.gate(features),
+            network.distance(fields_of(maps[0])),
+            network.gate(image),
         )
 
 
 def network_from_model(model: Model) -> ScreeningNetwork:
     """The trained network again from the fp32 file that `export.graph` wrote of it.
 
-    Raises ModelError for a file of earlier versions, whose head or distance was another.
+    Raises ModelError for a file of earlier versions, whose head, distance or gate was another.
     """
     if model.card.heatmap_method != HEATMAP_METHOD:
         raise ModelError(f"{model.path}: its head is '{model.card.heatmap_method}': export it anew")
@@ -96,13 +96,17 @@ def network_from_model(model: Model) -> ScreeningNetwork:
         t.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(t).astype(np.float32).copy())
         for t in graph.initializer
     }
-    if not {"distance.normal.mean", "film.weight"} <= values.keys():
-        raise ModelError(f"{model.path}: its head or distance is that of earlier versions: export it anew")
+    of_gate = {f"gate.{name}" for name in Gate().state_dict()}
+    if not {"distance.normal.mean", "film.weight", *of_gate} <= values.keys():
+        raise ModelError(
+            f"{model.path}: its head, distance or gate is that of earlier versions: export it anew"
+        )
     factor, offset = float(values["standardise.factor"]), float(values["standardise.offset"])
     std = 1 / (255 * factor)
-    tensors = {
-        name: value for name, value in values.items() if name.startswith(("distance.", "gate."))
-    } | _resnet(values)
+    fitted = {
+        name: value for name, value in values.items() if name.startswith("distance.") or name in of_gate
+    }
+    tensors = fitted | _resnet(values)
     return network_from_tensors(tensors, mean=-offset * std, std=std)
 
 

@@ -127,7 +127,10 @@ class ModelCard:
 
 OWN_SCHEME = "99CXRSCREEN"
 """Of codes that no public scheme has."""
-CODES = {"tumor": ("mass-or-nodule", OWN_SCHEME, "Pulmonary mass or nodule")}
+CODES = {
+    "tumor": ("mass-or-nodule", OWN_SCHEME, "Pulmonary mass or nodule"),
+    "abnormal": ("168734001", "SCT", "Standard chest X-ray abnormal"),
+}
 """Findings that this project trains. No one public code means a mass or a nodule."""
 
 

@@ -131,7 +131,7 @@ def test_turing_has_no_products_and_the_same_scores(rtx: ModuleType) -> None:
         strict=True,
     ):
         assert np.allclose(one, other, rtol=1e-5, atol=1e-5), name
-    products = {"gate.z", "distance.normal.z", "distance.all.z"}
+    products = {"gate.hidden", "distance.normal.z", "distance.all.z"}
     assert products <= plan_from_rtx(built(tiny(), rtx, ("sm89",)).data).layers.keys()
     assert products.isdisjoint(plan_from_rtx(built(tiny(), rtx, ("sm75",)).data).layers)
 
@@ -207,7 +207,7 @@ def test_the_command_line(rtx: ModuleType, tmp_path: Path) -> None:
         cli, [*command, "--for", "SM86, sm89,sm86", "--batch", "1,2,4", "--sign-key", str(private)]
     )
     assert done.exit_code == 0, done.output
-    assert "for sm86, sm89, fp16 (convolutions: 2 float, 20 half), batches 1, 2, 4" in done.stderr
+    assert "for sm86, sm89, fp16 (convolutions: 6 float, 20 half), batches 1, 2, 4" in done.stderr
     assert verified_engine(out, public).manifest.targets == ("sm86", "sm89")
     assert json.loads(manifest_path(out).read_text())["seal"]["method"] == "ed25519"
     done = CliRunner().invoke(cli, [*command, "--for", "sm89"])

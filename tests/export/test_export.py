@@ -19,7 +19,7 @@ from export.check_exported import BATCH_SIZES, check_parity, outputs_from_networ
 from export.classifier import checkpoint_from_model
 from export.graph import IR_VERSION, OPSET, graph_from_network
 from export.network import NetworkOutputs, network_from_checkpoint, network_from_tensors
-from export.onnx import export_onnx, model_from_network
+from export.onnx import export_onnx
 from screen.backends import open_backend
 from screen.engines.parity import parity_squares
 from screen.errors import ModelError
@@ -62,44 +62,38 @@ def test_the_file_is_the_network(batch_size: int) -> None:
     np.testing.assert_allclose(pooled, found.logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("lesser", ["near", "judged"])
-def test_distance_and_gate_are_what_their_formulas_say(lesser: str) -> None:
-    """In float64, by numpy, from the network's own features; the gate is the lesser of its two parts."""
+def test_distance_is_what_its_formula_says() -> None:
+    """In float64, by numpy, from the network's own features."""
     made = random_tensors(findings=2)
-    if lesser == "judged":
-        made["gate.head_bias"] = torch.tensor(-10.0)
     tensors = {name: value.double().numpy() for name, value in made.items()}
     network = network_from_tensors(made, mean=0.5, std=0.25)
     film = torch.from_numpy(squares(1)[:, None])
     with torch.inference_mode():
-        maps = network.resnet.features((film.float() / 255 - 0.5) / 0.25)
+        first = network.resnet.features((film.float() / 255 - 0.5) / 0.25)[0].double().numpy()
         outputs = network(film)
-    first, second, third = (maps[layer].double().numpy() for layer in range(3))
-    assert (first.shape[2:], second.shape[2:]) == ((16, 16), (8, 8))
+    assert first.shape[2:] == (16, 16)
+    thirds = [slice(0, 6), slice(5, 11), slice(10, 16)]
+    means = np.stack([[first[:, :, y, x].mean((2, 3)) for x in thirds] for y in thirds])
+    fields = means.transpose(2, 3, 0, 1).reshape(len(first), -1)
 
-    def fields(values: NDArray[np.float64], thirds: list[slice]) -> NDArray[np.float64]:
-        means = np.stack([[values[:, :, y, x].mean((2, 3)) for x in thirds] for y in thirds])
-        return means.transpose(2, 3, 0, 1).reshape(len(values), -1)
-
-    of_first = fields(first, [slice(0, 6), slice(5, 11), slice(10, 16)])
-    of_second = fields(second, [slice(0, 4), slice(2, 6), slice(4, 8)])
-    gate_features = np.concatenate([of_first, of_second, third.mean((2, 3))], 1)
-
-    def score(features: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-        z = (features - tensors[f"{name}.mean"]) @ tensors[f"{name}.whiten"]
+    def score(name: str) -> NDArray[np.float64]:
+        z = (fields - tensors[f"{name}.mean"]) @ tensors[f"{name}.whiten"]
         return np.asarray(np.sqrt((z**2).mean(1)))
 
-    near = tensors["gate.bias"] - tensors["gate.scale"] * score(gate_features, "gate")
-    centred = gate_features - tensors["gate.mean"]
-    seen = np.maximum(centred @ tensors["gate.hidden"] + tensors["gate.hidden_bias"], 0)
-    judged = seen @ tensors["gate.head"] + tensors["gate.head_bias"]
-    assert (near < judged).all() == (lesser == "near")
-    gate = np.minimum(near, judged)
-    distance = score(of_first, "distance.normal") / score(of_first, "distance.all")
+    distance = score("distance.normal") / score("distance.all")
     np.testing.assert_allclose(outputs.distance.numpy(), distance, rtol=1e-4)
-    np.testing.assert_allclose(outputs.gate.numpy(), gate, rtol=1e-4)
-    # Raises if the graph computes anything else.
-    model_from_network(network, about(64, FINDINGS), FILMS, Path("m.onnx"))
+
+
+@pytest.mark.parametrize("size", [32, 64, 224, 320])
+def test_the_files_gate_is_the_one_that_was_trained(size: int) -> None:
+    network = network_from_tensors(random_tensors(), mean=0.5, std=0.25)
+    image = np.random.default_rng(0).integers(0, 256, (3, 1, size, size), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(
+        graph_from_network(network, size).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(["gate"], {"image": image})
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, network.gate(torch.from_numpy(image)).numpy(), atol=1e-4)
 
 
 def test_convolutions_are_stored_as_fp16_and_nothing_else_is() -> None:
@@ -107,12 +101,12 @@ def test_convolutions_are_stored_as_fp16_and_nothing_else_is() -> None:
     halves = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT16}
     assert len(halves) == 22
     assert all(name.endswith(".weight.half") for name in halves)
-    (shape,) = (t for t in graph.initializer if t.data_type == TensorProto.INT64)
-    assert shape.name == "logits.shape"
-    rest = {t.data_type for t in graph.initializer if t is not shape}
+    shapes = [t.name for t in graph.initializer if t.data_type == TensorProto.INT64]
+    assert shapes == ["logits.shape", "gate.shape"]
+    rest = {t.data_type for t in graph.initializer if t.name not in shapes}
     assert rest == {TensorProto.FLOAT16, TensorProto.FLOAT}
     assert all(t.HasField("raw_data") for t in graph.initializer)
-    for name in ("distance.all.whiten", "gate.mean", "stem.bn.var", "layer4.1.2.bn.mean"):
+    for name in ("distance.all.whiten", "gate.convs.0.weight", "stem.bn.var", "layer4.1.2.bn.mean"):
         assert next(t for t in graph.initializer if t.name == name).data_type == TensorProto.FLOAT
 
 
@@ -132,7 +126,7 @@ def test_a_runtime_computes_plain_fp32_convolutions(tmp_path: Path) -> None:
     nodes = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert nodes.count("BatchNormalization") == 0
     assert nodes.count("Cast") == 1
-    assert nodes.count("Conv") + nodes.count("FusedConv") == 22
+    assert nodes.count("Conv") + nodes.count("FusedConv") == 22 + 4  # and the gate
 
 
 def test_equal_checkpoints_give_equal_files(checkpoint: Path, tmp_path: Path) -> None:
@@ -165,7 +159,7 @@ def tampering_with(monkeypatch: pytest.MonkeyPatch, initializer: str) -> None:
     ("initializer", "output"),
     [
         ("head.bias", "logits"),
-        ("gate.bias", "gate"),
+        ("gate.head.bias", "gate"),
         ("distance.normal.mean", "distance"),
         ("stem.bn.bias", ""),
     ],
@@ -216,12 +210,12 @@ def test_weights_that_are_not_rounded_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t, a: t.pop("gate.scale"), "'gate.scale' is missing"),
+        (lambda t, a: t.pop("gate.head.weight"), "'gate.head.weight' is missing"),
         (lambda t, a: t.pop("fc.weight"), "'fc.weight' is missing"),
         (lambda t, a: t.pop("bn1.running_var"), "bn1.running_var"),
         (lambda t, a: t.update({"gate.linear": torch.zeros(896)}), "gate.linear"),
         (lambda t, a: t.update({"distance.all.mean": torch.zeros(575)}), "distance.all.mean"),
-        (lambda t, a: t.update({"gate.bias": torch.tensor(float("nan"))}), "gate.bias"),
+        (lambda t, a: t.update({"gate.head.bias": torch.tensor([float("nan")])}), "gate.head.bias"),
         (lambda t, a: a.pop("input_mean"), "'input_mean' is missing"),
         (lambda t, a: a.update(input_std=0), "input_std"),
         (lambda t, a: a.update(kind="classifier"), "screen train calibrate"),

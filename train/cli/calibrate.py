@@ -13,12 +13,15 @@ from train.progress import progress_bar
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--others", multiple=True, required=True, type=click.Path(exists=True, path_type=Path),
-    help="Folder of pictures that are no chest film, for the gate. Give several: each counts alike.",
+    "--gate", required=True, type=click.Path(path_type=Path), help="Checkpoint of `screen train gate`."
 )  # fmt: skip
 @click.option(
     "--predictions", type=FILE,
     help="predictions.csv of 'crossvalidate', to calibrate on. Without it: the validation split.",
+)  # fmt: skip
+@click.option(
+    "--abnormal", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of `crossvalidate`: adds the finding `abnormal`, measured by its folds' networks.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint to write.")
 @click.option("--finding", default="tumor", show_default=True, help="Name of the finding in reports.")
@@ -27,24 +30,20 @@ from train.progress import progress_bar
 @data_options
 @table_options
 def calibrate(
-    checkpoint: Path, table: Path, others: tuple[Path, ...], predictions: Path | None, out: Path,
+    checkpoint: Path, table: Path, gate: Path, predictions: Path | None, abnormal: Path | None, out: Path,
     finding: str, name: str, model_version: str, cache: Path | None, seed: int, **options: Any,
 ) -> None:  # fmt: skip
     """Make a trained classifier ready for export: probabilities, thresholds, distance from normal, gate.
 
     To set thresholds for your site, use `screen calibrate`.
     """
-    from screen.discover import discover
     from screen.preprocess import PreprocessSpec
     from train.data.films import check_learnable, labelled_films
-    from train.data.others import greys
-    from train.data.others import others as make_others
-    from train.data.squares import cached_squares
-    from train.data.table import read_table
+    from train.data.readers import ABNORMAL
     from train.measure.evaluation import evaluate as measure
     from train.measure.predictions import read_cohort, read_recipe
-    from train.network.gate import MADE, collected_others
     from train.recipes import calibrate as engine
+    from train.recipes.abnormal import judge_out_of_fold, learnable
 
     columns = columns_of(options)
     spec = PreprocessSpec(size=engine.size_of(checkpoint)).judged()
@@ -57,16 +56,14 @@ def calibrate(
     kept = squares_folder(out, cache)
     films = labelled_films(table, columns, spec, kept, seed, progress_bar("reading films"))
     say(films.account())
-    found = [
-        (
-            "/".join(folder.parts[-2:]),
-            cached_squares(discover([folder], None), spec, kept, progress_bar("reading other pictures")),
-        )
-        for folder in others
-    ]
-    sources = list(discover([row.path for row in read_table(table, columns)], None))
-    made = list(make_others(min(MADE, len(films.values)), greys(sources, 400), seed))
-    pictures = collected_others(found, made, spec)
+    second = None
+    if abnormal and not learnable(films).any():
+        say("the table has no source with normal and abnormal films: one finding only")
+    elif abnormal:
+        judged = judge_out_of_fold(films, abnormal, seed, progress_bar)
+        cohort = read_cohort([table], columns, finding=ABNORMAL)
+        evaluation = measure(cohort, [read_recipe(name, judged, cohort)], {}, ABNORMAL)
+        second = evaluation.calibration, evaluation.for_model()
     engine.calibrate(
-        checkpoint, films, pictures, spec, finding, name, model_version, out, out_of_fold, progress_bar
+        checkpoint, films, gate, spec, finding, name, model_version, out, out_of_fold, second, progress_bar
     )

@@ -51,7 +51,7 @@ def evaluate(
 
     if predictions:
         say("reading the table and the predictions")
-        cohort = read_cohort(inputs, columns_of(options), follow_up_table)
+        cohort = read_cohort(inputs, columns_of(options), follow_up_table, finding)
         recipes = [read_recipe(name, file, cohort) for name, file in map(_named, predictions)]
         starts = {}
         for given in efficiency:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from screen.errors import UsageError
 
+TUMOR, ABNORMAL = "tumor", "abnormal"
+"""Findings that they were asked for."""
 _FOUR, _ALL = "four_findings_expert_labels", "all_findings_expert_labels_test"
 _ANSWERS = {"YES": 1.0, "NO": 0.0}
 
@@ -32,6 +34,12 @@ class Readers:
     majority: Mapping[str, float]
     single: Mapping[str, Mapping[str, float]]
     abnormal: Mapping[str, float]
+
+    def on(self, finding: str) -> "Readers":
+        """What they said of that finding: of `abnormal` the majority alone, of what nobody asked nothing."""
+        if finding == TUMOR:
+            return self
+        return Readers({}, self.abnormal if finding == ABNORMAL else {}, {}, self.abnormal)
 
     def verdict(self, image: str) -> float:
         """The adjudicated one, else the majority's; NaN without either."""

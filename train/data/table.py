@@ -30,6 +30,7 @@ class Labelled:
     """One row of a table.
 
     source: the collection that the film came from, empty if the table does not say. label: NaN if unknown.
+    abnormal: likewise; as readers saw it, where that is known.
     findings: everything that is said to be on the film; None if the table does not say. file: as the table
     writes it. true_shape: rows and columns of the film before its picture was squeezed; None if not known.
     boxes: where readers saw the finding, see `train.data.boxes`. disputed: readers contradict the label, and
@@ -111,8 +112,14 @@ def read_table(path: Path, columns: Columns) -> list[Labelled]:
 
 def _judged(readers: Readers | None, image: str, film: Labelled) -> Labelled:
     """The film, with what radiologists saw on it. image: its name at NIH."""
+    nothing_else = film.findings is not None and film.findings <= NIH_TUMOR
     verdict = readers.verdict(image) if readers else math.nan
-    return film if math.isnan(verdict) else replace(film, verdict=verdict, disputed=False)
+    if readers is None or math.isnan(verdict):
+        # What was said of a mass is wrong, and nobody knows whether anything is on the film.
+        return replace(film, abnormal=math.nan) if film.disputed and nothing_else else film
+    unknown = film.label != verdict and nothing_else
+    abnormal = 1.0 if verdict else math.nan if unknown else film.abnormal
+    return replace(film, verdict=verdict, abnormal=readers.abnormal.get(image, abnormal), disputed=False)
 
 
 def read_true_shapes(path: Path) -> dict[str, tuple[int, int]]:

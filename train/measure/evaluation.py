@@ -6,7 +6,7 @@ mean score); intervals draw patients, the same ones for all seeds and recipes, s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -110,7 +110,8 @@ class Evaluation:
     def for_model(self) -> dict[str, Any]:
         """The shipped recipe's figures over all films, as a model's metadata keep them.
 
-        `pointing`, how often the heat map is highest within the lesion, is what DICOM results go by.
+        `pointing`, how often the heat map is highest within the lesion, is what DICOM results go by; beside
+        it by size and source, and what chance would hit.
         """
         figures: dict[str, Any] = {
             figure.name: {
@@ -122,10 +123,16 @@ class Evaluation:
             for figure in self.figures[self.shipped.name]
             if not figure.group and not figure.note
         }
-        for films in self.pointing[:1]:
-            hit = {"value": films.hit, "interval": list(films.interval), "films": films.films}
-            figures["pointing"] = hit
+        if self.pointing:
+            everything, *parts = map(_hits, self.pointing)
+            groups = [part.group for part in self.pointing[1:]]
+            figures["pointing"] = {**everything, "groups": dict(zip(groups, parts, strict=True))}
         return figures
+
+
+def _hits(part: Pointing) -> dict[str, Any]:
+    interval = list(part.interval)
+    return {"value": part.hit, "interval": interval, "films": part.films, "chance": part.chance}
 
 
 def efficiency_name(start: str, share: float) -> str:
@@ -172,6 +179,7 @@ def evaluate(
         *measure.seeds(shipped),
         *measure.at_specificity(shipped),
         *measure.calibration(films, probabilities),
+        *measure.calibration_to_readers(films, probabilities),
         *_rates(calibration, labels),
         *measure.slices(shipped),
     ]
@@ -340,6 +348,16 @@ class _Measure:
 
     def calibration(self, films: Films, probabilities: NDArray[np.float64]) -> list[Figure]:
         return calibration_figures(list(probabilities), self._cohort.labels[films], [self._draws[:, films]])
+
+    def calibration_to_readers(self, films: Films, probabilities: NDArray[np.float64]) -> list[Figure]:
+        """The calibration error if what readers saw is true, by who says so."""
+        found = []
+        for who, said in self._cohort.verdicts.items():
+            known = ~np.isnan(said[films])
+            draws = self._draws[:, films[known]]
+            error = calibration_figures(list(probabilities[:, known]), said[films[known]], [draws])[0]
+            found.append(replace(error, name=f"{error.name}_{who}"))
+        return found
 
     def slices(self, recipe: Recipe) -> list[Figure]:
         """The AUC within source in every source and slice.

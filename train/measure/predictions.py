@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from screen.errors import UsageError
 from train.data.boxes import Box, tumor_boxes
 from train.data.followups import borne_out
-from train.data.readers import read_readers
+from train.data.readers import ABNORMAL, TUMOR, read_readers
 from train.data.table import Columns, read_table, scorable
 
 PREDICTION_COLUMNS = ("file", "patient_id", "fold", "seed", "logit", "peak_x", "peak_y")
@@ -75,9 +75,13 @@ class Recipe:
         return np.asarray(~np.isnan(self.logits[0]))
 
 
-def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | None = None) -> Cohort:
+def read_cohort(
+    tables: Sequence[Path], columns: Columns, follow_ups: Path | None = None, finding: str = TUMOR
+) -> Cohort:
     """The films of tables of labels. Raises UsageError if one is broken or a film is listed twice.
 
+    finding: what readers are asked for, see `train.data.readers`. `abnormal` has a column of its own, with
+    what readers saw in its place.
     follow_ups: NIH's table, see `train.data.followups`; UsageError if it bears out none of their labels.
     """
     rows: dict[str, tuple[Mapping[str, str], Path, float]] = {}
@@ -89,7 +93,8 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
             for row, known in zip(csv.DictReader(stream), labelled, strict=True):
                 if row[columns.file] in rows:
                     raise UsageError(f"{table}: '{row[columns.file]}' is listed twice; name each film once")
-                rows[row[columns.file]] = row, known.path, known.label
+                label = known.abnormal if finding == ABNORMAL else known.label
+                rows[row[columns.file]] = row, known.path, label
     labels = np.array([label for _, _, label in rows.values()], np.float32)
     sources = np.array([row.get(columns.source) or "" for row, _, _ in rows.values()])
     kept = np.flatnonzero(scorable(labels, sources))
@@ -111,7 +116,7 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
     films_alike = np.array([supported.get(name, "") for name in names], np.str_)
     if follow_ups and not films_alike.any():
         raise UsageError(f"{follow_ups}: it says nothing of the films in {tables[0]}")
-    verdicts, single = _verdicts(columns.readers, texts("nih_image_index")) if columns.readers else ({}, {})
+    verdicts, single = _verdicts(columns.readers, finding, texts("nih_image_index"))
     if columns.readers and not verdicts:
         raise UsageError(f"{columns.readers}: its readers saw none of the films in {tables[0]}")
     in_pairs = np.isin(sources[kept], np.unique(sources[kept][labels[kept] == 0]))
@@ -137,10 +142,12 @@ def read_cohort(tables: Sequence[Path], columns: Columns, follow_ups: Path | Non
 
 
 def _verdicts(
-    folder: Path, images: NDArray[np.str_]
+    folder: Path | None, finding: str, images: NDArray[np.str_]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """`Cohort.verdicts` and `Cohort.single` of films by their names at NIH. folder: of readers' tables."""
-    readers = read_readers(folder)
+    if folder is None:
+        return {}, {}
+    readers = read_readers(folder).on(finding)
 
     def of(answers: Mapping[str, float]) -> NDArray[np.float32]:
         return np.array([answers.get(image, math.nan) for image in images], np.float32)

@@ -11,44 +11,41 @@ from train.data.augment import plain, standardise
 from train.network.resnet import WIDTHS, ResNet18
 from train.progress import Progress, quiet
 
-GATE_GRID = 3
-DISTANCE_WIDTH = WIDTHS[0] * GATE_GRID**2
-"""The first of the gate's features, those of layer1: what the distance from normal films is measured in."""
-GATE_WIDTH = DISTANCE_WIDTH + WIDTHS[1] * GATE_GRID**2 + WIDTHS[2]
+GRID = 3
+DISTANCE_WIDTH = WIDTHS[0] * GRID**2
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """logits [N, K], evidence [N, K, h, w] (the heat maps, see `ResNet18.evidence`), embedding [N, 512],
-    gate [N, GATE_WIDTH]: float32, of N films.
+    fields [N, DISTANCE_WIDTH], what the distance from normal films is measured in: float32, of N films.
     """
 
     logits: NDArray[np.float32]
     evidence: NDArray[np.float32]
     embedding: NDArray[np.float32]
-    gate: NDArray[np.float32]
+    fields: NDArray[np.float32]
 
     def of(self, films: NDArray[np.intp]) -> "Features":
         """Those of some films."""
         return Features(
-            *(values[films] for values in (self.logits, self.evidence, self.embedding, self.gate))
+            *(values[films] for values in (self.logits, self.evidence, self.embedding, self.fields))
         )
 
 
-def gate_pooling(side: int) -> tuple[int, int]:
-    """Kernel and stride that average a map into GATE_GRID × GATE_GRID fields which cover all of it."""
-    stride = side // GATE_GRID
-    return side - (GATE_GRID - 1) * stride, stride
+def field_pooling(side: int) -> tuple[int, int]:
+    """Kernel and stride that average a map into GRID × GRID fields which cover all of it."""
+    stride = side // GRID
+    return side - (GRID - 1) * stride, stride
 
 
-def gate_features(maps: list[torch.Tensor]) -> torch.Tensor:
-    """The maps after layer1 … layer3 -> [N, GATE_WIDTH]: what edges and textures lie where.
+def fields_of(early: torch.Tensor) -> torch.Tensor:
+    """The map after layer1 -> [N, DISTANCE_WIDTH]: what edges and textures lie where.
 
-    Early ones with their place kept: later layers know chests only and see them everywhere
-    (docs/decisions/gate.md).
+    An early one, with places kept: later layers have learned from labels, and know chests only
+    (docs/decisions/distance.md).
     """
-    fields = [F.avg_pool2d(early, *gate_pooling(early.shape[-1])).flatten(1) for early in maps[:2]]
-    return torch.cat([*fields, maps[2].mean((2, 3))], 1)
+    return F.avg_pool2d(early, *field_pooling(early.shape[-1])).flatten(1)
 
 
 @torch.inference_mode()
@@ -63,7 +60,7 @@ def features_of(
         x = plain(torch.from_numpy(squares[i : i + 64].copy()).to(device), squares.shape[-1])
         maps = network.features(standardise(x, mean, std))
         evidence, embedding = network.evidence(maps[-1]), maps[-1].mean((2, 3))
-        parts.append((network.pool(evidence), evidence, embedding, gate_features(maps)))
+        parts.append((network.pool(evidence), evidence, embedding, fields_of(maps[0])))
         progress(min(i + 64, len(squares)), len(squares))
     return Features(*(torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True)))
 

@@ -1,249 +1,128 @@
-"""The gate: a chest film, sick or well and however it lies, against everything else.
+"""A gate with a network of its own: a chest film, sick or well and however it lies, against everything else.
 
-Two parts look at the same features (early and middle maps, coarsely pooled), and a picture has to pass both.
-The distance from chest films turns away what is like nothing known, a ramp or a test pattern; small networks
-that were shown other pictures turn away what is much like a film and is none, a lateral view or a detail.
-Each alone lets through what the other stops (docs/decisions/gate.md).
+A small network of its own, on the square made small: two lungs and what lies between them show at 56 pixels,
+and what tells one hospital from another hardly does. It has no part in the classifier's features, which were
+learned from few hospitals' films and took a larger plate for something else (docs/decisions/gate.md).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from screen.decide.rates import wilson
-from screen.film import Pixels
-from screen.preprocess import Geometry, PreprocessSpec, square_from_pixels
-from screen.readers.lookup import full_range_lookup
-from train.data.others import Other
-from train.data.squares import Squares
-from train.network.gaussian import Gaussian
-
+SIDE = 56
+"""Of the small square, pixels; squares that are no multiple of it stay a little larger."""
+WIDTHS = 12, 24, 32, 48
 HIDDEN = 48
-NETWORKS = 4
-"""Whose mean counts: alone, each passes other pictures that it was not shown (docs/decisions/gate.md)."""
-DIRECTIONS = 48
-SHRINKAGE = 0.1
-LOSES = 0.0025
-"""Share of held-out chest films, upright or not, that each of the two parts may lose: 0.5 % in all."""
-MADE = 3600
-"""Pictures that are made for it, at most: no more than there are films."""
-FOLDS = 5
-_EPOCHS = 25
-_BATCH = 256
-
-Floats = NDArray[np.float32]
+HALVED = 1, 2
+"""After these convolutions the map is halved; the first one halves it by itself."""
+GRID = SIDE // 8
+"""Of the last map, which is averaged to it where it is larger."""
+MEAN, STD = 0.5, 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Others:
-    """Pictures that are no chest film.
-
-    values: uint8 [M, S, S]. kinds: str [M]: held out together where the gate is measured. collections: str
-    [M]: `made`, or where they were found.
-    """
-
-    values: NDArray[np.uint8]
-    kinds: NDArray[np.str_]
-    collections: NDArray[np.str_]
+def shrinking(size: int) -> tuple[int, int]:
+    """For squares of `size` pixels: how often each pixel is repeated, and over how many is averaged then."""
+    return -(-SIDE // size), max(1, size // SIDE)
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """min(bias − scale · sqrt(mean(((f − mean) @ whiten)²)), relu((f − mean) @ hidden + hidden_bias) @ head +
-    head_bias): above 0 is a chest film, 1 is what half of them reach in either part.
+def map_side(size: int) -> int:
+    """Of the last map, of squares of `size` pixels."""
+    repeated, averaged = shrinking(size)
+    side = size * repeated // averaged
+    return -(-side // 2) // 2 // 2
 
-    float32: mean [D], whiten [D, k], hidden [D, H], hidden_bias and head [H].
-    """
 
-    mean: Floats
-    whiten: Floats
-    scale: float
-    bias: float
-    hidden: Floats
-    hidden_bias: Floats
-    head: Floats
-    head_bias: float
+def grid_pooling(side: int) -> tuple[int, int]:
+    """Kernel and stride that average a last map of `side` to GRID × GRID fields."""
+    stride = side // GRID
+    return side - (GRID - 1) * stride, stride
 
-    def parts(self, features: Floats) -> Floats:
-        """[N, D] -> [N, 2]: the distance's part, and the network's."""
-        centred = features - self.mean
-        distance = np.sqrt(np.square(centred @ self.whiten).mean(1))
-        judged = np.maximum(centred @ self.hidden + self.hidden_bias, 0) @ self.head
-        return np.stack([self.bias - self.scale * distance, judged + self.head_bias], 1)
 
-    def score(self, features: Floats) -> Floats:
-        """[N, D] -> [N]."""
-        return np.asarray(self.parts(features).min(1))
+class Gate(nn.Module):
+    """uint8 or float32 [N, 1, S, S], 0 … 255 -> [N]: above 0 it may be a chest film, above 1 it is one."""
 
-    def with_edges(self, chest: Sequence[Floats]) -> "Gate":
-        """Each part shifted and scaled so that 0 loses `LOSES` of the group that loses most.
-
-        chest: features of groups of chest films that neither part was fitted on.
-        """
-        parts = [self.parts(features) for features in chest]
-        edge = np.min([np.quantile(values, LOSES, axis=0) for values in parts], axis=0)
-        unit = np.maximum(np.median(np.concatenate(parts), axis=0) - edge, 1e-6)
-        return Gate(
-            self.mean,
-            self.whiten,
-            float(self.scale / unit[0]),
-            float((self.bias - edge[0]) / unit[0]),
-            self.hidden,
-            self.hidden_bias,
-            (self.head / unit[1]).astype(np.float32),
-            float((self.head_bias - edge[1]) / unit[1]),
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, 3 if at else 5, 1 if at else 2, 1 if at else 2)
+            for at, (before, after) in enumerate(zip((1, *WIDTHS), WIDTHS, strict=False))
         )
+        self.hidden = nn.Linear(WIDTHS[-1] * GRID**2, HIDDEN)
+        self.head = nn.Linear(HIDDEN, 1)
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """As the model's checkpoint names them."""
-        names = ("mean", "whiten", "scale", "bias", "hidden", "hidden_bias", "head", "head_bias")
-        return {f"gate.{name}": torch.as_tensor(np.float32(getattr(self, name))) for name in names}
+    def features(self, image: Tensor) -> Tensor:
+        """[N, 1, S, S] -> [N, WIDTHS[-1] · GRID²]."""
+        return self.of_small(small(image))
 
+    def of_small(self, x: Tensor) -> Tensor:
+        """The same of what `small` gave."""
+        x = (x / 255 - MEAN) / STD
+        for at, conv in enumerate(self.convs):
+            x = F.relu(conv(x))
+            if at in HALVED:
+                x = F.max_pool2d(x, 2)
+        return F.avg_pool2d(x, *grid_pooling(x.shape[-1])).flatten(1)
 
-def collected_others(
-    found: Sequence[tuple[str, Squares]], made: Sequence[Other], spec: PreprocessSpec
-) -> Others:
-    """Pictures that were found, by the name of their collection, and their mirror images; and made ones.
+    def judged(self, features: Tensor) -> Tensor:
+        """[N, D] -> [N]."""
+        judged: Tensor = self.head(F.relu(self.hidden(features)))
+        return judged[:, 0]
 
-    A collection in several folders has a kind in each; else every picture is a kind of its own.
-    """
-    lookup = full_range_lookup(8)
-    squares = [square_from_pixels(Pixels(other.values, lookup), spec).values for other in made]
-    kinds, collections = [other.kind for other in made], ["made"] * len(made)
-    for name, pictures in found:
-        folders = [key.rpartition("/")[0] for key in pictures.keys]
-        kinds_of_it = folders if len(set(folders)) > 1 else pictures.keys
-        for values, kind in zip(pictures.values, kinds_of_it, strict=True):
-            squares += [values, values[:, ::-1]]
-            kinds += [kind] * 2
-            collections += [name] * 2
-    return Others(np.stack(squares), np.array(kinds), np.array(collections))
+    def forward(self, image: Tensor) -> Tensor:
+        return self.judged(self.features(image))
 
-
-def in_another_pose(squares: NDArray[np.uint8], geometry: Sequence[Geometry], seed: int) -> NDArray[np.uint8]:
-    """uint8 [N, S, S] -> the same films turned, inverted or both: each in one of the seven poses."""
-    rng = np.random.default_rng(seed)
-    posed = []
-    for values, place, pose in zip(squares, geometry, rng.integers(1, 8, len(squares)), strict=True):
-        film = values.copy()
-        if pose >= 4:
-            box = np.s_[
-                place.top : place.top + place.content_height, place.left : place.left + place.content_width
-            ]
-            film[box] = 255 - film[box]
-        posed.append(np.rot90(film, int(pose) % 4))
-    return np.stack(posed)
+    @torch.no_grad()
+    def with_edges(self, low: float, high: float) -> "Gate":
+        """Shifted and scaled so that scores of `low` become 0, and scores of `high` 1. high > low."""
+        made = Gate()
+        made.load_state_dict(self.state_dict())
+        made.head.weight.div_(high - low)
+        made.head.bias.sub_(low).div_(high - low)
+        return made
 
 
-def gaussian_of(chest: Floats) -> Gaussian:
-    """Of chest films' features [N, D]."""
-    return Gaussian.fit(chest, SHRINKAGE)
+def small(image: Tensor) -> Tensor:
+    """Squares [N, 1, S, S] -> float32 [N, 1, about SIDE, about SIDE], in the same units."""
+    repeated, averaged = shrinking(image.shape[-1])
+    x = image.float()
+    if repeated > 1:
+        x = x.repeat_interleave(repeated, 2).repeat_interleave(repeated, 3)
+    return F.avg_pool2d(x, averaged) if averaged > 1 else x
 
 
-def fit_gate(
-    gaussian: Gaussian, chest: Floats, others: Floats, collections: NDArray[np.str_], seed: int
-) -> Gate:
-    """Features [N, D] of chest films and [M, D] of other pictures -> a gate without edges.
+class Learning(nn.Module):
+    """The gate while it learns: with normalisation behind each convolution, and dropout."""
 
-    gaussian: of the chest films. Made pictures count as much together as all that were found, and every
-    collection of these alike.
-    """
-    share = np.where(collections == "made", 0.5 / max(1, int((collections == "made").sum())), 0.0)
-    found = sorted(set(collections.tolist()) - {"made"})
-    for name in found:
-        of_it = collections == name
-        share[of_it] = 0.5 / len(found) / of_it.sum()
-    networks = [_fit_network(gaussian.mean, chest, others, share, seed + i) for i in range(NETWORKS)]
-    hidden, hidden_bias, head, head_bias = zip(*networks, strict=True)
-    return Gate(
-        gaussian.mean,
-        _telling_directions(gaussian, others, seed),
-        1.0,
-        0.0,
-        np.concatenate(hidden, axis=1),
-        np.concatenate(hidden_bias),
-        (np.concatenate(head) / NETWORKS).astype(np.float32),
-        sum(head_bias) / NETWORKS,
-    )
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in WIDTHS)
+        self.dropout = nn.Dropout(0.3)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """What `small` gave, 0 … 1 -> [N]."""
+        x = (x - MEAN) / STD
+        for at, (conv, norm) in enumerate(zip(self.gate.convs, self.norms, strict=True)):
+            x = F.relu(norm(conv(x)))
+            if at in HALVED:
+                x = F.max_pool2d(x, 2)
+        fields = F.avg_pool2d(x, *grid_pooling(x.shape[-1])).flatten(1)
+        hidden = F.relu(self.gate.hidden(self.dropout(fields)))
+        judged: Tensor = self.gate.head(self.dropout(hidden))
+        return judged[:, 0]
 
-def _telling_directions(gaussian: Gaussian, others: Floats, seed: int) -> Floats:
-    """[D, k] of the whitening: the directions in which other pictures lie farthest from chest films.
-
-    The distance in all of them would tell no better and take four times the parameters.
-    """
-    z = (others - gaussian.mean) @ gaussian.whiten
-    # Each picture by its direction alone: a few lie so far out that they would be all that counts.
-    z /= np.linalg.norm(z, axis=1, keepdims=True)
-    count = min(DIRECTIONS, len(z))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        directions = torch.svd_lowrank(torch.from_numpy(z), q=min(2 * count, *z.shape), niter=4)[2]
-    return np.asarray(gaussian.whiten @ directions[:, :count].numpy())
-
-
-def _fit_network(
-    mean: Floats, chest: Floats, others: Floats, share: NDArray[np.float64], seed: int
-) -> tuple[Floats, Floats, Floats, float]:
-    """One hidden layer by cross-entropy; chest films and other pictures count alike, the latter by share."""
-    deviation = chest.std(0) + 1e-6
-    x = torch.from_numpy((np.concatenate([chest, others]) - mean) / deviation)
-    y = torch.cat([torch.ones(len(chest)), torch.zeros(len(others))])
-    weight = torch.from_numpy(np.concatenate([np.full(len(chest), 1 / len(chest)), share]) * len(x) / 2)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        first, last = nn.Linear(x.shape[1], HIDDEN), nn.Linear(HIDDEN, 1)
-        network = nn.Sequential(nn.Dropout(0.2), first, nn.ReLU(), nn.Dropout(0.3), last)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-        for _ in range(_EPOCHS):
-            order = torch.randperm(len(x), generator=generator)
-            for first_one in range(0, len(x), _BATCH):
-                chosen = order[first_one : first_one + _BATCH]
-                loss = F.binary_cross_entropy_with_logits(
-                    network(x[chosen])[:, 0], y[chosen], weight[chosen].float()
-                )
-                optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                optimizer.step()
-    weights = first.weight.detach().numpy() / deviation
-    return weights.T.copy(), first.bias.detach().numpy(), last.weight.detach().numpy()[0], last.bias.item()
-
-
-def passed(scores: Floats, labels: NDArray[np.str_]) -> dict[str, dict[str, Any]]:
-    """What a gate lets pass of each group [N], with Wilson's 95 % interval: for the model's card."""
-    found = {}
-    for label in sorted(set(labels.tolist())):
-        of_it = labels == label
-        count, pictures = int((scores[of_it] > 0).sum()), int(of_it.sum())
-        interval = list(wilson(count, pictures))
-        found[label] = {"passed": count, "pictures": pictures, "interval": interval}
-    return found
-
-
-def unknown_kinds(
-    gaussian: Gaussian,
-    training: Floats,
-    held_out: Sequence[Floats],
-    others: Floats,
-    about: Others,
-    seed: int,
-) -> Floats:
-    """[M]: every other picture's score from a gate that was fitted without its kind.
-
-    gaussian, training: of chest films to fit on; held_out: groups that set the edges.
-    """
-    names = sorted(set(about.kinds.tolist()))
-    folds = np.array([names.index(kind) % FOLDS for kind in about.kinds])
-    scores = np.empty(len(others), np.float32)
-    for fold in range(FOLDS):
-        known = folds != fold
-        gate = fit_gate(gaussian, training, others[known], about.collections[known], seed)
-        scores[~known] = gate.with_edges(held_out).score(others[~known])
-    return scores
+    @torch.no_grad()
+    def learned(self) -> Gate:
+        """With the normalisation in the convolutions' weights: what it computes when it has learned."""
+        made = Gate()
+        made.load_state_dict(self.gate.state_dict())
+        for conv, norm in zip(made.convs, self.norms, strict=True):
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+            conv.weight.mul_(factor[:, None, None, None])
+            conv.bias.sub_(norm.running_mean).mul_(factor).add_(norm.bias)
+        return made.eval()

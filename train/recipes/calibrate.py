@@ -20,24 +20,23 @@ from screen.evaluation.platt import Calibration, calibrated
 from screen.model import Finding
 from screen.model.card import CODES
 from screen.preprocess import PreprocessSpec
-from train.data.boxes import lesion_sizes
 from train.data.films import LabelledFilms
 from train.data.folds import Split
+from train.data.readers import ABNORMAL
 from train.measure.evaluation_card import INTENDED_USE
 from train.network.checkpoint import load_checkpoint, save_checkpoint, under
-from train.network.features import DISTANCE_WIDTH, Features, features_of
-from train.network.gate import Gate, Others, fit_gate, gaussian_of, in_another_pose, passed, unknown_kinds
+from train.network.features import Features, features_of
 from train.network.gaussian import RelativeDistance
 from train.network.resnet import ResNet18
 from train.progress import Progress, quiet
+from train.recipes.abnormal import both_of, learnable, with_abnormal
 from train.recipes.finetune import KIND as CLASSIFIER
+from train.recipes.make_gate import load_gate
 
 KIND = "model"
 DISTANCE_SHRINKAGE = 0.3
 _FEWEST = 2
 """Of a kind, in a split; hundreds are wanted."""
-_POSED = 3
-"""Every third film is also turned or inverted, for the gate."""
 
 
 def size_of(classifier: Path) -> int:
@@ -49,19 +48,21 @@ def size_of(classifier: Path) -> int:
 def calibrate(
     classifier: Path,
     films: LabelledFilms,
-    others: Others,
+    gate: Path,
     spec: PreprocessSpec,
     finding: str,
     name: str,
     version: str,
     out: Path,
     out_of_fold: tuple[Calibration, dict[str, Any]] | None = None,
+    second: tuple[Calibration, dict[str, Any]] | None = None,
     progress: Callable[[str], Progress] = lambda what: quiet,
 ) -> None:
-    """Write the model's checkpoint. others: pictures that are no chest film, for the gate.
+    """Write the model's checkpoint. gate: of `screen train gate`, for squares of this size.
 
     out_of_fold: the calibration that its recipe's out-of-fold predictions gave, and what was measured on
     them; without them the validation split calibrates, and `train evaluate` measures on the test split.
+    second: likewise of `abnormal` (`train.recipes.abnormal`), which is then the model's second finding.
     progress: told what begins, gives what to tell of its films. Normal films are those that the table calls
     so; if it calls none, those without the finding.
     Raises UsageError, before anything is computed, if a split has too few films.
@@ -75,20 +76,22 @@ def calibrate(
     named = not np.isnan(films.abnormal).all()
     normal = films.abnormal == 0 if named else films.labels == 0
     _check_enough(films, judged, normal, named)
-    weights = under(tensors, "network.")
+    gate_tensors, gate_figures = load_gate(gate, spec.size)
     network = ResNet18()
-    network.load_state_dict(weights)
+    network.load_state_dict(under(tensors, "network."))
     features = features_of(
         network, films.values, settings["mean"], settings["std"], progress("network over films")
     )
     calibration, metrics = out_of_fold or (_from_validation(features, films, judged, settings["seed"]), {})
-
-    fields = features.gate[:, :DISTANCE_WIDTH]
-    distance = RelativeDistance.fit(fields[fitted], normal[fitted], DISTANCE_SHRINKAGE)
-    held_out = distance.score(fields[judged & normal])
-    gate, gate_metrics = _gate(network, films, features, others, settings, progress)
-    distances = distance.score(fields)
-    scale = _heatmap_scale(features.evidence[judged, 0])
+    findings = [_finding(finding, calibration, features.logits[judged, 0], features.evidence[judged, 0])]
+    if second:
+        network = with_abnormal(network, films, learnable(films), features)
+        both = both_of(features, network)
+        findings.append(_finding(ABNORMAL, second[0], both.logits[judged, 1], both.evidence[judged, 1]))
+        metrics = {**metrics, ABNORMAL: second[1]}
+    distance = RelativeDistance.fit(features.fields[fitted], normal[fitted], DISTANCE_SHRINKAGE)
+    distances = distance.score(features.fields)
+    held_out = distances[judged & normal]
     model_card: dict[str, Any] = {
         "kind": KIND,
         "name": name,
@@ -97,23 +100,11 @@ def calibrate(
         "preprocess": asdict(spec),
         "input_mean": settings["mean"],
         "input_std": settings["std"],
-        "findings": [
-            asdict(
-                Finding(
-                    name=finding,
-                    slope=calibration.slope,
-                    intercept=calibration.intercept,
-                    prevalence=calibration.prevalence,
-                    operating_points=calibration.operating_points,
-                    default_operating_point=calibration.default_operating_point,
-                    heatmap_scale=scale,
-                    code=CODES.get(finding),
-                )
-            )
-        ],
+        "findings": [asdict(one) for one in findings],
         "primary": finding,
         "distance_quantiles": np.quantile(held_out, np.linspace(0, 1, 101)).tolist(),
         "gate_threshold": 0.0,
+        "gate_certain": 1.0,
         "training": {
             **about["provenance"],
             "settings": settings,
@@ -122,9 +113,9 @@ def calibrate(
             "split_seed": settings["seed"],
             "normal_films": "as the table calls them" if named else "without the finding",
         },
-        "metrics": {**metrics, "gate": gate_metrics, "distance": _abnormal_auc(distances, films)},
+        "metrics": {**metrics, "gate": gate_figures, "distance": _abnormal_auc(distances, films)},
     }
-    save_checkpoint(out, {**weights, **distance.tensors(), **gate.tensors()}, model_card)
+    save_checkpoint(out, {**network.state_dict(), **distance.tensors(), **gate_tensors}, model_card)
 
 
 def _check_enough(
@@ -150,52 +141,6 @@ def _classifier(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if about["kind"] != CLASSIFIER:
         raise UsageError(f"{path} is a checkpoint of the kind '{about['kind']}', not a classifier")
     return tensors, about
-
-
-def _gate(
-    network: ResNet18,
-    films: LabelledFilms,
-    features: Features,
-    others: Others,
-    settings: dict[str, Any],
-    progress: Callable[[str], Progress],
-) -> tuple[Gate, dict[str, Any]]:
-    """The gate, and what it lets pass: of films of the test split, and of pictures of kinds it did not know.
-
-    Fitted on the training split's films, upright and in other poses; its edges are the validation split's.
-    """
-    mean, std, seed = settings["mean"], settings["std"], settings["seed"]
-    chosen = np.arange(0, len(films.values), _POSED)
-    posed = in_another_pose(films.values[chosen], [films.geometry[film] for film in chosen], seed)
-    turned = features_of(network, posed, mean, std, progress("gate: films in other poses")).gate
-    other = features_of(network, others.values, mean, std, progress("gate: other pictures")).gate
-
-    def of(split: Split) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        mask = films.of(split)
-        return features.gate[mask], turned[mask[chosen]]
-
-    training, held_out = np.concatenate(of(Split.TRAIN)), of(Split.VALIDATION)
-    gaussian = gaussian_of(training)
-    gate = fit_gate(gaussian, training, other, others.collections, seed).with_edges(held_out)
-    test = films.of(Split.TEST)
-    upright, turned_test = (gate.score(values) for values in of(Split.TEST))
-    unknown = unknown_kinds(gaussian, training, held_out, other, others, seed)
-    made = others.collections == "made"
-    sizes = lesion_sizes([films.boxes[film] for film in np.flatnonzero(test)])
-    found = {
-        name: passed(upright[of_it], np.full(of_it.sum(), name))
-        for index, name in enumerate(films.side_findings)
-        for of_it in [films.side_labels[test, index] == 1]
-    }
-    return gate, {
-        "films": passed(upright, np.full(len(upright), "upright"))
-        | passed(turned_test, np.full(len(turned_test), "turned or inverted")),
-        "films_by_source": passed(upright, films.sources[test]),
-        "films_by_lesion": passed(upright[sizes != ""], sizes[sizes != ""]),
-        "films_by_finding": {name: share for each in found.values() for name, share in each.items()},
-        "others_of_unknown_kinds": passed(unknown, others.collections),
-        "made_of_unknown_kinds": passed(unknown[made], others.kinds[made]),
-    }
 
 
 def _abnormal_auc(distances: NDArray[np.float32], films: LabelledFilms) -> dict[str, Any]:
@@ -238,7 +183,32 @@ def _from_validation(
     return calibrated(logits[None], films.labels[judged], folds[None], patients, measured_on)
 
 
+def _finding(
+    name: str, calibration: Calibration, logits: NDArray[np.float32], heatmaps: NDArray[np.float32]
+) -> Finding:
+    """As the card has it. logits [N], heatmaps [N, h, w]: of films that set the scale of its colours."""
+    threshold = next(
+        point.threshold
+        for point in calibration.operating_points
+        if point.name == calibration.default_operating_point
+    )
+    flagged = calibration.probabilities(logits.astype(np.float64)) >= threshold
+    return Finding(
+        name=name,
+        slope=calibration.slope,
+        intercept=calibration.intercept,
+        prevalence=calibration.prevalence,
+        operating_points=calibration.operating_points,
+        default_operating_point=calibration.default_operating_point,
+        heatmap_scale=_heatmap_scale(heatmaps[flagged] if flagged.any() else heatmaps),
+        code=CODES.get(name),
+    )
+
+
 def _heatmap_scale(heatmaps: NDArray[np.float32]) -> tuple[float, float]:
-    """The 85th and the 99th percentile of all places on validation films. heatmaps: [N, h, w]."""
-    low, high = np.quantile(heatmaps, [0.85, 0.99])
+    """Of flagged films, [N, h, w]: seven places of a hundred have colour, one of two hundred all of it.
+
+    On less strict a scale both lungs are coloured; on a stricter one some flagged films have no colour.
+    """
+    low, high = np.quantile(heatmaps, [0.93, 0.995])
     return float(low), float(high)

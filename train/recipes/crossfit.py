@@ -61,14 +61,14 @@ def cross_validate(
         raise UsageError("without labels only a network of 'pretrain --method planted' can judge: --weights")
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[list[object]] = []
-    judged = frozenset(films.patients[films.judged & films.scorable()].tolist())
+    judged = judged_patients(films)
     seen = None
     for seed in cross.seeds:
         division = seed if settings.head_alone else cross.split_seed
         for fold in cross.folds:
             checkpoint = folder / f"fold{fold}-seed{seed}"
             report(f"{checkpoint.name}: held out {fold} of {CROSS_FOLDS}")
-            divided = films.divided(_rule(division, fold, cross.label_share, judged))
+            divided = films.divided(fold_rule(division, fold, cross.label_share, judged))
             untouched = None
             if encoder is not None and cross.label_share and fits_head(divided, settings):
                 # The network is the same in all of these folds.
@@ -92,9 +92,16 @@ def cross_validate(
     return out
 
 
-def _rule(
+def judged_patients(films: LabelledFilms) -> frozenset[str]:
+    """Those who stand in the first two folds, see `train.data.folds.cross_fold_of`."""
+    return frozenset(films.patients[films.judged & films.scorable()].tolist())
+
+
+def fold_rule(
     split_seed: int, held_out: int, label_share: float, judged: frozenset[str]
 ) -> Callable[[str], Split]:
+    """On which side of a fold a patient is."""
+
     def side(patient: str) -> Split:
         if cross_fold_of(patient, split_seed, patient in judged) == held_out:
             return Split.TEST

@@ -1,4 +1,4 @@
-"""Fit the gate (`train.network.gate_network`), and measure it on hospitals and kinds that it never saw.
+"""Fit the gate (`train.network.gate`), and measure it on hospitals and kinds that it never saw.
 
 In every round one hospital's films, a fifth of the ways in which hospitals make films, and a fifth of the
 kinds of other pictures take no part in the fit. What the rounds' gates say of these sets both edges, and is
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from screen.decide.rates import wilson
 from screen.errors import UsageError
@@ -23,19 +24,25 @@ from screen.preprocess import PreprocessSpec, square_from_pixels
 from screen.readers.lookup import full_range_lookup
 from train.data.hospitals import KINDS, shown_elsewhere
 from train.data.others import Grey
-from train.network.gate_network import GateNetwork, Learning, small
+from train.network.compute import CPU, Compute
+from train.network.gate import Gate, Learning, small
 
 KIND = "gate"
 AS_THEY_COME = "as they come"
 MADE_AT_ONCE = "made"
 """The collection of pictures that were made, not found."""
 FOLDS = 5
+"""Of the ways and of other pictures' kinds."""
 FEWEST = 30
 """Films of a hospital that is left out by itself; smaller collections stay in the fit."""
-LOSES = 0.0025
-"""Share of films that the lower edge may lose of the hospital that loses most."""
+LOSES = 0.005
+"""Share of films that the lower edge may lose: of all that are judged, and of each hospital's as they come,
+but one of few.
+"""
 PASSES = 0.005
 """Share of other pictures that pass the upper edge."""
+MIXED = 0.25
+"""How often another picture is mixed with one more of them: what is neither of the two is no film either."""
 _NEXT = 1e-3
 
 
@@ -44,7 +51,7 @@ class GateSettings:
     """steps: of the optimizer, with batches of `batch_size` pictures, as many of them films as not."""
 
     steps: int = 3000
-    batch_size: int = 128
+    batch_size: int = 96
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
     seed: int = 0
@@ -142,7 +149,7 @@ def augmented(x: Tensor, generator: torch.Generator) -> Tensor:
     angle = (u(count) - 0.5) * math.radians(24)
     scale = torch.exp(0.3 - 0.9 * u(count))
     aspect = torch.exp((u(count) - 0.5) * 0.5)
-    shift = (u(count, 2) - 0.5) * 0.5
+    shift = (u(count, 2) - 0.5) * 0.7
     cos, sin = angle.cos(), angle.sin()
     rows = [
         torch.stack([cos * scale * aspect, -sin * scale, shift[:, 0]], 1),
@@ -153,7 +160,7 @@ def augmented(x: Tensor, generator: torch.Generator) -> Tensor:
     x = x.clamp(1e-3, 1) ** torch.exp((u(count, 1, 1, 1) - 0.5) * 1.2)
     x = (x - 0.5) * (1 + (u(count, 1, 1, 1) - 0.5) * 0.6) + 0.5 + (u(count, 1, 1, 1) - 0.5) * 0.3
     x = x + torch.randn(x.shape, generator=generator) * 0.06 * u(count, 1, 1, 1)
-    x = torch.where(u(count, 1, 1, 1) < 0.15, 1 - x, x)
+    x = torch.where(u(count, 1, 1, 1) < 0.25, 1 - x, x)
     places = torch.arange(side)
     for _ in range(2):
         on = []
@@ -174,7 +181,18 @@ def _lying(film: Tensor, pose: int) -> Tensor:
     return turned.flip(2) if pose > 3 else turned
 
 
-def fit_gate(pictures: Pictures, training: NDArray[np.bool_], settings: GateSettings) -> GateNetwork:
+def mixed(x: Tensor, chest: NDArray[np.bool_], generator: torch.Generator) -> Tensor:
+    """Squares [B, 1, s, s] of a batch, some of the others [B] with a second one shining through."""
+    others = torch.from_numpy(np.flatnonzero(~chest))
+    second = others[torch.randperm(len(others), generator=generator)]
+    through = 0.3 + 0.4 * torch.rand(len(others), 1, 1, 1, generator=generator)
+    through *= torch.rand(len(others), 1, 1, 1, generator=generator) < MIXED
+    return x.index_copy(0, others, torch.lerp(x[others], x[second], through))
+
+
+def fit_gate(
+    pictures: Pictures, training: NDArray[np.bool_], settings: GateSettings, compute: Compute = CPU
+) -> Gate:
     """A gate without edges. training: mask [N] of the pictures to learn from."""
     if not (training & pictures.chest).any() or not (training & ~pictures.chest).any():
         raise UsageError("a gate learns from chest films and from other pictures: give both")
@@ -184,6 +202,7 @@ def fit_gate(pictures: Pictures, training: NDArray[np.bool_], settings: GateSett
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         network = Learning()
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
         optimizer = torch.optim.AdamW(
             network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -192,10 +211,13 @@ def fit_gate(pictures: Pictures, training: NDArray[np.bool_], settings: GateSett
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate
             batch = draws.choice(len(drawn), settings.batch_size, p=drawn)
-            x = augmented(pictures.values[batch] / 255, generator)
+            chest = pictures.chest[batch]
+            x = augmented(mixed(pictures.values[batch] / 255, chest, generator), generator)
             # Never quite sure: some pictures lie on the wrong side.
-            wanted = torch.from_numpy(pictures.chest[batch].astype(np.float32)) * 0.98 + 0.01
-            loss = F.binary_cross_entropy_with_logits(network(x), wanted)
+            wanted = torch.from_numpy(chest.astype(np.float32)) * 0.98 + 0.01
+            with compute.autocast():
+                judged = network(x.contiguous(memory_format=torch.channels_last))
+            loss = F.binary_cross_entropy_with_logits(judged.float(), wanted)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -203,7 +225,7 @@ def fit_gate(pictures: Pictures, training: NDArray[np.bool_], settings: GateSett
 
 
 @torch.inference_mode()
-def scores_of(gate: GateNetwork, values: Tensor) -> NDArray[np.float32]:
+def scores_of(gate: Gate, values: Tensor) -> NDArray[np.float32]:
     """float32 [N, 1, s, s] -> [N]."""
     parts = [gate.judged(gate.of_small(values[at : at + 512])) for at in range(0, len(values), 512)]
     return torch.cat(parts).numpy()
@@ -219,28 +241,29 @@ class Round:
 
 
 def rounds(pictures: Pictures) -> Iterator[Round]:
-    """Every hospital with every fifth of the ways and, in turn, every fifth of the other pictures' kinds.
+    """A hospital, a fifth of the ways and a fifth of other pictures' kinds, until each was left out.
 
     With a single hospital there is nobody to leave out: then its films are judged in no round.
     """
-    chest, ways = pictures.chest, list(KINDS)
+    chest, ways = pictures.chest, np.array(list(KINDS))
     names, counts = np.unique(pictures.groups[chest & (pictures.own == AS_THEY_COME)], return_counts=True)
     hospitals = names[counts >= FEWEST].tolist()
     kinds = np.unique(pictures.kinds[~chest]).tolist()
     of_kind = {name: index % FOLDS for index, name in enumerate(kinds)}
     folds = np.array([of_kind.get(name, -1) for name in pictures.kinds.tolist()])
-    for at, hospital in enumerate(hospitals if len(hospitals) > 1 else [None]):
+    left_out = hospitals if len(hospitals) > 1 else [None]
+    for at in range(max(len(left_out), FOLDS)):
+        hospital = left_out[at % len(left_out)]
         of_hospital = chest & (pictures.groups == hospital) if hospital is not None else ~chest & chest
-        for fold in range(FOLDS):
-            unknown = [index % FOLDS == fold for index in range(len(ways))]
-            with_unknown = pictures.shown[:, unknown].any(1)
-            own_unknown = np.isin(pictures.own, [AS_THEY_COME, *np.array(ways)[unknown]])
-            others = ~chest & (folds == (at + fold) % FOLDS)
-            yield Round(
-                f"{hospital if hospital is not None else 'all'}-{fold}",
-                (chest & ~of_hospital & ~with_unknown) | (~chest & ~others),
-                (of_hospital & own_unknown) | others,
-            )
+        unknown = np.arange(len(ways)) % FOLDS == at % FOLDS
+        with_unknown = pictures.shown[:, unknown].any(1)
+        own_unknown = np.isin(pictures.own, [AS_THEY_COME, *ways[unknown]])
+        others = ~chest & (folds == at % FOLDS)
+        yield Round(
+            f"{hospital if hospital is not None else 'all'}-{at % FOLDS}",
+            (chest & ~of_hospital & ~with_unknown) | (~chest & ~others),
+            (of_hospital & own_unknown) | others,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,15 +275,20 @@ class Judged:
 
 
 def edges(pictures: Pictures, judged: Judged) -> tuple[float, float]:
-    """The lower loses `LOSES` of the hospital that loses most, `PASSES` of other pictures pass the upper."""
+    """The lower loses `LOSES`, see there; `PASSES` of other pictures pass the upper."""
     chest, groups = pictures.chest[judged.at], pictures.groups[judged.at]
     if not chest.any():
         raise UsageError(
             f"the gate's edges need films of two hospitals at least, {FEWEST} of each: name more tables"
         )
-    lost = [np.quantile(judged.scores[chest & (groups == name)], LOSES) for name in np.unique(groups[chest])]
-    # Just below: of few films none is lost.
-    low, high = float(min(lost)) - _NEXT, float(np.quantile(judged.scores[~chest], 1 - PASSES))
+    plain = pictures.own[judged.at] == AS_THEY_COME
+    kept = []
+    for mask in (chest, *(chest & plain & (groups == name) for name in np.unique(groups[chest]))):
+        # A film as it comes may be judged in several rounds.
+        films, scores = len(np.unique(judged.at[mask])), np.sort(judged.scores[mask])
+        kept.append(scores[int(max(1 / films, LOSES) * len(scores))])
+    # Just below the first that is not lost.
+    low, high = float(min(kept)) - _NEXT, float(np.quantile(judged.scores[~chest], 1 - PASSES))
     return low, max(high, low + _NEXT)
 
 

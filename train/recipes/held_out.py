@@ -39,7 +39,7 @@ def evaluate_test_split(
     Raises UsageError if it is not calibrated, or the table holds no films to measure on.
     """
     tensors, about = _calibrated(checkpoint)
-    network = ResNet18()
+    network = ResNet18(num_classes=len(about["findings"]))
     network.load_state_dict({name: tensors[name] for name in network.state_dict()})
     test = np.flatnonzero(films.of(Split.TEST) & films.scorable())
     if not len(test):

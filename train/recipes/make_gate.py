@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from screen.discover import Source, discover
 from screen.errors import UsageError
@@ -21,8 +22,9 @@ from screen.readers import read
 from train.data.folds import cross_fold_of
 from train.data.others import Grey, greys, others
 from train.data.table import Columns, Labelled, read_table
-from train.network.checkpoint import save_checkpoint
-from train.network.gate_network import GateNetwork
+from train.network.checkpoint import load_checkpoint, save_checkpoint
+from train.network.compute import Compute
+from train.network.gate import Gate
 from train.recipes.fit_gate import (
     KIND,
     MADE_AT_ONCE,
@@ -51,7 +53,7 @@ picture that was found is."""
 class Made:
     """gate: with edges, fitted on everything. figures: of gates that did not know what they judged."""
 
-    gate: GateNetwork
+    gate: Gate
     figures: dict[str, Any]
 
 
@@ -75,6 +77,7 @@ def gate_of(
     """
     rows = [row for table in tables for row in read_table(table, columns)]
     given = [*_films(rows), *_found(folders), *_made(rows, settings.seed)]
+    compute = Compute.choose("cpu")
     report(f"reading {len(given)} pictures")
     pictures = pictures_of(given, PreprocessSpec(size=size).judged(), settings.seed)
     kept.mkdir(parents=True, exist_ok=True)
@@ -84,7 +87,8 @@ def gate_of(
         path = kept / f"{one.name}.npy"
         if not path.is_file():
             report(f"{one.name}: fitted without them")
-            scores = scores_of(fit_gate(pictures, one.training, settings), pictures.values[one.judged])
+            fitted = fit_gate(pictures, one.training, settings, compute)
+            scores = scores_of(fitted, pictures.values[one.judged])
             data = BytesIO()
             np.save(data, scores)
             write_whole(path, data.getvalue())
@@ -93,7 +97,7 @@ def gate_of(
     low, high = edges(pictures, judged)
     report("fitted on everything")
     everything = np.ones(len(pictures.chest), np.bool_)
-    gate = fit_gate(pictures, everything, settings).with_edges(low, high)
+    gate = fit_gate(pictures, everything, settings, compute).with_edges(low, high)
     return Made(gate, figures(pictures, judged, low, high))
 
 
@@ -111,6 +115,19 @@ def save_gate(path: Path, made: Made, size: int, settings: GateSettings, about: 
             "provenance": dict(about),
         },
     )
+
+
+def load_gate(path: Path, size: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and figures of what `save_gate` wrote; UsageError if it is none, or for other squares."""
+    tensors, about = load_checkpoint(path)
+    if about["kind"] != KIND:
+        raise UsageError(f"{path} is a checkpoint of the kind '{about['kind']}', not a gate")
+    if about["size"] != size:
+        raise UsageError(
+            f"{path} judges squares of {about['size']} pixels, the classifier's have {size}: "
+            f"screen train gate --size {size}"
+        )
+    return tensors, about["figures"]
 
 
 def _same(path: Path, wanted: dict[str, Any]) -> None:

@@ -57,9 +57,9 @@ class Recipe:
 
         everything = ["finetune", table, *extra, *size, *start, "--everything", "--out", str(out / "tumor")]
         calibrate = [
-            *("calibrate", str(out / "tumor"), table),
-            *_repeated("--others", self.others),
-            *("--predictions", predictions("recipe"), "--out", str(out / "model")),
+            *("calibrate", str(out / "tumor"), table, "--gate", str(out / "gate")),
+            *("--predictions", predictions("recipe"), "--abnormal", str(out / "recipe")),
+            *("--out", str(out / "model")),
         ]
         evaluate = [
             *("evaluate", table, "--out", str(out / "evaluation")),
@@ -78,12 +78,14 @@ class Recipe:
             *("pretrain", *tables, *_PRETRAINING, *size, "--weights", str(out / "pretrained-coarse")),
             *("--epochs", str(self.epochs), "--out", str(out / "pretrained")),
         ]
+        gate = ["gate", *tables, *size, *_repeated("--others", self.others), "--out", str(out / "gate")]
         common = list(self.common)
         return [
             coarse + common,
             pretrain + common,
             arm("recipe", *start) + common,
             everything + common,
+            gate + common,
             calibrate + common,
             arm("random") + common,
             arm("no-labels", *start, "--label-share", "0") + common,

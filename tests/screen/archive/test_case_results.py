@@ -222,6 +222,7 @@ def test_uids_are_those_of_the_standard() -> None:
 
 def test_codes_are_the_models_or_ours() -> None:
     assert finding_code(finding("tumor")) == ("mass-or-nodule", "99CXRSCREEN", "Pulmonary mass or nodule")
+    assert finding_code(finding("abnormal")) == ("168734001", "SCT", "Standard chest X-ray abnormal")
     assert finding_code(finding("effusion")) == ("effusion", "99CXRSCREEN", "effusion")
     declared = ("60046008", "SCT", "Pleural effusion")
     assert finding_code(replace(finding("effusion"), code=declared)) == declared

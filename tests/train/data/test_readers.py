@@ -15,7 +15,7 @@ from tests.predicted import write_readers, write_table
 from train.data.films import labelled_films
 from train.data.folds import cross_fold_of
 from train.data.readers import read_readers
-from train.data.table import Columns
+from train.data.table import Columns, read_table
 
 
 def test_tables_are_found_by_their_names_gzipped_or_not(tmp_path: Path) -> None:
@@ -81,3 +81,29 @@ def test_the_tables_that_google_gave_out() -> None:
     readers = read_readers(SHARED / "nih-labels")
     assert (len(readers.adjudicated), sum(readers.adjudicated.values())) == (4376, 605)
     assert (len(readers.majority), len(readers.single)) == (810, 22)
+
+
+def test_readers_say_what_is_abnormal_too(tmp_path: Path) -> None:
+    folder = write_readers(tmp_path / "readers", 12)
+    rows = [
+        ("1.png", 0, 1, "Nodule", ""),  # the majority says no
+        ("4.png", 1, 1, "Mass", ""),  # it says yes
+        ("7.png", 1, 1, "Mass", ""),  # no mass by the adjudicated verdict; of other things nobody was asked
+        ("3.png", 1, 1, "Mass|Effusion", ""),  # likewise, but there is an effusion
+        ("11.png", 0, 0, "No Finding", ""),
+        ("unknown.png", 1, 1, "Mass", "conflict"),
+        ("untold.png", 1, 1, "Mass", ""),
+    ]
+    table = tmp_path / "labels.csv"
+    columns = "file,patient_id,tumor,abnormal,findings_raw,tumor_label_basis,nih_image_index"
+    lines = [f"{name},P,{tumor},{sick},{names},{basis},{name}" for name, tumor, sick, names, basis in rows]
+    table.write_text("\n".join([columns, *lines]) + "\n")
+    found = {row.file: row.abnormal for row in read_table(table, Columns(readers=folder))}
+    assert math.isnan(found.pop("7.png"))
+    assert math.isnan(found.pop("unknown.png"))
+    assert found == {"1.png": 0, "4.png": 1, "3.png": 1, "11.png": 0, "untold.png": 1}
+    asked = read_readers(folder)
+    assert asked.on("tumor") == asked
+    assert asked.on("abnormal").majority == asked.abnormal
+    assert not asked.on("abnormal").single
+    assert not asked.on("effusion").majority

@@ -1,127 +1,140 @@
-"""The gate, what it is fitted against, and how the judge is fitted: on made features and pictures."""
+"""A gate with a network of its own: what it learns from, what it is measured on, what it computes."""
 
+from functools import partial
+
+import cv2
 import numpy as np
 import pytest
+import torch
 
-from screen.preprocess import Geometry, PreprocessSpec
-from train.data.others import KINDS, others
-from train.data.squares import Squares
-from train.network.gate import (
-    HIDDEN,
-    LOSES,
-    NETWORKS,
-    Others,
-    collected_others,
+from screen.errors import UsageError
+from screen.preprocess import PreprocessSpec
+from train.data.hospitals import KINDS as WAYS
+from train.data.hospitals import shown_elsewhere
+from train.network.gate import GRID, Gate, Learning, map_side, small
+from train.recipes.fit_gate import (
+    AS_THEY_COME,
+    FOLDS,
+    GateSettings,
+    Given,
+    Judged,
+    Pictures,
+    edges,
+    figures,
     fit_gate,
-    gaussian_of,
-    in_another_pose,
-    passed,
-    unknown_kinds,
+    pictures_of,
+    rounds,
+    scores_of,
 )
-from train.recipes.fit_pose import SIDE, JudgeSettings, fit_judge, probabilities_of, rates
 
 RNG = np.random.default_rng(0)
-FILMS = [RNG.integers(0, 256, (200, 160), dtype=np.uint8) for _ in range(3)]
-SPEC = PreprocessSpec(size=32)
+SPEC = PreprocessSpec(size=64)
 
 
-def test_every_kind_is_made_as_often_and_the_same_again() -> None:
-    made = list(others(2 * len(KINDS), FILMS, seed=1))
-    assert [other.kind for other in made] == 2 * list(KINDS)
-    for other in made:
-        assert other.values.dtype == np.uint8
-        assert min(other.values.shape) >= 8
-    again = list(others(2 * len(KINDS), FILMS, seed=1))
-    assert all(np.array_equal(a.values, b.values) for a, b in zip(made, again, strict=True))
-    differing = zip(made, others(2 * len(KINDS), FILMS, seed=2), strict=True)
-    assert all(not np.array_equal(a.values, b.values) for a, b in differing)
+def test_every_way_of_other_hospitals_changes_a_film_and_is_the_same_again() -> None:
+    film = cv2.GaussianBlur(RNG.integers(0, 256, (200, 160), dtype=np.uint8), (0, 0), 9)
+    for kind in WAYS:
+        shown = shown_elsewhere(film, kind, (0, 1))
+        assert shown.kinds[0] == kind
+        assert len(set(shown.kinds)) == len(shown.kinds) <= 2
+        assert shown.values.dtype == np.uint8
+        assert min(shown.values.shape) >= 40
+        assert not np.array_equal(shown.values, film)
+        np.testing.assert_array_equal(shown.values, shown_elsewhere(film, kind, (0, 1)).values)
 
 
-def test_found_pictures_come_with_their_mirror_image() -> None:
-    values = RNG.integers(0, 256, (2, 32, 32), dtype=np.uint8)
-    place = Geometry.fit(32, 32, 32)
-    found = Squares(values, ("a.png", "b.png"), ("", ""), (place, place), {}, "digest")
-    pictures = collected_others([("holiday", found)], list(others(5, FILMS, 0)), SPEC)
-    assert pictures.values.shape == (9, 32, 32)
-    assert pictures.collections.tolist() == ["made"] * 5 + ["holiday"] * 4
-    assert pictures.kinds.tolist()[5:] == ["a.png", "a.png", "b.png", "b.png"]
-    np.testing.assert_array_equal(pictures.values[6], pictures.values[5][:, ::-1])
+@pytest.mark.parametrize("size", [32, 64, 224, 320, 384])
+def test_the_gate_takes_squares_of_any_size(size: int) -> None:
+    image = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
+    gate = Gate()
+    assert gate(image).shape == (2,)
+    assert map_side(size) >= GRID
+    moved = gate.with_edges(-2.0, 3.0)(image)
+    torch.testing.assert_close(moved, (gate(image) + 2) / 5)
 
 
-def test_a_collection_in_several_folders_has_a_kind_in_each() -> None:
-    values = RNG.integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    place = Geometry.fit(32, 32, 32)
-    found = Squares(values, ("p/maps/a.png", "p/maps/b.png", "p/x/c.png"), ("",) * 3, (place,) * 3, {}, "")
-    pictures = collected_others([("p", found)], list(others(1, FILMS, 0)), SPEC)
-    assert pictures.kinds.tolist()[1:] == ["p/maps"] * 4 + ["p/x"] * 2
+def test_what_has_learned_computes_the_same_without_its_normalisation() -> None:
+    learning = Learning()
+    for norm in learning.norms:
+        torch.nn.init.uniform_(norm.running_mean, -1, 1)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+        torch.nn.init.uniform_(norm.weight, 0.5, 2)
+        torch.nn.init.uniform_(norm.bias, -1, 1)
+    learning.eval()
+    x = small(torch.randint(0, 256, (3, 1, 224, 224), dtype=torch.uint8))
+    torch.testing.assert_close(learning.learned().judged(learning.learned().of_small(x)), learning(x / 255))
 
 
-def test_another_pose_keeps_the_padding_black() -> None:
-    place = Geometry.fit(40, 20, 32)
-    film = np.zeros((32, 32), np.uint8)
-    film[:, place.left : place.left + place.content_width] = RNG.integers(60, 200, (32, place.content_width))
-    posed = in_another_pose(np.stack([film] * 50), [place] * 50, seed=0)
-    grey = film[film > 0].astype(int)
-    seen = set()
-    for values in posed:
-        content = values[values > 0].astype(int)
-        assert content.sum() in (grey.sum(), (255 - grey).sum())
-        assert not np.array_equal(values, film)
-        seen.add(values.tobytes())
-    assert len(seen) == 7
+def lungs(seed: int) -> np.ndarray:
+    """Two dark ellipses on grey."""
+    rng = np.random.default_rng(seed)
+    film = np.full((120, 100), 170, np.uint8)
+    for middle in (30, 70):
+        centre, axes = (middle + int(rng.integers(-4, 5)), 60), (int(rng.integers(11, 16)), 36)
+        cv2.ellipse(film, centre, axes, 0, 0, 360, 60, -1)
+    return cv2.GaussianBlur(film, (0, 0), 2) + rng.integers(0, 20, film.shape, dtype=np.uint8)
 
 
-def blobs(count: int, centre: float) -> np.ndarray:
-    return RNG.normal(centre, 1, (count, 40)).astype(np.float32)
+def ring(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    picture = np.full((110, 110), int(rng.integers(0, 80)), np.uint8)
+    cv2.circle(picture, (55, 55), int(rng.integers(15, 45)), 220, int(rng.integers(3, 9)))
+    return picture
 
 
-def test_the_gate_keeps_what_it_promises_and_turns_others_away() -> None:
-    chest, held_out, strangers = blobs(800, 0), (blobs(4000, 0), blobs(2000, 0.1)), blobs(600, 0.9)
-    collections = np.where(np.arange(600) < 500, "made", "found")
-    gaussian = gaussian_of(chest)
-    gate = fit_gate(gaussian, chest, strangers, collections, seed=0).with_edges(held_out)
-    for features in held_out:
-        assert (gate.score(features) <= 0).mean() <= 2 * LOSES + 1e-3
-        assert 2 * LOSES <= 0.005  # half a per cent of films is what may be lost
-    assert (gate.score(blobs(500, 0.9)) <= 0).mean() > 0.95
-    # Nothing like it was shown: the distance alone tells.
-    assert (gate.score(blobs(50, -30)) <= 0).all()
-    assert gate.hidden.shape[1] == NETWORKS * HIDDEN
-    assert np.median(gate.parts(np.concatenate(held_out)), axis=0) == pytest.approx([1, 1], abs=0.01)
-    tensors = gate.tensors()
-    assert tensors["gate.mean"].shape == (40,)
-    assert sum(tensor.numel() for tensor in tensors.values()) < 200_000
-    card = passed(gate.score(strangers), collections)
-    assert set(card) == {"made", "found"}
-    assert card["found"]["pictures"] == 100
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    given = [Given(partial(lungs, i), True, f"hospital-{i % 2}", "", 2) for i in range(80)]
+    given += [Given(partial(ring, i), False, "rings", f"ring-{i % 6}", 1) for i in range(60)]
+    return pictures_of(given, SPEC, 0)
 
 
-def test_a_kind_is_scored_by_a_gate_that_does_not_know_it() -> None:
-    chest, held_out = blobs(500, 0), (blobs(500, 0),)
-    near, far = blobs(100, 0.3), blobs(100, 0.9)
-    values = np.zeros((200, 32, 32), np.uint8)
-    about = Others(values, np.repeat(["a", "b"], 100), np.full(200, "made"))
-    scores = unknown_kinds(gaussian_of(chest), chest, held_out, np.concatenate([near, far]), about, seed=0)
-    assert (scores[100:] <= 0).mean() > 0.9
-    # The others of its kind have no say in a picture's score.
-    moved = np.concatenate([near, far[:50], -far[50:]])
-    again = unknown_kinds(gaussian_of(chest), chest, held_out, moved, about, seed=0)
-    np.testing.assert_array_equal(again[100:150], scores[100:150])
-    assert not np.array_equal(again[:100], scores[:100])
+def test_rounds_leave_out_a_hospital_ways_and_kinds(pictures: Pictures) -> None:
+    found = list(rounds(pictures))
+    assert len(found) == FOLDS
+    judged = np.zeros(len(pictures.chest), int)
+    for one in found:
+        assert not (one.training & one.judged).any()
+        known = pictures.groups[one.training & pictures.chest]
+        assert set(known) & set(pictures.groups[one.judged & pictures.chest]) == set()
+        ways = pictures.own[one.judged & pictures.chest & (pictures.own != AS_THEY_COME)]
+        left = [list(WAYS).index(way) for way in set(ways.tolist())]
+        assert not pictures.shown[one.training & pictures.chest][:, left].any()
+        kinds = pictures.kinds[one.judged & ~pictures.chest]
+        assert not np.isin(kinds, pictures.kinds[one.training & ~pictures.chest]).any()
+        judged += one.judged
+    plain = pictures.own == AS_THEY_COME
+    assert judged[plain | ~pictures.chest].min() >= 1
+    known = [pictures.shown[one.training & pictures.chest].any(0) for one in found]
+    assert not np.all(known, axis=0).any()
 
 
-def test_a_judge_learns_how_films_lie() -> None:
-    """Dark above and bright below, with a dark left corner: no pose of it is like another."""
-    y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
-    base = 60 + 120 * y - 50 * ((x < 0.4) & (y > 0.6))
-    films = np.clip(base + RNG.normal(0, 8, (64, *base.shape)), 0, 255).astype(np.uint8)
-    strangers = RNG.integers(0, 256, (32, SIDE, SIDE), dtype=np.uint8)
-    quick = JudgeSettings(hidden=8, epochs=25, batch_size=16, others=4)
-    judge = fit_judge(films, strangers, quick)
-    assert fit_judge(films, strangers, quick).digest() == judge.digest()
-    p = probabilities_of(judge, films[:16])
-    assert (p.reshape(16, 8).argmax(1) == 0).all()
-    for rate in rates(p, probabilities_of(judge, strangers)):
-        assert rate.said == 0
-        assert rate.films == 16
-        assert rate.others == 32
+def test_a_gate_knows_films_of_a_hospital_that_it_never_saw(pictures: Pictures) -> None:
+    plain = pictures.own == AS_THEY_COME
+    training = plain & (pictures.groups != "hospital-1") & (pictures.kinds != "ring-5")
+    quick = GateSettings(steps=60, batch_size=32, learning_rate=5e-3)
+    gate = fit_gate(pictures, training, quick)
+    scores = scores_of(gate, pictures.values)
+    np.testing.assert_array_equal(scores, scores_of(fit_gate(pictures, training, quick), pictures.values))
+    strangers = np.flatnonzero(plain & ~training)
+    right = (scores[strangers] > 0) == pictures.chest[strangers]
+    assert right.mean() > 0.9
+
+
+def test_edges_lose_next_to_nothing_and_the_card_counts(pictures: Pictures) -> None:
+    at = np.flatnonzero(pictures.own == AS_THEY_COME)
+    scores = np.where(pictures.chest[at], 5.0, -5.0).astype(np.float32)
+    films = np.flatnonzero(pictures.chest[at])
+    scores[films[:3]] = -1.0
+    judged = Judged(at, scores)
+    low, high = edges(pictures, judged)
+    assert -1.01 < low < -1  # of a hospital's forty films one may be lost
+    assert high > low
+    said = figures(pictures, judged, low, high)
+    assert said["films"]["judged"] == 80
+    assert said["films"]["turned_away"] == 0
+    rings = said["others"]["rings"]
+    assert (rings["judged"], rings["turned_away"], rings["doubtful"]) == (60, 60, 0)
+    alone = Judged(at[~pictures.chest[at]], scores[~pictures.chest[at]])
+    with pytest.raises(UsageError, match="two hospitals"):
+        edges(pictures, alone)
