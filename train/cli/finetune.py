@@ -53,7 +53,7 @@ def _films(
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Checkpoint of `pretrain` to begin with. [default: random weights]",
+    help="Checkpoint of `pretrain`, or a classifier's, to begin with. [default: random weights]",
 )
 @click.option(
     "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),
@@ -98,7 +98,7 @@ def finetune(
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Checkpoint of `pretrain` to begin with. [default: random weights]",
+    help="Checkpoint of `pretrain`, or a classifier's, to begin with. [default: random weights]",
 )
 @click.option(
     "--training-table", multiple=True, type=click.Path(exists=True, path_type=Path),

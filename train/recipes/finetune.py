@@ -225,11 +225,14 @@ def _train_layers(
 
 def encoder_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `finetune` begins with, of a checkpoint of `pretrain`: the encoder, and its head if that finds
-    lesions in single cells; a projector is left.
+    lesions in single cells; a projector is left. Of a classifier the encoder and its cells.
     """
     head = under(tensors, "method.head.")
     if head.keys() != {"weight", "bias"} or head["weight"].ndim != 4:
         head = {}
+    if not under(tensors, "method."):
+        cells = under(tensors, "network.fc.")
+        head = {"weight": cells["weight"][:1, :, None, None], "bias": cells["bias"][:1]}
     return under(tensors, "network.") | {f"{CELLS}{name}": value for name, value in head.items()}
 
 

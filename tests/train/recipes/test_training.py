@@ -212,6 +212,18 @@ def test_the_head_alone_learns_if_that_is_asked_for(films: LabelledFilms, tmp_pa
         )
 
 
+def test_a_classifier_can_be_begun_with(films: LabelledFilms, tmp_path: Path) -> None:
+    """Its cells stay; what its whole film added is learned anew."""
+    settings = FinetuneSettings(head_alone=True).at(32)
+    finetune(films, settings, planted_start(), tmp_path / "first", {}, lambda line: None)
+    first, _ = load_checkpoint(tmp_path / "first")
+    again = finetuning.encoder_in(first)
+    finetune(films, settings, again, tmp_path / "second", {}, lambda line: None)
+    second, _ = load_checkpoint(tmp_path / "second")
+    assert torch.equal(first["network.fc.weight"], second["network.fc.weight"])
+    assert torch.allclose(first["network.film.weight"], second["network.film.weight"], atol=1e-3)
+
+
 def test_a_head_alone_needs_a_pretrained_network(films: LabelledFilms, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--weights"):
         finetune(films, FinetuneSettings(head_alone=True), None, tmp_path / "none", {}, lambda line: None)
