@@ -134,7 +134,7 @@ class Warn(StrEnum):
 _WARNINGS = {
     Warn.UNLIKE_CHEST: "the tags say chest, but it does not look like a chest radiograph: look at it",
     Warn.UID_REUSED: "another file has the same SOP Instance UID but other pixels, encoding or polarity",
-    Warn.KNOWN: "known from an earlier night and not read again: its result, or its failure, is reused",
+    Warn.KNOWN: "known from an earlier night: its result is reused (a film that failed was read again)",
     Warn.NO_WINDOW: "more than 8 bits and no window or VOI LUT: the full range of the stored values is used",
     Warn.SEVERAL_WINDOWS: "several windows or VOI LUTs in the header: the first one is used",
     Warn.BAD_WINDOW: "a window or VOI LUT that cannot be right (width < 1, hides all, …) is ignored",

@@ -27,7 +27,7 @@ def pages() -> list[Path]:
     return [README, *(path for folder in folders for path in sorted(folder.rglob("*.md")))]
 
 
-WRITTEN = [page for page in pages() if page.name != "model-card.md"]
+WRITTEN = [page for page in pages() if page.name not in ("model-card.md", "fast-card.md")]
 """By people; a model card is made by `screen train evaluate`."""
 
 

@@ -175,7 +175,7 @@ def test_compare_sets_the_command_against_peers_and_stages(made: Path, tmp_path:
     )  # fmt: skip
     found = json.loads(figures.read_text())
     (folder,) = found["folders"]
-    way = folder["ways"]["default, ONNX Runtime"]
+    way = folder["ways"]["tiny, ONNX Runtime"]
     assert folder["films"] == 2
     assert {"plain loop", "DataLoader + ONNX Runtime"} <= set(folder["peers"])
     assert set(folder["unread"].values()) == {0}

@@ -73,7 +73,9 @@ def test_the_built_engine_is_half_for_these_gpus_and_batches(shipped: VerifiedEn
     convolutions = {
         node.name for node in onnx.ModelProto.FromString(model.data).graph.node if node.op_type == "Conv"
     }
-    assert half == convolutions - {"heatmap.cells", "heatmap.film"}
+    # Head and gate decide, so they stay in float32.
+    decide = {name for name in convolutions if name.startswith(("heatmap.", "gate."))}
+    assert half == convolutions - decide
     assert len(half) == 20
     assert plan.layers["heatmap.cells"] == plan.layers["heatmap.film"] == "float"
     size = model.card.input_size

