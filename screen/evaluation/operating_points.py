@@ -12,8 +12,9 @@ SPECIFICITIES = {"specific": 0.9, "specific_95": 0.95}
 DEFAULT = "balanced"
 """Equal shares of films with and without the finding are called rightly.
 
-The only one of them that prefers neither mistake: who reads every film anyway, and who reads flagged ones
-alone, can both start from it. With scores as modest as these nine of ten found would flag most of a night.
+The only one of them that weighs missed and false findings about equally: who reads every film anyway, and who
+reads flagged ones alone, can both start from it. With scores as modest as these nine of ten found would flag
+most of a night.
 """
 
 

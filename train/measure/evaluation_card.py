@@ -23,9 +23,9 @@ _PREVALENCES = (0.005, 0.02)
 _LIMITS = """\
 - Labels of NIH ChestX-ray14 are text-mined from reports; readers confirm 65 to 80 % of them. Only JSRT's were
   confirmed by CT, and it is small.
-- A label is borne out if, with the finding, the film before or after has it too, and without it no other film
-  of the patient has. Such labels are likelier to be right; such films are also easier, for what is found
-  again and again is seldom small.
+- Labels that other films confirm: a label with the finding counts if the film before or after has it too, one
+  without it if no other film of the patient has it. Such labels are more often right. Such films are also
+  easier: what is found again and again is seldom small.
 - Frontal films of adults: no children, no lateral views, no other body parts. A film that is not flagged
   proves no healthy chest: one finding is looked for.
 - Films were 8-bit pictures of few hospitals. Other detectors, other people and other prevalences need a
@@ -112,9 +112,9 @@ def _headline(evaluation: Evaluation) -> Iterator[str]:
         READERS: "AUC, pairs within one source, what radiologists saw and talked over",
         "auc_majority": "the same, the majority of three who did not",
         "auc_agreed": "the same, films on which both agree",
-        COMBINED: "the mean of the readers', the borne-out labels' and other hospitals' AUC",
+        COMBINED: "the mean of the readers', the confirmed labels' and other hospitals' AUC",
         "auc_within_source_and_fold": "AUC, pairs within one source and fold (one network's scores alone)",
-        BORNE_OUT: "AUC, pairs within one source, only labels that the patient's other films bear out",
+        BORNE_OUT: "AUC, pairs within one source, only labels that the patient's other films confirm",
         "auc_pooled": "AUC, all films pooled (the source helps here)",
         "sensitivity_at_specificity_90": "sensitivity at 90 % specificity",
         "sensitivity_at_specificity_95": "sensitivity at 95 % specificity",
@@ -186,8 +186,9 @@ def _points(evaluation: Evaluation) -> Iterator[str]:
         "intervals are Wilson's with patients as trials."
     )
     yield (
-        f"`{calibration.default_operating_point}` is the default because it prefers neither mistake. Another "
-        "prevalence moves probabilities and thresholds together: the same films are flagged, in one order."
+        f"`{calibration.default_operating_point}` is the default. It weighs missed and false findings about "
+        "equally. Another prevalence moves probabilities and thresholds together: the same films are "
+        "flagged, in the same order."
     )
 
 
