@@ -164,3 +164,37 @@ def test_night_after_night(hospital: Hospital, tmp_path: Path) -> None:
     assert not films[0].exists()
     assert all(film.exists() for film in films[1:])
     assert hospital.objects().keys() == objects.keys()
+
+
+def test_a_machine_that_goes_down_as_a_night_ends_loses_no_night(tmp_path: Path) -> None:
+    """After each command that ends a night it may; the next start begins a night beside the complete one."""
+    results, said = tmp_path / "nights", tmp_path / "said"
+    command, tell = tmp_path / "command", tmp_path / "tell"
+    command.write_text(
+        f'#!/bin/sh\necho "$@" >>"{said}"\nmkdir -p "$4" && touch "$4/ledger.sqlite" "$4/summary.json"\n'
+    )
+    tell.write_text("#!/bin/sh\n")
+    for script in (command, tell):
+        script.chmod(0o755)
+
+    def night() -> str:
+        time.sleep(1.1)  # nights are named by the second
+        done = subprocess.run(
+            [NIGHTLY / "screen-night", "run", str(tmp_path), str(results)],
+            env={"PATH": os.environ["PATH"], "CXR_SCREEN": str(command), "CXR_SCREEN_TELL": str(tell)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert not (results / "open").is_symlink()
+        return (results / "latest").readlink().name
+
+    first = night()
+    second = night()
+    (results / "latest.new").symlink_to(first)
+    third = night()
+    assert third > second
+    assert not (results / "latest.new").is_symlink()
+    (results / "open").symlink_to(third)
+    assert night() > third
+    assert said.read_text().splitlines()[-1].endswith(f"--known {results}/latest/ledger.sqlite")
