@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from screen.codes import Warn
-from screen.decide import Decision, Verdict, decide, decision_from
+from screen.decide import Decision, Verdict, decide, decision_from, verdicts_alone
 from screen.decide.decision import DECISION_VERSION
 from screen.decide.rates import wilson
 from screen.decide.scratch import Scratch
@@ -20,9 +20,10 @@ from screen.evaluation.folds import fold_of
 from screen.evaluation.labels import LabelColumns, match_labels
 from screen.evaluation.metrics import FEW
 from screen.evaluation.platt import Calibration, calibrated, log_odds
-from screen.evaluation.results import read_results
+from screen.evaluation.results import Results, read_results
 from screen.model import ModelCard, OperatingPoint
-from screen.runs.finished import FinishedRun
+from screen.runs.finished import FinishedRun, finished_run
+from screen.text import safe_path
 
 SITE = "site"
 """The operating point that a flag rate makes."""
@@ -109,11 +110,9 @@ def decision_from_labels(
     prevalence: of where the decision is for; None: that of the labels. Raises UsageError.
     """
     results = read_results(given, finding)
+    if any(film.probability is not None and np.isnan(film.logit) for film in results.films):
+        results = _with_logits(results)
     labelled = match_labels(results, labels, columns)
-    if np.isnan(labelled.logits).any():
-        raise UsageError(
-            f"{results.path} has no logits of '{results.finding}': calibrate the finding of results.csv"
-        )
     truth = labelled.labels
     unused = f"{len(labelled.unused):,} labels have no film with a score"
     for kind, number in (("with", int((truth == 1).sum())), ("without", int((truth == 0).sum()))):
@@ -133,6 +132,28 @@ def decision_from_labels(
         calibration = calibration.at(prevalence)
     story = f"{len(truth):,} labelled films ({unused}), prevalence {calibration.prevalence:.4g}"
     return SiteDecision(results.finding, results.weights_digest, calibration, story)
+
+
+def _with_logits(results: Results) -> Results:
+    """The films with logits from the ledger beside the table: `findings.csv` has probabilities alone.
+
+    Raises UsageError and LedgerError if there is no such ledger, or it has another run's films.
+    """
+    with finished_run(results.path.parent) as run:
+        name = _finding(run.card, results.finding)
+        decision = decision_from(run.card, None, None, None)
+        logits = {
+            safe_path(verdict.file): verdict.findings[name].logit
+            for verdict in verdicts_alone(run.ledger.listed_rows(), decision)
+            if verdict.findings
+        }
+    try:
+        films = [f if f.probability is None else replace(f, logit=logits[f.file]) for f in results.films]
+    except KeyError as error:
+        raise UsageError(
+            f"{results.path}: the ledger beside it is another run's; give a run's folder as it was left"
+        ) from error
+    return replace(results, films=tuple(films))
 
 
 def expectation(points: Sequence[OperatingPoint], threshold: float, share: str) -> OperatingPoint:

@@ -29,6 +29,7 @@ from tests.films import dicom
 from tests.micro_model import micro_bytes
 from tests.places import EXAMPLES, ROOT
 from tests.predicted import write_csv
+from tests.tiny_model import tiny_model_file
 
 CARD = card()
 
@@ -240,6 +241,56 @@ def test_half_a_command_is_wrong_usage(
     done = CliRunner().invoke(cli, ["calibrate", str(night / "run"), *options, "--out", str(tmp_path / "d")])
     assert (done.exit_code, (tmp_path / "d").exists()) == (2, False)
     assert complaint in done.output
+
+
+def test_labels_calibrate_a_second_finding(night: Path, tmp_path: Path) -> None:
+    """`findings.csv` has no logits: they are the ledger's, as exact as those of `results.csv`."""
+    two = tiny_model_file(tmp_path / "two.onnx", findings=("tumor", "abnormal"))
+    run = tmp_path / "run"
+    screen.run(night / "films", out=run, model=two, device="cpu", heatmaps=0)
+    scores = list(csv.DictReader((run / "findings.csv").read_text().splitlines()))
+    strongest = {
+        finding: sorted(
+            (line for line in scores if line["finding"] == finding), key=lambda line: line["probability"]
+        )[20:]
+        for finding in ("tumor", "abnormal")
+    }
+    found = {finding: {line["file"] for line in lines} for finding, lines in strongest.items()}
+    lines = []
+    for at, file in enumerate(
+        sorted({line["file"] for line in scores} - {str(night / "films" / "again.dcm")})
+    ):
+        # One film in five is labelled against its score.
+        lines.append(
+            [file, *(int((file in found[finding]) != (at % 5 == 0)) for finding in ("tumor", "abnormal"))]
+        )
+    labels = write_csv(tmp_path / "labels.csv", ["file", "tumor", "abnormal"], lines)
+    out = tmp_path / "decision.json"
+    asked = ["calibrate", str(run), "--labels", str(labels), "--finding", "abnormal", "--out", str(out)]
+    done = CliRunner().invoke(cli, asked)
+    assert done.exit_code == 0, done.output
+    assert "abnormal, 40 labelled films" in done.output
+    assert list(json.loads(out.read_text())["findings"]) == ["abnormal"]
+    report = [
+        "report",
+        str(run),
+        "--decision",
+        str(out),
+        "--flag",
+        "abnormal",
+        "--out",
+        str(tmp_path / "what-if"),
+    ]
+    assert CliRunner().invoke(cli, report).exit_code == 3
+    given, looked_up = (
+        decision_from_labels(run / name, labels, LabelColumns(), "tumor", None).calibration
+        for name in ("results.csv", "findings.csv")
+    )
+    assert looked_up.slope == pytest.approx(given.slope, rel=1e-3)
+    assert looked_up.intercept == pytest.approx(given.intercept, rel=1e-3)
+    (tmp_path / "what-if" / "ledger.sqlite").symlink_to(night / "run" / "ledger.sqlite")
+    with pytest.raises(UsageError, match="the model has tumor"):
+        decision_from_labels(tmp_path / "what-if", labels, LabelColumns(), "abnormal", None)
 
 
 def test_a_decision_is_bound_to_its_model(night: Path, tmp_path: Path) -> None:
