@@ -70,6 +70,8 @@ def _usual(report: Report) -> str:
             f"Usual: {low:.1%} to {high:.1%} of tonight's new films are flagged. This is the band behind the "
             "bars. By chance alone 1 night of 100 lies outside it."
         )
+    elif not report.tally.new.films:
+        said.append("Tonight brought no new film.")
     else:
         said.append("They have too few films to say what is usual.")
     return f"<p>{' '.join(said)}</p>"

@@ -63,7 +63,8 @@ def digest_of(decision: Decision) -> str:
 class Beside:
     """Tonight beside the nights before.
 
-    flagged, failed: ranges of these shares of a night like those before; None: too little is known to say.
+    flagged, failed: ranges of these shares of a night like those before; None: too little is known to say,
+    or tonight has no share, as it brought no file.
     films: the fewest and the most new files of a night before. unusual: of these words, those of which
     tonight lies outside.
     """
@@ -97,9 +98,12 @@ def beside(tonight: NewFiles, nights: Sequence[Night], decision: str) -> Beside:
 
 
 def _usual(nights: Sequence[tuple[int, int]], further: int) -> tuple[float, float] | None:
-    """Of (hits, files) of each night, where a further one's share lies; None with fewer than `ENOUGH`."""
+    """Of (hits, files) of each night, where the share of `further` files lies; None without any of these.
+
+    None with fewer than `ENOUGH` files, too.
+    """
     hits, files = (sum(column) for column in zip(*nights, strict=True)) if nights else (0, 0)
-    if files < ENOUGH:
+    if files < ENOUGH or not further:
         return None
     shares = [part / of for part, of in nights if of >= ENOUGH]
     low, high = share_by_chance(hits, files, further)

@@ -109,6 +109,13 @@ def test_a_usual_night_has_no_note(tmp_path: Path) -> None:
     assert "Tonight beside earlier nights" in html and "than in earlier nights" not in html
 
 
+def test_a_night_without_a_new_film_has_no_usual_share(tmp_path: Path) -> None:
+    html = written(tmp_path, ALIKE, 0, 0)
+    assert "Tonight brought no new film." in html and "Usual:" not in html and "too few films" not in html
+    found = json.loads((tmp_path / "summary.json").read_text())["beside_nights_before"]
+    assert (found["flagged"], found["failed"], found["unusual"]) == (None, None, ["films"])
+
+
 def test_without_known_nights_nothing_is_said(tmp_path: Path) -> None:
     html = written(tmp_path, [], 31, 300)
     assert "arlier nights" not in html and 'href="#nights"' not in html
