@@ -198,3 +198,30 @@ def test_a_machine_that_goes_down_as_a_night_ends_loses_no_night(tmp_path: Path)
     (results / "open").symlink_to(third)
     assert night() > third
     assert said.read_text().splitlines()[-1].endswith(f"--known {results}/latest/ledger.sqlite")
+
+
+def test_a_copy_of_a_night_is_left_alone(tmp_path: Path) -> None:
+    """Its name is no date: `date` would stop the step, and old films stayed for ever."""
+    results, readers, said = tmp_path / "nights", tmp_path / "readers", tmp_path / "said"
+    for name in ("2020-01-02T030405", "2020-01-02T030405.bak", "2026-01-02T030405"):
+        for folder in (results, readers):
+            (folder / name).mkdir(parents=True)
+        (results / name / "summary.json").touch()
+    (results / "latest").symlink_to("2026-01-02T030405")
+    command = tmp_path / "command"
+    command.write_text(f'#!/bin/sh\necho "$@" >>"{said}"\n')
+    command.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "CXR_SCREEN": str(command), "CXR_SCREEN_TELL": "true"}
+    for step in ("dicom", "keep"):
+        subprocess.run(
+            [NIGHTLY / "screen-night", step, str(results)],
+            env=environment | {"CXR_SCREEN_READERS": str(readers)},
+            check=True,
+        )
+    assert [Path(line).name for line in said.read_text().splitlines()] == [
+        "2020-01-02T030405",
+        "2026-01-02T030405",
+    ]
+    for folder in (results, readers):
+        kept = sorted(path.name for path in folder.iterdir() if not path.is_symlink())
+        assert kept == ["2020-01-02T030405.bak", "2026-01-02T030405"]
