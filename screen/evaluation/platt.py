@@ -91,7 +91,10 @@ def platt(logits: Floats, labels: Floats) -> tuple[float, float]:
     targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     slope, intercept = logistic_line(logits.astype(np.float64), targets, np.ones((1, len(logits))))
     if slope[0] <= 0:
-        raise UsageError("the score does not rise with the finding on the films to calibrate on: train on")
+        raise UsageError(
+            "the score does not rise with the finding on the labelled films: 1 must mean that a film has it; "
+            "if it does, this model cannot be calibrated on them"
+        )
     return float(slope[0]), float(intercept[0])
 
 

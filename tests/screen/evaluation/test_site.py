@@ -124,6 +124,14 @@ def test_bayes() -> None:
     assert expected(OperatingPoint("p", 0.5, 0, (0.0, 1.0), 0, (0.0, 1.0), "not measured"), 0.01) is None
 
 
+def test_labels_the_wrong_way_round_are_noticed(tmp_path: Path) -> None:
+    scores, labels = write_run(tmp_path)
+    head, *rows = list(csv.reader(labels.read_text().splitlines()))
+    turned = [[*who, str(1 - int(label)) if label else ""] for *who, label in rows]
+    with pytest.raises(UsageError, match="1 must mean that a film has it"):
+        calibrate(scores, write_csv(tmp_path / "turned.csv", head, turned))
+
+
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
