@@ -84,7 +84,7 @@ def test_the_built_engine_is_half_for_these_gpus_and_batches(shipped: VerifiedEn
     manifest = shipped.manifest
     assert manifest.weights_digest == model.card.weights_digest
     assert (manifest.precision, manifest.profile, manifest.targets) == ("fp16", (1, 8, 32), TARGETS)
-    assert (manifest.library, manifest.layers) == ("tensorrt_rtx", {"float": 2, "half": 20})
+    assert (manifest.library, manifest.layers) == ("tensorrt_rtx", {"float": 6, "half": 20})
     assert manifest.certificate is None
 
 
