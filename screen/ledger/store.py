@@ -582,6 +582,9 @@ def _mapped(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if "decode to UTF-8" in str(error):
+            # It quotes the whole text: a row, say, with its patient.
+            raise LedgerError(f"{path}: damaged: a text in it is none; start over with --fresh") from None
         advice = next((text for word, text in _ADVICE.items() if word in str(error)), "is its disk writable?")
         raise LedgerError(f"{path}: {error}; {advice}") from error
     except sqlite3.DatabaseError as error:

@@ -186,6 +186,17 @@ def test_a_schema_whose_error_is_no_text_is_refused(ledger: Path) -> None:
         known(ledger)
 
 
+def test_a_damaged_row_is_not_quoted(ledger: Path) -> None:
+    """SQLite's own words are the row's, with the patient in it."""
+    change(ledger, "UPDATE rows SET row = CAST(CAST(row AS BLOB) || x'ff' AS TEXT)")
+    with pytest.raises(UsageError, match="a text in it is none; run without it") as refused:
+        known(ledger)
+    with closing(Ledger.open_readonly(ledger)) as opened, pytest.raises(LedgerError) as alone:
+        list(opened.listed_rows())
+    for error in (refused.value, alone.value):
+        assert "identity" not in str(error) and len(str(error)) < len(str(ledger)) + 100
+
+
 def test_views_and_triggers_are_refused_in_a_runs_own_folder_too(ledger: Path) -> None:
     change(ledger, f"CREATE VIEW beside AS {LOOP} SELECT x FROM n")
     with pytest.raises(LedgerError, match="views, triggers"):
