@@ -127,7 +127,8 @@ def test_nothing_shows_when_a_run_ends_early(tmp_path: Path, model: Path, ending
         if ending != "usage"
         else ["--identifiers", "pseudonym", "--workers", "0"]
     )
-    running = screen_run(folder, out, tmp_path / "gone.onnx" if ending == "error" else model, *mode)
+    (damaged := tmp_path / "damaged.onnx").write_bytes(b"no model")
+    running = screen_run(folder, out, damaged if ending == "error" else model, *mode)
     if ending in ("SIGTERM", "SIGKILL", "vanished"):
         assert running.stderr is not None
         said = running.stderr.readline()

@@ -37,7 +37,7 @@ class Model:
 def load_model(path: Path | None) -> Model:
     """The model in a file; None: the one that the package ships.
 
-    Raises ModelError, and UsageError if it is the package's fast one and this installation does not have it.
+    Raises ModelError, and UsageError if the file is not there, or the package's fast one is not installed.
     """
     if path is None:
         path = shipped_model(DEFAULT)
@@ -74,7 +74,7 @@ def _absent(path: Path) -> ScreenError:
             "this installation has no model 'fast': the default one does the same work, leave --model out; "
             "or make its twin with 'screen export onnx --precision int8' and name the file"
         )
-    return ModelError(f"{path}: no such model file")
+    return UsageError(f"{path}: no such model file; the program's own models are '{DEFAULT}' and '{FAST}'")
 
 
 def model_from_bytes(data: bytes, path: Path) -> Model:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from screen.errors import ModelError
+from screen.errors import ModelError, UsageError
 from screen.model import ModelCard, card_from_json, file, load_model, model_from_bytes
 from screen.model.card import METADATA_KEY
 from screen.model.onnx_file import fields_but_metadata
@@ -58,7 +58,7 @@ def test_every_field_of_a_card_is_needed() -> None:
 
 @pytest.mark.parametrize("path", [Path("/does/not/exist.onnx"), Path("/dev/zero"), Path("/")])
 def test_what_is_no_file_is_named(path: Path) -> None:
-    with pytest.raises(ModelError, match="no such model file"):
+    with pytest.raises(UsageError, match="no such model file"):
         load_model(path)
 
 

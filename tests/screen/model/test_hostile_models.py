@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from screen.cli import cli
-from screen.errors import ModelError
+from screen.errors import ModelError, UsageError
 from screen.model import load_model, model_from_bytes
 from tests.micro_model import micro_bytes
 from tests.places import ROOT
@@ -196,5 +196,5 @@ def test_every_flipped_byte_is_refused_or_harmless() -> None:
 
 def test_a_model_that_is_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="no such model file"):
+    with pytest.raises(UsageError, match="no such model file"):
         load_model(tmp_path / "m.onnx")
