@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from screen.codes import Reason
 from screen.readers.limits import Refusal
-from screen.readers.streams import JpegFrame, frame_header
+from screen.readers.streams import JpegFrame, frame_header, marker_from
 
 PROGRESSIVE, LOSSLESS = 0xC2, 0xC3
 """Processes, as `JpegFrame` has them."""
@@ -52,10 +52,7 @@ def _followed(data: bytes) -> Jpeg:
     restarts: list[int] = []
     interval, at = 0, 2
     while True:
-        while data[at] == 0xFF and data[at + 1] == 0xFF:
-            at += 1
-        if data[at] != 0xFF:
-            raise Refusal(Reason.CORRUPT_HEADER, "no JPEG marker where one has to be")
+        at = marker_from(data, at)
         marker = data[at + 1]
         if scans and marker not in _BETWEEN_SCANS:
             raise Refusal(Reason.CORRUPT_PIXELS, f"marker {marker:02X} within the JPEG's pixels")

@@ -206,14 +206,20 @@ class JpegFrame:
     samples: int
 
 
+def marker_from(data: bytes, at: int) -> int:
+    """Where the marker begins that has to be at `at`, behind fill bytes. Raises IndexError, Refusal."""
+    while data[at] == 0xFF and data[at + 1] == 0xFF:
+        at += 1
+    if data[at] != 0xFF:
+        raise Refusal(Reason.CORRUPT_HEADER, "no JPEG marker where one has to be")
+    return at
+
+
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and payload of each segment up to the first scan. Raises IndexError, struct.error, Refusal."""
     at = 2
     while True:
-        while data[at] == 0xFF and data[at + 1] == 0xFF:
-            at += 1
-        if data[at] != 0xFF:
-            raise Refusal(Reason.CORRUPT_HEADER, "no JPEG marker where one has to be")
+        at = marker_from(data, at)
         marker = data[at + 1]
         if marker in (_END_OF_IMAGE, _START_OF_SCAN):
             return
